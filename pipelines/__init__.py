@@ -1,0 +1,1 @@
+"""GPU guest images for OpenStack: images.yaml → diskimage-builder → Glance."""

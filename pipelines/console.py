@@ -1,0 +1,154 @@
+"""What does the operator see?
+
+The only importer of rich. Results go to stdout (tables, JSON), everything else (progress, notes, errors) to stderr,
+so that `--json` output can be piped as it is.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from pipelines.errors import PipelineError
+
+_SHOW_EVERY_SECONDS = 15.0
+
+
+def _stdout() -> Console:
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+
+def _stderr() -> Console:
+    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """A line about what is going on, on stderr."""
+    _stderr().print(escape(text))
+
+
+def say(text: str) -> None:
+    """A line of result, on stdout."""
+    _stdout().print(escape(text))
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    _stderr().print(f"[yellow]warning:[/yellow] {escape(text)}")
+
+
+def fail(error: PipelineError) -> None:
+    """What failed and what to do about it, on stderr."""
+    _stderr().print(f"[bold red]error:[/bold red] {escape(error.what)}")
+    if error.remedy:
+        _stderr().print(f"[bold]remedy:[/bold] {escape(error.remedy)}")
+
+
+def emit_json(value: object) -> None:
+    """JSON on stdout, and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; plain text when stdout is not a terminal."""
+    if not sys.stdout.isatty():
+        _plain_table(title, columns, rows)
+        return
+    drawn = Table(title=escape(title), title_justify="left")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    _stdout().print(drawn)
+
+
+class Ticker:
+    """Shows what a long job is doing: one live line on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, label: str, verbose: bool) -> None:
+        self._label = label
+        self._verbose = verbose
+        self._console = _stderr()
+        self._started = time.monotonic()
+        self._shown = 0.0
+        self._stage = ""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins."""
+        self._stage = name
+        self._show(f"{self._prefix()}", keep=True)
+
+    def line(self, text: str) -> None:
+        """The job's newest line of output."""
+        if self._verbose:
+            self._console.print(escape(text))
+        elif self._console.is_terminal:
+            self._show(f"{self._prefix()}  {text.strip()}", keep=False)
+        elif time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
+            self._show(f"{self._prefix()}  {text.strip()[:160]}", keep=True)
+
+    def close(self) -> None:
+        """Clear the live line."""
+        if self._console.is_terminal and not self._verbose:
+            self._console.file.write("\r\x1b[2K")
+            self._console.file.flush()
+
+    def _prefix(self) -> str:
+        elapsed = int(time.monotonic() - self._started)
+        return f"{self._label}  {elapsed // 60:d}:{elapsed % 60:02d}  {self._stage}"
+
+    def _show(self, text: str, *, keep: bool) -> None:
+        self._shown = time.monotonic()
+        if self._console.is_terminal and not self._verbose:
+            self._console.file.write("\r\x1b[2K" + text[: max(20, self._console.width - 1)] + ("\n" if keep else ""))
+            self._console.file.flush()
+        else:
+            self._console.print(escape(text))
+
+
+@contextmanager
+def ticker(label: str, *, verbose: bool = False) -> Iterator[Ticker]:
+    """A Ticker that tidies up after itself."""
+    shown = Ticker(label, verbose)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+class Meter:
+    """A progress meter for bytes; `advance` takes a number of bytes."""
+
+    def __init__(self, progress: Progress, task: object) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, count: int) -> None:
+        """`count` more bytes are done."""
+        self._progress.advance(self._task, count)  # type: ignore[arg-type]  # rich's TaskID is an int by another name
+
+
+@contextmanager
+def meter(label: str, total: int) -> Iterator[Meter]:
+    """A progress bar over `total` bytes on stderr; one closing line when that is not a terminal."""
+    started = time.monotonic()
+    console = _stderr()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Meter(progress, progress.add_task(escape(label), total=total))
+    if not console.is_terminal:
+        seconds = max(time.monotonic() - started, 0.001)
+        note(f"{label}: {total / 2**20:.0f} MiB in {seconds:.1f} s, {total / 2**20 / seconds:.0f} MiB/s")
+
+
+def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
+    say(title)
+    for row in (columns, *rows):
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,269 @@
+"""What did we make?
+
+A build is a folder, `builds/<variant>/<build_id>/`, and files are its only state:
+
+    state.json      running, failed or complete; who holds it
+    manifest.json   what was made, written once when the build is complete, never changed
+    verify.json     the newest verification
+    image.qcow2     the artifact        build.log   all of diskimage-builder's output
+
+Every JSON file is written to a temporary name and then renamed, so a reader sees the old one or the new one.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.errors import HostError, UsageError, VerifyError
+
+RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One image file. `path` is relative to the build's folder; sizes are in bytes; digests are hexadecimal."""
+
+    path: str
+    format: str
+    size: int
+    virtual_size: int
+    sha256: str
+    sha512: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What a complete build is.
+
+    `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty
+    without one); `kernel` is the release that will boot, as in /lib/modules. `packages` maps name → version,
+    `tools` maps program → version, `stages` maps a stage ("layer/stage") → seconds, `elements` maps name → digest.
+    """
+
+    variant: str
+    build_id: str
+    fingerprint: str
+    created_at: str
+    base: Mapping[str, str]
+    kernel: str
+    driver: Mapping[str, str]
+    cuda: Mapping[str, str]
+    artifacts: tuple[Artifact, ...]
+    packages: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+    elements: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifact(self) -> Artifact:
+        """The canonical artifact."""
+        return self.artifacts[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One check of a build. `passed` is None only where the kind of image declares it not applicable."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """All checks of one build at one time (`checked_at`, ISO 8601 in UTC)."""
+
+    variant: str
+    build_id: str
+    checked_at: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when there are checks and none of them failed."""
+        return bool(self.checks) and all(check.passed is not False for check in self.checks)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """A build's folder and the state that its files give it.
+
+    `state` is running, failed, complete, or "leftover" for a folder that says running while nobody holds its lock.
+    """
+
+    folder: Path
+    variant: str
+    build_id: str
+    state: Literal["running", "failed", "complete", "leftover"]
+    detail: str = ""
+
+    def manifest(self) -> Manifest:
+        """The manifest; VerifyError when it is missing or corrupt."""
+        return read_manifest(self.folder / "manifest.json")
+
+    def verification(self) -> Verification | None:
+        """The newest verification, None when there is none; VerifyError when it is corrupt."""
+        path = self.folder / "verify.json"
+        return read_verification(path) if path.exists() else None
+
+    def image(self) -> Path:
+        """The canonical artifact's path."""
+        return self.folder / self.manifest().artifact.path
+
+
+def build_id(now: datetime, fingerprint: str) -> str:
+    """`YYYYMMDDTHHMMSSZ-<first 8 of the fingerprint>`; sorts by time."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fingerprint[:8]}"
+
+
+def digest(value: object) -> str:
+    """sha256 of a value's canonical JSON: sorted keys, no white space, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a dataclass or JSON value so that no reader, and no crash, ever sees half of it."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as sink:
+            json.dump(plain, sink, indent=2, sort_keys=True)
+            sink.write("\n")
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read manifest.json; VerifyError, with the remedy, when it is missing, no JSON, or lacks a field."""
+    raw = _read_json(path)
+    try:
+        artifacts = tuple(Artifact(**item) for item in raw.pop("artifacts"))
+        manifest = Manifest(artifacts=artifacts, **raw)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _corrupt(path, str(error)) from error
+    if not artifacts:
+        raise _corrupt(path, "it names no artifact")
+    return manifest
+
+
+def read_verification(path: Path) -> Verification:
+    """Read verify.json; VerifyError when it is no JSON or lacks a field."""
+    raw = _read_json(path)
+    try:
+        checks = tuple(Check(**item) for item in raw.pop("checks"))
+        return Verification(checks=checks, **raw)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _corrupt(path, str(error)) from error
+
+
+def set_state(folder: Path, state: str, detail: str = "") -> None:
+    """Write state.json."""
+    write_json(folder / "state.json", {"state": state, "detail": detail})
+
+
+def builds(root: Path, variant: str) -> list[Build]:
+    """All builds of a variant below the builds' root, oldest first."""
+    folder = root / variant
+    if not folder.is_dir():
+        return []
+    running = lock_holder(root, variant) is not None
+    found = (_build(path, variant, running) for path in sorted(folder.iterdir()) if path.is_dir())
+    return [build for build in found if build is not None]
+
+
+def newest_complete(root: Path, variant: str, wanted: str | None = None) -> Build:
+    """The newest complete build, or the one that is `wanted` by its build_id; UsageError when there is none."""
+    complete = [build for build in builds(root, variant) if build.state == COMPLETE]
+    if wanted is not None:
+        complete = [build for build in complete if build.build_id == wanted]
+    if not complete:
+        which = f"build {wanted} of {variant}" if wanted else f"build of {variant}"
+        raise UsageError(f"there is no complete {which} in {root}", remedy=f"Run `./inv build {variant}` first.")
+    return complete[-1]
+
+
+@contextlib.contextmanager
+def lock(root: Path, variant: str) -> Iterator[None]:
+    """Hold the variant's build lock; HostError that names the holder when another process has it.
+
+    The kernel frees the lock when the holder ends, however it ends, so there are no stale locks.
+    """
+    folder = root / variant
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(handle.name)
+            raise HostError(
+                f"{variant} is being built already, by {holder}",
+                remedy="Wait for it to end, or stop that process; then run the command again.",
+            ) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        handle.flush()
+        yield
+
+
+def lock_holder(root: Path, variant: str) -> str | None:
+    """Who holds a variant's build lock ("process 123 since …"), None when nobody does."""
+    path = root / variant / ".lock"
+    if not path.exists():
+        return None
+    with open(path, encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(str(path))
+    return None
+
+
+def _holder(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8").strip() or "another process"
+
+
+def _build(path: Path, variant: str, running: bool) -> Build | None:
+    state_file = path / "state.json"
+    if not state_file.exists():
+        return None
+    try:
+        raw = _read_json(state_file)
+        state, detail = raw["state"], raw.get("detail", "")
+    except (VerifyError, KeyError) as error:
+        state, detail = FAILED, str(error)
+    if state == RUNNING and not running:
+        state = "leftover"
+    return Build(folder=path, variant=variant, build_id=path.name, state=state, detail=detail)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _corrupt(path, "it is missing") from None
+    except (ValueError, OSError) as error:
+        raise _corrupt(path, str(error)) from error
+    if not isinstance(raw, dict):
+        raise _corrupt(path, "it is not an object")
+    return raw
+
+
+def _corrupt(path: Path, why: str) -> VerifyError:
+    return VerifyError(f"{path} cannot be used: {why}", remedy="Build the variant again; delete the damaged folder.")
