@@ -206,7 +206,7 @@ def lock(root: Path, variant: str) -> Iterator[None]:
     """
     folder = root / variant
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as handle:
+    with (folder / ".lock").open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -227,7 +227,7 @@ def lock_holder(root: Path, variant: str) -> str | None:
     path = root / variant / ".lock"
     if not path.exists():
         return None
-    with open(path, encoding="utf-8") as handle:
+    with path.open(encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -21,6 +21,8 @@ from pipelines.errors import HostError, ProgramError
 
 GRACE_SECONDS = 10.0
 
+Program = subprocess.Popen[bytes]  # a started program, for type annotations elsewhere
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
@@ -42,7 +44,7 @@ def require(program: str, package: str) -> str:
     """The path of a program, looked for where root's programs are too; HostError with the remedy otherwise."""
     path = shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
     if path is None:
-        raise HostError(f"{program} is not installed on this host", remedy=f"Run `./inv doctor`, or: apt-get install {package}")
+        raise HostError(f"{program} is not installed on this host", remedy=f"apt-get install {package}")
     return path
 
 
@@ -60,7 +62,7 @@ def run(
     HostError when it cannot be started.
     """
     started = time.monotonic()
-    with _start(argv, env, cwd, subprocess.PIPE, subprocess.PIPE) as child:
+    with _start(argv, env, subprocess.PIPE, cwd=cwd) as child:
         try:
             out, err = child.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
@@ -95,7 +97,7 @@ def stream(
     deadline, in seconds, passes. An exception, an interrupt included, stops the whole process group first.
     """
     started = time.monotonic()
-    with open(log, "ab") as sink, _start(argv, env, cwd, subprocess.PIPE, subprocess.STDOUT) as child:
+    with log.open("ab") as sink, _start(argv, env, subprocess.STDOUT, cwd=cwd) as child:
         try:
             for line in _lines(child, started + deadline):
                 sink.write(line)
@@ -113,19 +115,17 @@ def stream(
 
 def start(
     argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
-) -> "subprocess.Popen[bytes]":
+) -> Program:
     """Start a program that stays (a server, a virtual machine); its output goes to `log`. End it with `stop`."""
-    with open(log, "ab") as sink:
-        return _start(argv, env, None, sink, subprocess.STDOUT, pass_fds)
+    with log.open("ab") as sink:
+        return _start(argv, env, subprocess.STDOUT, stdout=sink, pass_fds=pass_fds)
 
 
-def stop(child: "subprocess.Popen[bytes]", grace: float = GRACE_SECONDS) -> None:
+def stop(child: Program, grace: float = GRACE_SECONDS) -> None:
     """End a program and its process group: SIGTERM, up to `grace` seconds, then SIGKILL."""
     _signal_group(child, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout=grace)
-    except subprocess.TimeoutExpired:
-        pass
     _signal_group(child, signal.SIGKILL)
     child.wait()
 
@@ -133,11 +133,12 @@ def stop(child: "subprocess.Popen[bytes]", grace: float = GRACE_SECONDS) -> None
 def _start(
     argv: Sequence[str],
     env: Mapping[str, str] | None,
-    cwd: Path | None,
-    stdout: int | IO[bytes],
-    stderr: int | IO[bytes],
+    stderr: int,
+    *,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
-) -> "subprocess.Popen[bytes]":
+) -> Program:
     try:
         return subprocess.Popen(
             list(argv),
@@ -153,7 +154,7 @@ def _start(
         raise HostError(f"cannot start {argv[0]}: {error.strerror}", remedy="Run `./inv doctor`.") from error
 
 
-def _lines(child: "subprocess.Popen[bytes]", deadline: float) -> Iterator[bytes]:
+def _lines(child: Program, deadline: float) -> Iterator[bytes]:
     """A child's lines (a carriage return ends one too: progress meters); TimeoutExpired at the monotonic deadline."""
     assert child.stdout is not None
     pending = b""
@@ -174,6 +175,6 @@ def _lines(child: "subprocess.Popen[bytes]", deadline: float) -> Iterator[bytes]
         yield pending + b"\n"
 
 
-def _signal_group(child: "subprocess.Popen[bytes]", number: int) -> None:
+def _signal_group(child: Program, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, number)
