@@ -1,0 +1,1 @@
+export DIB_KERNEL_HEADERS=1
