@@ -4,103 +4,33 @@ The one set of definitions behind images.yaml: what pydantic checks, what the JS
 values that every other module reads. catalog.py turns the file into these; nothing else makes them.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
-from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipelines import properties
-
-_CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-_GIB = 2**30
-_UNITS = {"MiB": 2**20, "GiB": _GIB, "TiB": 2**40}
-_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
-_SECRET_WORD = re.compile(
-    r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API|PRIVATE|ACCESS|SIGNING)?KEYS?(_|$)"
+from pipelines.notation import (
+    Age,
+    Element,
+    EnvironmentName,
+    Package,
+    PropertyValue,
+    Sha256,
+    Size,
+    Toolkit,
+    Url,
+    VariantName,
 )
 
+_CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 # A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
 RELEASES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "debian": {"bookworm": ("bookworm", "12"), "trixie": ("trixie", "13")},
     "ubuntu": {"22.04": ("jammy", "22.04"), "24.04": ("noble", "24.04"), "26.04": ("resolute", "26.04")},
 }
-
-
-def _size(value: object) -> int:
-    match = re.fullmatch(r"([1-9]\d*)(MiB|GiB|TiB)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('this is no size; write a number and MiB, GiB or TiB, for example "20GiB"')
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _age(value: object) -> timedelta:
-    match = re.fullmatch(r"([1-9]\d*)([hdw])", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('this is no duration; write hours, days or weeks, for example "36h", "7d" or "2w"')
-    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
-
-
-def _environment_name(name: str) -> str:
-    if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
-        raise ValueError("only variables of diskimage-builder belong here; write a name that starts with DIB_")
-    if _SECRET_WORD.search(name):
-        raise ValueError("this name looks like a secret, and DIB writes its environment into the image; use `secrets`")
-    return name
-
-
-def _property_value(value: object) -> str:
-    """A property as Glance will hold it: YAML's true is "true", 2048 is "2048"."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int):
-        return str(value)
-    raise ValueError("a property is text, a whole number, true or false; write it in quotes")
-
-
-def _matches(pattern: str, otherwise: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(otherwise)
-        return value
-
-    return check
-
-
-def _written(kind: str, pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, "pattern": pattern, "examples": list(examples)})
-
-
-_PLAIN_NAME = "[a-z0-9][a-z0-9.+-]*"
-Size = Annotated[int, PlainValidator(_size), _written("string", "^[1-9][0-9]*(MiB|GiB|TiB)$", "20GiB")]
-Age = Annotated[timedelta, PlainValidator(_age), _written("string", "^[1-9][0-9]*[hdw]$", "7d", "36h")]
-Package = Annotated[
-    str,
-    AfterValidator(_matches(_PLAIN_NAME, 'this is no package name; write it as apt does, for example "htop"')),
-    _written("string", f"^{_PLAIN_NAME}$"),
-]
-Element = Annotated[
-    str,
-    AfterValidator(_matches("[a-z0-9][a-z0-9_.-]*", "this is no element's name; write the name of its folder")),
-    _written("string", "^[a-z0-9][a-z0-9_.-]*$"),
-]
-EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
-PropertyValue = Annotated[
-    str, PlainValidator(_property_value), WithJsonSchema({"type": ["string", "integer", "boolean"]})
-]
-Url = Annotated[
-    str,
-    AfterValidator(_matches(r"(https?|file)://\S+", "this is no URL; write one that begins with https://")),
-    _written("string", "^(https?|file)://\\S+$"),
-]
-Sha256 = Annotated[
-    str,
-    AfterValidator(_matches("[0-9a-f]{64}", "this is no SHA-256; write its 64 lower-case hexadecimal digits")),
-    _written("string", "^[0-9a-f]{64}$"),
-]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -195,16 +125,10 @@ class Driver:
 class Cuda:
     """CUDA, beyond the driver's own libraries."""
 
-    toolkit: Annotated[
-        str | None,
-        AfterValidator(lambda v: v if v is None else _matches(r"archive|\d+\.\d+", _TOOLKIT)(v)),
-    ] = None
+    toolkit: Toolkit | None = None
     """null: none; "archive": the distribution's package; or a version in quotes, "12.4"."""
     samples: bool = False
     """Build CUDA's samples (deviceQuery, nbody) into the image."""
-
-
-_TOOLKIT = 'write "archive", a version in quotes like "12.4", or null'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -221,8 +145,8 @@ class Glance:
     """Refuse deletion."""
     min_ram: Annotated[int, Field(ge=1)] = 512
     """Smallest memory of a server, in MiB."""
-    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
-    """Image properties beside those that follow from the variant."""
+    properties: Mapping[str, PropertyValue | None] = field(default_factory=dict)
+    """Image properties beside those that follow from the variant; null takes one of those away."""
 
     @model_validator(mode="after")
     def _members_of_shared(self) -> Self:
@@ -263,7 +187,7 @@ class Source:
 class Variant:
     """One image that we offer, with everything it inherits."""
 
-    name: str
+    name: VariantName
     """The key under `images`: its name in commands, logs, folders and Glance."""
     description: str = ""
     """One line for people; not inherited."""
@@ -316,22 +240,44 @@ class Variant:
     @property
     def min_disk(self) -> int:
         """Glance's min_disk: the virtual size in GiB, rounded up."""
-        return -(-self.disk.size // _GIB)
+        return -(-self.disk.size // 2**30)
 
     @property
     def properties(self) -> dict[str, str]:
         """What Glance will hold, derived and declared; publish.py adds the image's identity."""
-        return derived_properties(self.base, self.gpu, self.packages) | dict(self.glance.properties)
+        if self.base is None:  # an imported image has what is declared
+            derived = {}
+        else:
+            derived = properties.derive(
+                distribution=self.base.distribution,
+                version=self.base.version,
+                architecture=self.base.architecture,
+                gpu=self.gpu,
+                packages=self.packages,
+            )
+        together = derived | dict(self.glance.properties)
+        return {name: value for name, value in together.items() if value is not None}
 
 
-def derived_properties(base: Base | None, gpu: bool, packages: tuple[str, ...]) -> dict[str, str]:
-    """The properties that follow from a variant; those of an imported image are declared."""
-    if base is None:
-        return {}
-    return properties.derive(
-        distribution=base.distribution,
-        version=base.version,
-        architecture=base.architecture,
-        gpu=gpu,
-        packages=packages,
-    )
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Cloud:
+    """What one cloud of clouds.yaml has otherwise than the images say."""
+
+    disk_format: Literal["qcow2", "raw"] = "qcow2"
+    """The format that the cloud wants; converted at upload."""
+    glance: Glance = field(default_factory=Glance)
+    """Merged over each image's own `glance`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class CatalogFile:
+    """What we offer: the images, and where they go."""
+
+    version: Literal[1]
+    """The version of this file's format."""
+    records: str = "builds"
+    """Where the small records of builds are kept: a folder."""
+    clouds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Per cloud of clouds.yaml, what differs there."""
+    images: Mapping[VariantName, Mapping[str, Any]]
+    """The images, by name."""

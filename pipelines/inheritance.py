@@ -1,0 +1,61 @@
+"""What does an image inherit?
+
+Mappings merge, lists append without repeats, scalars replace, null removes. An image is the fold of its chain, from
+the oldest ancestor down; `abstract`, `description` and `parent` stay with the image that says them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OWN = frozenset({"parent", "abstract", "description"})  # never inherited
+_TAKEN_AWAY = ("glance", "properties")  # here null also takes away what is derived, so it stays until then
+
+
+def chain(name: str, parents: Mapping[str, str | None]) -> tuple[str, ...]:
+    """An image's ancestors and itself, oldest first. It ends early where a parent is unknown, or comes again."""
+    found = [name]
+    while (parent := parents[found[-1]]) in parents and parent not in found:
+        found.append(str(parent))
+    return tuple(reversed(found))
+
+
+def inherit(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a chain of images comes to, oldest first: the last with all that it inherits, and without nulls."""
+    *ancestors, last = documents
+    merged: dict[str, Any] = {}
+    for document in ancestors:
+        merged = merge(merged, {key: value for key, value in document.items() if key not in OWN})
+    return without_nulls(merge(merged, last))
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`. A null stays where it is, since it removes from what lies further below too."""
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = _merged(below.get(key), value)
+    return merged
+
+
+def without_nulls(document: Mapping[str, Any], where: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A merged document without the keys that null removed."""
+    return {
+        key: without_nulls(value, (*where, key)) if isinstance(value, dict) else value
+        for key, value in document.items()
+        if value is not None or where == _TAKEN_AWAY
+    }
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if isinstance(above, dict):
+        return merge(below if isinstance(below, dict) else {}, above)
+    if isinstance(above, list):
+        return _appended(below if isinstance(below, list) else [], above)
+    return above
+
+
+def _appended(below: list[Any], above: list[Any]) -> list[Any]:
+    together: list[Any] = []
+    for item in [*below, *above]:
+        if not any(item == other and type(item) is type(other) for other in together):
+            together.append(item)
+    return together

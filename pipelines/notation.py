@@ -1,0 +1,122 @@
+"""How are values written in images.yaml?
+
+Sizes, durations, names, URLs: each a type that checks what was written, says what to write instead, and describes
+itself to editors. Values that come from Python, already of the right type, pass as they are.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
+
+_UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+_SIZE, _AGE = r"([1-9][0-9]*)(MiB|GiB|TiB)", r"([1-9][0-9]*)([hdw])"
+_SMALLEST_DISK = 512 * 2**20  # partition table, ESP (128 MiB) and the least root file system that makes sense
+_SECRET = re.compile(r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API)?KEYS?(_|$)")
+
+
+def _size(value: object, info: ValidationInfo) -> int:
+    if info.mode == "python" and isinstance(value, int):
+        return value
+    match = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('this is no size; write a number and MiB, GiB or TiB, for example "20GiB"')
+    size = int(match[1]) * _UNITS[match[2]]
+    if size < _SMALLEST_DISK:
+        raise ValueError('no system fits in here; write at least "512MiB"')
+    return size
+
+
+def _age(value: object, info: ValidationInfo) -> timedelta:
+    if info.mode == "python" and isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(_AGE, value) if isinstance(value, str) else None
+    if match is None or len(match[1]) > 5:
+        raise ValueError('this is no duration; write hours, days or weeks, for example "36h", "7d" or "2w"')
+    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+
+
+def _property_value(value: object) -> str:
+    """A property as Glance will hold it: YAML's true is "true", 2048 is "2048"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int):
+        return str(value)
+    raise ValueError("a property is text, a whole number, true or false; write it in quotes")
+
+
+def _environment_name(name: str) -> str:
+    if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
+        raise ValueError("only variables of diskimage-builder belong here; write a name that begins with DIB_")
+    if _SECRET.search(name):
+        raise ValueError(
+            "this looks like a secret, and DIB writes its environment into logs and image; take it out of the file"
+        )
+    return name
+
+
+def _matching(pattern: str, otherwise: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(otherwise)
+        return value
+
+    return check
+
+
+def _text(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
+
+
+_VARIANT_NAME = r"[a-z0-9]+([.-][a-z0-9]+)*"
+_PACKAGE = r"[a-z0-9][a-z0-9.+-]*"
+_ELEMENT = r"[a-z0-9][a-z0-9._-]*"
+_URL = r"(https?|file)://\S+"
+_SHA256 = r"[0-9a-f]{64}"
+_TOOLKIT = r"archive|[0-9]+\.[0-9]+"
+
+
+def _variant_name(name: str) -> str:
+    if len(name) > 64 or not re.fullmatch(_VARIANT_NAME, name):
+        raise ValueError(
+            "this is no name for an image; write lower-case letters and digits, "
+            "with single hyphens or dots between them, 64 characters at most"
+        )
+    return name
+
+
+VariantName = Annotated[str, AfterValidator(_variant_name), _text(_VARIANT_NAME)]
+Size = Annotated[int, PlainValidator(_size), _text(_SIZE)]
+Age = Annotated[timedelta, PlainValidator(_age), _text(_AGE)]
+EnvironmentName = Annotated[str, AfterValidator(_environment_name), _text("DIB_[A-Z0-9_]+")]
+PropertyValue = Annotated[
+    str, PlainValidator(_property_value), WithJsonSchema({"type": ["string", "integer", "boolean"]})
+]
+Package = Annotated[
+    str,
+    AfterValidator(_matching(_PACKAGE, 'this is no package; write its name as apt does, for example "htop"')),
+    _text(_PACKAGE),
+]
+Element = Annotated[
+    str,
+    AfterValidator(_matching(_ELEMENT, "this is no element; write the name of its folder")),
+    _text(_ELEMENT),
+]
+Url = Annotated[
+    str,
+    AfterValidator(_matching(_URL, "this is no URL; write one that begins with https://")),
+    _text(_URL),
+]
+Sha256 = Annotated[
+    str,
+    AfterValidator(_matching(_SHA256, "this is no SHA-256; write its 64 lower-case hexadecimal digits")),
+    _text(_SHA256),
+]
+Toolkit = Annotated[
+    str,
+    AfterValidator(_matching(_TOOLKIT, 'write "archive", a version in quotes like "12.4", or null')),
+    _text(_TOOLKIT),
+]
