@@ -46,7 +46,8 @@ class Manifest:
 
     `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty
     without one); `kernel` is the release that will boot, as in /lib/modules. `packages` maps name → version,
-    `tools` maps program → version, `stages` maps a stage ("layer/stage") → seconds, `elements` maps name → digest.
+    `tools` maps program → version, `stages` maps a stage ("layer/stage") → seconds, `elements` maps name → digest,
+    `parts` maps each input of the fingerprint, in an operator's words, to its digest.
     """
 
     variant: str
@@ -62,6 +63,7 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     elements: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def artifact(self) -> Artifact:
