@@ -19,13 +19,12 @@ def chain(name: str, parents: Mapping[str, str | None]) -> tuple[str, ...]:
     return tuple(reversed(found))
 
 
-def inherit(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a chain of images comes to, oldest first: the last with all that it inherits, and without nulls."""
-    *ancestors, last = documents
-    merged: dict[str, Any] = {}
-    for document in ancestors:
+def inherit(documents: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a chain of images comes to, oldest first: without nulls, and with the description of `own` alone."""
+    merged: dict[str, Any] = {key: value for key, value in own.items() if key == "description"}
+    for document in documents:
         merged = merge(merged, {key: value for key, value in document.items() if key not in OWN})
-    return without_nulls(merge(merged, last))
+    return without_nulls(merged)
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def _age(value: object, info: ValidationInfo) -> timedelta:
     return timedelta(hours=int(match[1]) * _HOURS[match[2]])
 
 
-def _property_value(value: object) -> str:
+def property_text(value: object) -> str:
     """A property as Glance will hold it: YAML's true is "true", 2048 is "2048"."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -93,7 +93,7 @@ Size = Annotated[int, PlainValidator(_size), _text(_SIZE)]
 Age = Annotated[timedelta, PlainValidator(_age), _text(_AGE)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name), _text("DIB_[A-Z0-9_]+")]
 PropertyValue = Annotated[
-    str, PlainValidator(_property_value), WithJsonSchema({"type": ["string", "integer", "boolean"]})
+    str, PlainValidator(property_text), WithJsonSchema({"type": ["string", "integer", "boolean"]})
 ]
 Package = Annotated[
     str,

@@ -4,26 +4,18 @@ The one set of definitions behind images.yaml: what pydantic checks, what the JS
 values that every other module reads. catalog.py turns the file into these; nothing else makes them.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from pipelines import properties
-from pipelines.notation import (
-    Age,
-    Element,
-    EnvironmentName,
-    Package,
-    PropertyValue,
-    Sha256,
-    Size,
-    Toolkit,
-    Url,
-    VariantName,
-)
+from pipelines import notation, properties
+
+# Debian's archive has one driver per release; Ubuntu's has several.
+ARCHIVE_BRANCHES: Mapping[str, int] = {"bookworm": 535, "trixie": 550}
 
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 # A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
@@ -45,23 +37,26 @@ class Base:
     """The guest's processor."""
     source: Literal["bootstrap", "cloud-image"] = "bootstrap"
     """bootstrap: made from packages; cloud-image: the distribution's own image, from `url`."""
-    url: Url | None = None
+    url: notation.Url | None = None
     """Where the cloud image is."""
-    sha256sums_url: Url | None = None
+    sha256sums_url: notation.Url | None = None
     """Where the distribution publishes the image's checksum."""
-    sha256: Sha256 | None = None
+    sha256: notation.Sha256 | None = None
     """The image's checksum, computed or read from a named source by whoever writes it here."""
     signed_by: str | None = None
     """Fingerprint of the key that signed the checksums."""
-    guest_mirror: Url | None = None
+    guest_mirror: notation.Url | None = None
     """Package mirror of the guest, in place of the distribution's own."""
 
-    @model_validator(mode="after")
-    def _known_release(self) -> Self:
-        if self.release not in RELEASES[self.distribution]:
-            known = ", ".join(f'"{release}"' for release in RELEASES[self.distribution])
-            raise ValueError(f'{self.distribution} "{self.release}" is not known; write one of {known} as release')
-        return self
+    @field_validator("release")
+    @classmethod
+    def _known_release(cls, release: str, info: ValidationInfo) -> str:
+        known = RELEASES.get(info.data.get("distribution", ""), {release: ()})
+        if release not in known:
+            close = difflib.get_close_matches(release, known, n=1) or list(known)
+            instead = " or ".join(f'"{each}"' for each in close)
+            raise ValueError(f'{info.data["distribution"]} "{release}" is not known; write {instead}')
+        return release
 
     @model_validator(mode="after")
     def _checked_download(self) -> Self:
@@ -84,12 +79,22 @@ class Base:
         """The release's number, as /etc/os-release has it: "13", "24.04"."""
         return RELEASES[self.distribution][self.release][1]
 
+    def derived_properties(self, gpu: bool, packages: tuple[str, ...]) -> dict[str, str]:
+        """The image properties that follow from the base."""
+        return properties.derive(
+            distribution=self.distribution,
+            version=self.version,
+            architecture=self.architecture,
+            gpu=gpu,
+            packages=packages,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class Disk:
     """The image's disk."""
 
-    size: Size
+    size: notation.Size
     """Virtual size; the root file system grows to the server's disk at first boot."""
     format: Literal["qcow2", "raw"] = "qcow2"
     """The artifact's format."""
@@ -125,7 +130,7 @@ class Driver:
 class Cuda:
     """CUDA, beyond the driver's own libraries."""
 
-    toolkit: Toolkit | None = None
+    toolkit: notation.Toolkit | None = None
     """null: none; "archive": the distribution's package; or a version in quotes, "12.4"."""
     samples: bool = False
     """Build CUDA's samples (deviceQuery, nbody) into the image."""
@@ -177,9 +182,9 @@ class Source:
 
     path: str | None = None
     """A file on this host."""
-    url: Url | None = None
+    url: notation.Url | None = None
     """Where to download it."""
-    sha256: Sha256
+    sha256: notation.Sha256
     """Its checksum."""
 
 
@@ -187,7 +192,7 @@ class Source:
 class Variant:
     """One image that we offer, with everything it inherits."""
 
-    name: VariantName
+    name: str
     """The key under `images`: its name in commands, logs, folders and Glance."""
     description: str = ""
     """One line for people; not inherited."""
@@ -207,17 +212,17 @@ class Variant:
     """The NVIDIA driver; without it, the image has no GPU support."""
     cuda: Cuda = field(default_factory=Cuda)
     """CUDA, beyond the driver's own libraries."""
-    elements: tuple[Element, ...] = ()
+    elements: tuple[notation.Element, ...] = ()
     """DIB elements beside those that follow from the variant; appended to the parent's."""
-    packages: tuple[Package, ...] = ()
+    packages: tuple[notation.Package, ...] = ()
     """Packages to install; appended to the parent's."""
-    environment: Mapping[EnvironmentName, str] = field(default_factory=dict)
+    environment: Mapping[notation.EnvironmentName, str] = field(default_factory=dict)
     """DIB_* variables for the elements. Never a secret: they are traced, and copied into the guest."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     """Secrets of the build, by name."""
     keep: Annotated[int, Field(ge=1)] = 2
     """How many good images stay in each cloud, the current one included."""
-    rebuild_age: Age | None = None
+    rebuild_age: notation.Age | None = None
     """Build again when the newest build is older; null: never for its age."""
     glance: Glance = field(default_factory=Glance)
     """How the image appears in the cloud."""
@@ -230,6 +235,17 @@ class Variant:
             raise ValueError("this image is made from nothing; write its `base`, or `abstract: true`")
         if self.kind == "import" and self.source is None:
             raise ValueError("an imported image needs its `source`")
+        return self
+
+    @model_validator(mode="after")
+    def _archive_has_the_branch(self) -> Self:
+        if self.base is None or self.driver is None or self.driver.source != "archive":
+            return self
+        only, branch = ARCHIVE_BRANCHES.get(self.base.codename), self.driver.branch
+        if only is None and branch is None:
+            raise ValueError(f"{self.base.codename}'s archive has several drivers; write `branch: 580` under `driver`")
+        if only is not None and branch not in (None, only):
+            raise ValueError(f"{self.base.codename}'s archive has driver {only} alone; remove `branch: {branch}`")
         return self
 
     @property
@@ -245,16 +261,7 @@ class Variant:
     @property
     def properties(self) -> dict[str, str]:
         """What Glance will hold, derived and declared; publish.py adds the image's identity."""
-        if self.base is None:  # an imported image has what is declared
-            derived = {}
-        else:
-            derived = properties.derive(
-                distribution=self.base.distribution,
-                version=self.base.version,
-                architecture=self.base.architecture,
-                gpu=self.gpu,
-                packages=self.packages,
-            )
+        derived = self.base.derived_properties(self.gpu, self.packages) if self.base else {}
         together = derived | dict(self.glance.properties)
         return {name: value for name, value in together.items() if value is not None}
 
@@ -279,5 +286,5 @@ class CatalogFile:
     """Where the small records of builds are kept: a folder."""
     clouds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per cloud of clouds.yaml, what differs there."""
-    images: Mapping[VariantName, Mapping[str, Any]]
+    images: Mapping[notation.VariantName, Mapping[str, Any]]
     """The images, by name."""

@@ -1,0 +1,83 @@
+"""What may be written in images.yaml, in an editor's terms?
+
+The JSON Schema comes from the same definitions that the catalog is checked by. They describe a whole image; what is
+written is a part of one, since a parent may have said the rest. So in an image nothing is required, and any value may
+be null, which removes an inherited one.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipelines.variant import CatalogFile, Cloud, Variant
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_DROPPED = ("title", "required")
+
+
+def json_schema() -> dict[str, Any]:
+    """images.yaml as JSON Schema, draft 2020-12; images.schema.json holds exactly this."""
+    file = TypeAdapter(CatalogFile).json_schema()
+    image, cloud = (_section(TypeAdapter(model).json_schema()) for model in (Variant, Cloud))
+    definitions = image.pop("$defs") | cloud.pop("$defs")
+    del image["properties"]["name"]  # it is the key
+    image["properties"] = _image_only() | image["properties"]
+    keys: dict[str, Any] = {name: _without_title(value) for name, value in file["properties"].items()}
+    (name_pattern,) = keys["images"]["patternProperties"]
+    keys["images"] |= _only(name_pattern, {"$ref": "#/$defs/Image"}) | {"minProperties": 1}
+    keys["clouds"]["additionalProperties"] = {"$ref": "#/$defs/Cloud"}
+    return {
+        "$schema": _DIALECT,
+        "title": "images.yaml",
+        "description": file["description"],
+        "type": "object",
+        "additionalProperties": False,
+        "required": file["required"],
+        "properties": keys,
+        "$defs": {name: _section(value) for name, value in definitions.items()} | {"Image": image, "Cloud": cloud},
+    }
+
+
+def _image_only() -> dict[str, Any]:
+    """The two keys that say how an image inherits; they are gone once it has."""
+    return {
+        "parent": {"description": "The image whose values this one starts from.", "type": ["string", "null"]},
+        "abstract": {"description": "Only inherited from, never built.", "type": ["boolean", "null"]},
+    }
+
+
+def _section(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of which any key may be left out, or removed by null."""
+    section = {key: value for key, value in schema.items() if key not in _DROPPED}
+    if "properties" in section:
+        section["properties"] = {name: _nullable(value) for name, value in section["properties"].items()}
+    return section
+
+
+def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A value that may be null; a mapping's values may be, too."""
+    value = _without_title(schema)
+    if isinstance(value.get("additionalProperties"), dict):
+        value["additionalProperties"] = _nullable(value["additionalProperties"])
+    for pattern, inner in value.get("patternProperties", {}).items():
+        value |= _only(pattern, _nullable(inner))
+    if {"type": "null"} in value.get("anyOf", []):
+        return value
+    outside: dict[str, Any] = {key: value.pop(key) for key in ("description", "default") if key in value}
+    return outside | {"anyOf": [value, {"type": "null"}]}
+
+
+def _only(pattern: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a mapping: only keys that match."""
+    return {"patternProperties": {pattern: schema}, "additionalProperties": False}
+
+
+def _without_title(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in _DROPPED}
+
+
+def text() -> str:
+    """images.schema.json, as it is in the repository."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,81 @@
+"""What does images.yaml accept, but the pipeline not do yet?
+
+Such a value is refused by name, never ignored. When the work for a key is done, its line here goes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotYet:
+    """Of the values at `path`, only those in `supported` work (and nothing: null, an empty list, no mapping).
+
+    `default` is what the key means where it is left out of a section that is there.
+    """
+
+    path: Path
+    supported: tuple[object, ...] = ()
+    default: object = None
+
+
+_OF_AN_IMAGE = (
+    NotYet(path=("kind",), supported=("build",)),
+    NotYet(path=("source",)),
+    NotYet(path=("base", "architecture"), supported=("amd64",)),
+    NotYet(path=("base", "signed_by")),
+    NotYet(path=("base", "guest_mirror")),
+    NotYet(path=("disk", "format"), supported=("qcow2",)),
+    NotYet(path=("kernel", "flavour"), supported=("generic",)),
+    NotYet(path=("gpus",)),
+    NotYet(path=("driver", "source"), supported=("archive", "none")),
+    NotYet(path=("driver", "modules"), supported=("open", "proprietary"), default="auto"),
+    NotYet(path=("driver", "version")),
+    NotYet(path=("cuda", "toolkit"), supported=("archive",)),
+    NotYet(path=("cuda", "samples"), supported=(False,)),
+    NotYet(path=("secrets",)),
+    NotYet(path=("flavors",)),
+)
+_OF_A_CLOUD = (NotYet(path=("disk_format",), supported=("qcow2",)),)
+
+
+def in_image(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The path of each value of a resolved image that is not supported yet, and what to write instead."""
+    driver = document.get("driver")
+    without_driver = isinstance(driver, dict) and driver.get("source") == "none"
+    for path, what in _found(_OF_AN_IMAGE, document):
+        if not (without_driver and path[0] == "driver"):
+            yield path, what
+
+
+def in_cloud(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The same for an entry of `clouds`."""
+    yield from _found(_OF_A_CLOUD, document)
+
+
+def in_records(records: object) -> str | None:
+    """What is wrong with a `records` that is more than a folder; None when it is one."""
+    remote = isinstance(records, str) and "://" in records
+    return f"{records} is not supported yet; write a folder" if remote else None
+
+
+def _found(table: tuple[NotYet, ...], document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for entry in table:
+        value = _value(document, entry)
+        if value is None or value in ([], {}) or value in entry.supported:
+            continue
+        instead = " or ".join(str(word).lower() for word in entry.supported)
+        shown = str(value).lower() if isinstance(value, str | int | float) else "this"
+        yield entry.path, f"{shown} is not supported yet; {f'write {instead}' if instead else 'leave it out'}"
+
+
+def _value(document: Mapping[str, Any], entry: NotYet) -> object:
+    section: Any = document
+    for part in entry.path[:-1]:
+        section = section.get(part)
+        if not isinstance(section, dict):
+            return None
+    return section.get(entry.path[-1], entry.default)
