@@ -150,7 +150,7 @@ class Glance:
     """Refuse deletion."""
     min_ram: Annotated[int, Field(ge=1)] = 512
     """Smallest memory of a server, in MiB."""
-    properties: Mapping[str, PropertyValue | None] = field(default_factory=dict)
+    properties: Mapping[str, notation.PropertyValue | None] = field(default_factory=dict)
     """Image properties beside those that follow from the variant; null takes one of those away."""
 
     @model_validator(mode="after")
