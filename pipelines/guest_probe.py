@@ -1,0 +1,86 @@
+"""What does the guest say of itself?
+
+Runs inside a booted guest, with its Python alone: boot.py hands it over in the seed, and reads the one line of JSON
+that it writes to a virtio port and to the serial console. Then it powers the guest off.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+MARK = "GPU-IMAGE-REPORT "
+CLOUD_INIT_SECONDS = 900
+SECTOR = 512
+TELLING = ("nvidia", "nvrm", "vermagic", "symbol", "lockdown", "verification failed")
+
+
+def main(want_driver: bool) -> None:
+    """Collect, report, power off."""
+    report: dict[str, Any] = {"kernel": os.uname().release}
+    for name, ask in (("cloud_init", cloud_init), ("root", root), ("firmware", firmware), ("driver", driver)):
+        if name == "driver" and not want_driver:
+            continue
+        try:
+            report[name] = ask()
+        except Exception as error:  # a question that cannot be answered must not lose the other answers
+            report[name] = {"unknown": f"{type(error).__name__}: {error}"}
+    line = "\n" + MARK + json.dumps(report) + "\n"
+    for device in ("/dev/virtio-ports/gpu-image", "/dev/ttyS0"):
+        try:
+            Path(device).write_text(line)
+        except OSError as error:
+            print(device, error)
+    subprocess.run(["systemctl", "poweroff", "--force"], check=True)
+
+
+def cloud_init() -> dict[str, Any]:
+    """What cloud-init ended with: its data source, errors and warnings."""
+    result, status = Path("/run/cloud-init/result.json"), Path("/run/cloud-init/status.json")
+    deadline = time.monotonic() + CLOUD_INIT_SECONDS
+    while not result.exists():
+        if time.monotonic() > deadline:
+            return {"datasource": "", "errors": [f"no end after {CLOUD_INIT_SECONDS} s"], "warnings": []}
+        time.sleep(1)
+    ended = json.loads(result.read_text())["v1"]
+    stages = [stage for stage in json.loads(status.read_text())["v1"].values() if isinstance(stage, dict)]
+    recoverable = [stage.get("recoverable_errors", {}) for stage in stages]
+    errors = [text for kinds in recoverable for kind in ("ERROR", "CRITICAL") for text in kinds.get(kind, [])]
+    warnings = [text for kinds in recoverable for text in kinds.get("WARNING", [])]
+    return {"datasource": ended["datasource"], "errors": ended["errors"] + errors, "warnings": warnings}
+
+
+def root() -> dict[str, Any]:
+    """Sizes in bytes: the root file system, where its partition ends, and the disk."""
+    device = os.stat("/").st_dev
+    partition = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+    start, size = (int((partition / name).read_text()) for name in ("start", "size"))
+    space = os.statvfs("/")
+    return {
+        "filesystem": space.f_blocks * space.f_frsize,
+        "partition": size * SECTOR,
+        "partition_end": (start + size) * SECTOR,
+        "disk": int((partition.parent / "size").read_text()) * SECTOR,
+    }
+
+
+def firmware() -> dict[str, Any]:
+    """UEFI or not, and whether it enforces Secure Boot."""
+    variables = list(Path("/sys/firmware/efi/efivars").glob("SecureBoot-*"))
+    secure = bool(variables) and variables[0].read_bytes()[-1] == 1  # four bytes of attributes, one of value
+    return {"uefi": Path("/sys/firmware/efi").is_dir(), "secure_boot": secure}
+
+
+def driver() -> dict[str, Any]:
+    """What loading the NVIDIA driver comes to; without a GPU it must end with "No such device"."""
+    tried = subprocess.run(["modprobe", "nvidia"], capture_output=True, text=True, check=False)
+    kernel_log = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()
+    said = [line for line in kernel_log if any(word in line.lower() for word in TELLING)]
+    return {"returncode": tried.returncode, "output": (tried.stdout + tried.stderr).strip(), "kernel_log": said[-15:]}
+
+
+if __name__ == "__main__":
+    main(want_driver="driver" in sys.argv[1:])

@@ -1,0 +1,192 @@
+"""Did the builder leave traces in the guest?
+
+Nothing secret, nothing that two servers must not share, and nothing of the build host: each function looks for one
+kind of trace in the finished image.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from pipelines.checks import Guest, Outcome, outcome
+from pipelines.filesystem import FileSystem
+
+_BLOCK = 16 * 2**20  # bytes read at once
+_LONGEST_START = 1024  # bytes of a key's begin line, headers and first line of Base64
+
+# The begin line of a PEM private key and one full line of its Base64. A program that can write or read such keys holds
+# the begin line alone.
+_PRIVATE_KEY = re.compile(
+    rb"-----BEGIN (?:(?:RSA |DSA |EC |OPENSSH |ENCRYPTED )?PRIVATE KEY|PGP PRIVATE KEY BLOCK)-----\r?\n"
+    rb"(?:[A-Za-z-]{1,30}: [^\r\n]{1,200}\r?\n){0,4}(?:\r?\n)?[A-Za-z0-9+/=]{60}"
+)
+# Private keys that are public: files of packages, the same in every guest in the world. A pattern and its reason.
+_PUBLISHED_KEYS: tuple[tuple[re.Pattern[str], str], ...] = ()
+_KEY_FILES = ("/var/lib/dkms/mok.key", "/var/lib/shim-signed/mok/MOK.priv")
+
+_PROXY = re.compile(r"^[^#\n]*\b((?:https?|ftp|all|no)_proxy)\b\s*=", re.IGNORECASE | re.MULTILINE)
+_APT_PROXY = re.compile(r"^[^#/\n]*\bAcquire\b[^;]*\bProxy\b", re.IGNORECASE | re.MULTILINE)
+_SOURCE = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?|URIs:\s*)(\S.*)$", re.MULTILINE)
+
+
+def private_keys(guest: Guest) -> Outcome:
+    """No private key anywhere on the disk, free space included."""
+    problems = [f"{path} is a signing key" for path in _KEY_FILES if guest.files.lstat(path)]
+    offsets = list(_private_keys(guest.disk))
+    owners = guest.files.owners(offsets)
+    published = 0
+    for offset in offsets:
+        owner = owners.get(offset)
+        if owner is not None and any(pattern.fullmatch(owner) for pattern, _ in _PUBLISHED_KEYS):
+            published += 1
+            continue
+        where = owner or f"free space of the disk, at byte {offset} (a deleted file)"
+        problems.append(f"there is a private key in {where}")
+    fine = "no private key on the disk" + (f"; {published} that packages publish as samples" if published else "")
+    return outcome(sorted(set(problems)), fine)
+
+
+def host_keys(guest: Guest) -> Outcome:
+    """Every server makes its own SSH host keys."""
+    found = [name for name in guest.files.listdir("/etc/ssh") if name.startswith("ssh_host_")]
+    return outcome([f"/etc/ssh/{name} would be the same on every server" for name in found], "none in /etc/ssh")
+
+
+def machine_id(guest: Guest) -> Outcome:
+    """Every server gets its own machine ID at first boot."""
+    own = (guest.files.text("/etc/machine-id") or "").strip()
+    problems = []
+    if own not in {"", "uninitialized"}:
+        problems.append(f"/etc/machine-id is {own}, the same on every server")
+    copy = guest.files.lstat("/var/lib/dbus/machine-id")
+    if copy is not None and not copy.is_link:
+        problems.append("/var/lib/dbus/machine-id is a copy of its own")
+    return outcome(problems, "unset")
+
+
+def logins(guest: Guest) -> Outcome:
+    """Nobody can log in before cloud-init says who: no password, no authorized key."""
+    shadow = guest.files.text("/etc/shadow") or ""
+    fields = [line.split(":") for line in shadow.splitlines() if ":" in line]
+    problems = [f"{user} has a password" for user, secret, *_ in fields if secret and secret[0] not in "*!"]
+    problems += [f"{user} needs no password" for user, secret, *_ in fields if not secret]
+    homes = ["/root", *(f"/home/{name}" for name in guest.files.listdir("/home"))]
+    keys = guest.files.contents(f"{home}/.ssh/authorized_keys" for home in homes)
+    problems += [f"{path} lets somebody in" for path, content in keys.items() if content.strip()]
+    return outcome(problems, "no passwords, no authorized keys")
+
+
+def package_sources(guest: Guest) -> Outcome:
+    """The guest's package sources are not the builder's: none (cloud-init writes them), or `base.guest_mirror`."""
+    mirror = guest.variant.base.guest_mirror if guest.variant.base else None
+    paths = ["/etc/apt/sources.list", *_within(guest.files, "/etc/apt/sources.list.d", (".list", ".sources"))]
+    found = {path: _SOURCE.findall(content) for path, content in _texts(guest.files, paths)}
+    uris = [(path, uri) for path, lines in found.items() for line in lines for uri in line.split() if "://" in uri]
+    wrong = [f"{path} has {uri}" for path, uri in uris if mirror is None or not uri.startswith(mirror.rstrip("/"))]
+    if mirror is not None and not uris:
+        wrong.append(f"there is no package source, although base.guest_mirror is {mirror}")
+    return outcome(wrong, f"all at {mirror}" if mirror else "none; cloud-init writes them at first boot")
+
+
+def proxy(guest: Guest) -> Outcome:
+    """No proxy of the builder is configured."""
+    apt = ["/etc/apt/apt.conf", *_within(guest.files, "/etc/apt/apt.conf.d")]
+    shells = ["/etc/environment", "/etc/profile", "/etc/bash.bashrc", "/etc/wgetrc", "/etc/pip.conf", "/root/.bashrc"]
+    shells += [*_within(guest.files, "/etc/profile.d"), *_within(guest.files, "/etc/environment.d")]
+    problems = [f"{path} sets an apt proxy" for path, text in _texts(guest.files, apt) if _APT_PROXY.search(text)]
+    for path, text in _texts(guest.files, [*apt, *shells]):
+        problems += [f"{path} sets {name}" for name in _PROXY.findall(text)]
+    return outcome(problems, "none")
+
+
+def resolver(guest: Guest) -> Outcome:
+    """The guest finds its own name servers."""
+    target = guest.files.target("/etc/resolv.conf")
+    if target is not None:
+        leads_to = os.path.normpath(PurePosixPath("/etc") / target)
+        return outcome([] if leads_to.startswith("/run/") else [f"/etc/resolv.conf leads to {leads_to}"], leads_to)
+    servers = re.findall(r"^\s*nameserver\s+(\S+)", guest.files.text("/etc/resolv.conf") or "", re.MULTILINE)
+    return outcome([f"/etc/resolv.conf names the server {server}" for server in servers], "no name server")
+
+
+def dib_traces(guest: Guest) -> Outcome:
+    """Nothing of diskimage-builder: its manifests hold the build's environment."""
+    suspects = ["/etc/dib-manifests", "/lib/diskimage-builder", "/tmp/in_target.d", "/tmp/in_target.aux"]
+    found = [path for path in suspects if guest.files.lstat(path)]
+    names = ("dib_environment", "dib_arguments", "dib-manifest-dpkg-", "dib-manifest-git-")
+    found += [path for path in guest.files.walk("/etc") if path.rsplit("/", 1)[1].startswith(names)]
+    found += [f"/usr/local/bin/{name}" for name in guest.files.listdir("/usr/local/bin") if name.startswith("dib-")]
+    return outcome([f"{path} is diskimage-builder's" for path in sorted(set(found))], "none")
+
+
+def temporary_files(guest: Guest) -> Outcome:
+    """/tmp and /var/tmp are empty."""
+    found = [f"{folder}/{name}" for folder in ("/tmp", "/var/tmp") for name in guest.files.listdir(folder)]
+    return outcome([f"{path} was left behind" for path in found], "/tmp and /var/tmp are empty")
+
+
+def package_cache(guest: Guest) -> Outcome:
+    """No downloaded packages and no package lists, which would be the builder's and soon be stale."""
+    lists = (path for path, entry in guest.files.walk("/var/lib/apt/lists").items() if entry.is_file)
+    caches = [path for path in guest.files.walk("/var/cache/apt") if path.endswith((".deb", ".bin"))]
+    found = [path for path in lists if not path.endswith("/lock")] + caches
+    return outcome([f"{path} is cached" for path in found], "empty")
+
+
+def logs(guest: Guest) -> Outcome:
+    """No log has content: it would tell of the build and not of the server."""
+    found = [path for path, entry in guest.files.walk("/var/log").items() if entry.is_file and entry.size]
+    return outcome([f"{path} has content" for path in found], "none has content")
+
+
+def random_seed(guest: Guest) -> Outcome:
+    """Every server has its own randomness."""
+    paths = ("/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret", "/var/lib/urandom/random-seed")
+    found = [path for path in paths if guest.files.lstat(path)]
+    return outcome([f"{path} would be the same on every server" for path in found], "none")
+
+
+CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
+    ("private-keys", private_keys),
+    ("host-keys", host_keys),
+    ("machine-id", machine_id),
+    ("logins", logins),
+    ("package-sources", package_sources),
+    ("proxy", proxy),
+    ("resolver", resolver),
+    ("dib-traces", dib_traces),
+    ("temporary-files", temporary_files),
+    ("package-cache", package_cache),
+    ("logs", logs),
+    ("random-seed", random_seed),
+)
+
+
+def _within(files: FileSystem, folder: str, endings: tuple[str, ...] = ("",)) -> list[str]:
+    return [f"{folder}/{name}" for name in files.listdir(folder) if name.endswith(endings)]
+
+
+def _texts(files: FileSystem, paths: Iterable[str]) -> list[tuple[str, str]]:
+    return [(path, content.decode(errors="replace")) for path, content in files.contents(paths).items()]
+
+
+def _private_keys(disk: Path) -> Iterator[int]:
+    """The offset of each private key on a raw disk; holes are not read."""
+    with disk.open("rb") as source:
+        for start, end in _filled(source.fileno()):
+            for at in range(start, end, _BLOCK):
+                block = os.pread(source.fileno(), min(_BLOCK + _LONGEST_START, end - at), at)
+                yield from (at + hit.start() for hit in _PRIVATE_KEY.finditer(block) if hit.start() < _BLOCK)
+
+
+def _filled(fd: int) -> Iterator[tuple[int, int]]:
+    """The ranges of a sparse file that hold data."""
+    size, at = os.fstat(fd).st_size, 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole up to the end
+            return
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, at

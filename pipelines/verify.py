@@ -1,0 +1,219 @@
+"""Is it good?
+
+Checks on a finished build, offline, without booting or (but for xfs) mounting it; and, when asked, a boot. The results
+are the build's verify.json.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+from pipelines import boot, disk, filesystem, kernel_contract, manifest, sealing
+from pipelines.checks import Guest, Outcome, carried_out, outcome
+from pipelines.errors import PipelineError
+from pipelines.manifest import Artifact, Build, Check, Manifest, Verification
+from pipelines.qemu import Firmware
+from pipelines.variant import Variant
+
+# What the removable-media path and the distributions' signed GRUB are called (UEFI specification 2.10, table 3.3).
+_EFI_NAMES = {"amd64": ("BOOTX64.EFI", "GRUBX64.EFI"), "arm64": ("BOOTAA64.EFI", "GRUBAA64.EFI")}
+_ROOT_TYPES = {"amd64": disk.ROOT_X86_64, "arm64": disk.ROOT_ARM64}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """An artifact as a file: what the manifest and the catalog say of it."""
+
+    path: Path
+    artifact: Artifact
+    variant: Variant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """An artifact as a raw disk."""
+
+    path: Path
+    table: disk.PartitionTable
+    variant: Variant
+
+
+def verify(build: Build, variant: Variant, now: datetime, *, firmware: Firmware | None = None) -> Verification:
+    """Check a complete build and write its verify.json; with `firmware`, boot it too.
+
+    A check that fails, or that cannot be carried out, is in the result and raises nothing. VerifyError when the
+    build's manifest is missing or corrupt, HostError when a boot is asked for and QEMU is not installed.
+    """
+    made = build.manifest()
+    image = Image(path=build.image(), artifact=made.artifact, variant=variant)
+    checks = [carried_out(name, judge, image) for name, judge in FILE_CHECKS]
+    checks += _inside(image, made)
+    if firmware is not None:
+        checks += boot.boot(image.path, expectation=_expectation(made, variant), firmware=firmware, folder=build.folder)
+    result = Verification(
+        variant=build.variant,
+        build_id=build.build_id,
+        checked_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        checks=tuple(checks),
+    )
+    manifest.write_json(build.folder / "verify.json", result)
+    return result
+
+
+def image_digest(image: Image) -> Outcome:
+    """The file is the one that the build made."""
+    size = image.path.stat().st_size
+    if size != image.artifact.size:
+        return False, f"{size} bytes, the manifest says {image.artifact.size}"
+    with image.path.open("rb") as source:
+        sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    problems = [] if sha256 == image.artifact.sha256 else [f"{sha256}, the manifest says {image.artifact.sha256}"]
+    return outcome(problems, f"sha256 {sha256}")
+
+
+def image_format(image: Image) -> Outcome:
+    """The file is of the format it claims, whole and self-contained."""
+    found = disk.info(image.path)
+    problems = []
+    if found.format != image.artifact.format:
+        problems.append(f"it is {found.format}, the manifest says {image.artifact.format}")
+    if found.backing_file:
+        problems.append(f"it needs the backing file {found.backing_file}")
+    problems += ["its dirty flag is set"] if found.dirty else []
+    problems += ["it is marked as corrupt"] if found.corrupt else []
+    return outcome(problems, " ".join(filter(None, (found.format, found.compression))))
+
+
+def qemu_img_check(image: Image) -> Outcome:
+    """The qcow2 file's own structure is sound."""
+    if image.artifact.format != "qcow2":
+        return True, f"{image.artifact.format} has no structure of its own"
+    return outcome(disk.check(image.path), "no errors")
+
+
+def virtual_size(image: Image) -> Outcome:
+    """The disk has the declared size, from which Glance's min_disk follows."""
+    found = disk.info(image.path).virtual_size
+    problems = []
+    if found != image.artifact.virtual_size:
+        problems.append(f"{found} bytes, the manifest says {image.artifact.virtual_size}")
+    if found != image.variant.disk.size:
+        problems.append(f"{found} bytes, images.yaml says {image.variant.disk.size}")
+    return outcome(problems, f"{found / 2**30:g} GiB")
+
+
+def partition_table(subject: Disk) -> Outcome:
+    """A sound GPT with a BIOS boot partition, an ESP and the root, which is last so that it can grow."""
+    problems = list(subject.table.problems)
+    parts = subject.table.partitions
+    wanted = [disk.BIOS_BOOT, disk.ESP, _ROOT_TYPES[_architecture(subject.variant)]]
+    if [part.type for part in parts] != wanted:
+        problems.append(f"BIOS boot, ESP and root were expected, there are: {', '.join(part.name for part in parts)}")
+    for before, after in pairwise(parts):
+        if before.start + before.size > after.start:
+            problems.append(f"{before.name} reaches into {after.name}")
+    if parts and parts[-1].start + parts[-1].size > subject.path.stat().st_size:
+        problems.append(f"{parts[-1].name} ends behind the disk")
+    return outcome(problems, "GPT, both copies sound: BIOS boot, ESP, root")
+
+
+def esp(subject: Disk) -> Outcome:
+    """UEFI finds the signed shim on its removable-media path, shim finds GRUB, GRUB finds its menu."""
+    partition = next((part for part in subject.table.partitions if part.type == disk.ESP), None)
+    if partition is None or subject.variant.base is None:
+        return False, "there is no EFI system partition"
+    shim, grub = _EFI_NAMES[_architecture(subject.variant)]
+    menu = f"/EFI/{subject.variant.base.distribution}/grub.cfg"
+    found = {path.upper() for path in filesystem.esp_files(subject.path, partition)}
+    wanted = (f"/EFI/BOOT/{shim}", f"/EFI/BOOT/{grub}", menu)
+    problems = [f"{path} is missing" for path in wanted if path.upper() not in found]
+    if not problems and "configfile" not in filesystem.esp_text(subject.path, partition, menu):
+        problems.append(f"{menu} loads no menu from the root file system")
+    return outcome(problems, ", ".join(wanted))
+
+
+def identity(guest: Guest) -> Outcome:
+    """/etc/gpu-image.json in the guest says what the manifest says."""
+    text = guest.files.text("/etc/gpu-image.json")
+    if text is None:
+        return False, "/etc/gpu-image.json is missing"
+    said, made = json.loads(text), guest.manifest
+    expected = {"variant": made.variant, "build_id": made.build_id, "kernel": made.kernel}
+    expected |= {"driver": made.driver.get("version", ""), "modules": made.driver.get("modules", "")}
+    wrong = {key: value for key, value in expected.items() if said.get(key) != value}
+    problems = [f"{key} is {said.get(key)!r}, the manifest says {value!r}" for key, value in wrong.items()]
+    return outcome(problems, f"{made.variant} {made.build_id}")
+
+
+FILE_CHECKS: tuple[tuple[str, Callable[[Image], Outcome]], ...] = (
+    ("image-digest", image_digest),
+    ("format", image_format),
+    ("qemu-img-check", qemu_img_check),
+    ("virtual-size", virtual_size),
+)
+DISK_CHECKS: tuple[tuple[str, Callable[[Disk], Outcome]], ...] = (
+    ("partition-table", partition_table),
+    ("esp", esp),
+)
+GUEST_CHECKS = (("identity", identity), *kernel_contract.CHECKS, *sealing.CHECKS)
+DRIVER_CHECKS = kernel_contract.DRIVER_CHECKS
+
+
+def _inside(image: Image, made: Manifest) -> list[Check]:
+    """The checks of what is in the file. What cannot be opened fails all the checks that needed it."""
+    disk_names, guest_names = [name for name, _ in DISK_CHECKS], [name for name, _ in (*GUEST_CHECKS, *DRIVER_CHECKS)]
+    if image.variant.kind == "import":
+        return _same([*disk_names, *guest_names], None, "an imported image; its maker answers for what is in it")
+    checks: list[Check] = []
+    try:
+        with disk.raw(image.path) as raw:
+            table = disk.partition_table(raw)
+            subject = Disk(path=raw, table=table, variant=image.variant)
+            checks += [carried_out(name, judge, subject) for name, judge in DISK_CHECKS]
+            with filesystem.opened(raw, _root(table), image.variant.disk.filesystem) as files:
+                checks += _in_guest(Guest(manifest=made, variant=image.variant, disk=raw, files=files))
+    except (PipelineError, OSError, ValueError) as error:
+        done = {check.name for check in checks}
+        missing = [name for name in (*disk_names, *guest_names) if name not in done]
+        checks += _same(missing, False, f"could not be checked: {error}")
+    return checks
+
+
+def _in_guest(guest: Guest) -> list[Check]:
+    checks = [carried_out(name, judge, guest) for name, judge in GUEST_CHECKS]
+    if guest.variant.gpu:
+        return checks + [carried_out(name, judge, guest) for name, judge in DRIVER_CHECKS]
+    return checks + _same([name for name, _ in DRIVER_CHECKS], None, "this image has no GPU driver")
+
+
+def _same(names: Iterable[str], passed: bool | None, detail: str) -> list[Check]:
+    return [Check(name=name, passed=passed, detail=detail) for name in names]
+
+
+def _root(table: disk.PartitionTable) -> disk.Partition:
+    if not table.partitions:
+        raise ValueError("the disk has no partitions")
+    return table.partitions[-1]
+
+
+def _architecture(variant: Variant) -> str:
+    if variant.base is None:
+        raise ValueError("the variant has no base, so its architecture is unknown")
+    return variant.base.architecture
+
+
+def _expectation(made: Manifest, variant: Variant) -> boot.Expectation:
+    properties = variant.properties
+    return boot.Expectation(
+        kernel=made.kernel,
+        architecture=properties.get("architecture", "x86_64"),
+        driver=made.driver.get("version", "") if variant.gpu else "",
+        virtual_size=made.artifact.virtual_size,
+        machine=properties.get("hw_machine_type", "pc"),
+        disk_bus=properties.get("hw_disk_bus", "virtio"),
+        modules_signed=properties.get("os_secure_boot") in {"required", "optional"},
+    )
