@@ -133,7 +133,14 @@ def _start(root: Path, python: Path, options: Mapping[str, str], tied: bool) -> 
         settings = devcloud_config.write(root, saved, (urls[0], urls[1]), venv=python.parent.parent, options=options)
         fds = [ear.fileno() for ear in ears] + [lock.fileno()]
         names = ("--keystone-fd", "--glance-fd", "--lock-fd")
-        argv = [str(python), str(SERVER), str(root), *(f"{name}={fd}" for name, fd in zip(names, fds, strict=True))]
+        # -I: the modules beside the server are named like those it has to find in its own environment.
+        argv = [
+            str(python),
+            "-I",
+            str(SERVER),
+            str(root),
+            *(f"{name}={fd}" for name, fd in zip(names, fds, strict=True)),
+        ]
         if tied:
             argv.append(f"--parent={os.getpid()}")
         (root / "log").write_text("", encoding="utf-8")

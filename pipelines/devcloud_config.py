@@ -109,6 +109,9 @@ def _keystone(root: Path) -> dict[str, Mapping[str, str]]:
     here = root / "keystone"
     return {
         "DEFAULT": {"use_stderr": "true"},
+        # Every request to Glance has its token validated; this takes 20 ms with the cache, 170 ms without.
+        "cache": {"enabled": "true", "backend": "dogpile.cache.memory"},
+        "identity": {"password_hash_rounds": "4"},  # the least: these passwords protect nothing
         "database": _database(here / "keystone.sqlite"),
         # Each of the three would be below /etc/keystone otherwise.
         "fernet_tokens": {"key_repository": str(here / "fernet-keys")},

@@ -1,0 +1,95 @@
+"""What went wrong in the cloud, and what can the operator do about it?"""
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+
+from pipelines.errors import CloudError
+
+_REMEDIES = {
+    400: "Glance does not accept this; compare with its API reference.",
+    401: "Check the credentials in clouds.yaml (or OS_*): auth_url, user, project and their domains, password.",
+    403: "Ask the cloud's administrators for that right, or for what Glance's policy allows: public images are for "
+    "administrators, others belong to their project alone.",
+    404: "Check that it still exists, and that this project sees it; then run the same command again.",
+    409: "Somebody else may be changing it, or it is in use; look at `./inv status`, then run the same command again.",
+    413: "The project's quota, or Glance's limit for one image, is too small: delete what is not needed "
+    "(`./inv prune`), or have it raised.",
+    415: "Glance looked into the image and refused its format; verify the build.",
+    503: "Glance is busy or in maintenance; run the same command again later.",
+}
+_AGAIN = "Run the same command again; what was done stays done. If it stays so, ask the cloud's administrators."
+
+_CONNECTION = "keystoneauth1.exceptions.connection"
+
+
+class GlanceError(CloudError):
+    """A cloud refused or could not be reached. `status` is the HTTP status, None where there was no answer."""
+
+    def __init__(self, what: str, *, remedy: str, status: int | None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.status = status
+
+
+@contextlib.contextmanager
+def explained(cloud: str, doing: str) -> Iterator[None]:
+    """Turn every exception of the OpenStack libraries, and of HTTP below them, into a GlanceError."""
+    try:
+        yield
+    except Exception as error:
+        explanation = _explain(error, f"{cloud}: cannot {doing}")
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def unknown_cloud(name: str | None, known: Sequence[str]) -> GlanceError:
+    """There is no cloud of that name (None: none was named, and there is no choosing)."""
+    listing = ", ".join(known) or "none"
+    if name is None:
+        remedy = f"Name one with --cloud, or set OS_CLOUD. Known: {listing}."
+        return GlanceError("no cloud is chosen", remedy=remedy, status=None)
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    remedy = f"{meant}Known: {listing}. Clouds are defined in clouds.yaml; `local` exists after `./inv cloud.up`."
+    return GlanceError(f"there is no cloud named {name}", remedy=remedy, status=None)
+
+
+def _explain(error: Exception, what: str) -> GlanceError | None:
+    """None for what is no affair of the cloud: our own errors and our own bugs.
+
+    Exceptions are told by where they come from, so that nothing slow is imported for them.
+    """
+    home = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    status = getattr(error, "http_status", None)
+    if "keystoneauth1" in home and isinstance(status, int):
+        return GlanceError(f"{what}: {_said(error)}", remedy=_REMEDIES.get(status, _AGAIN), status=status)
+    if "requests" in home or any(kind.__module__ == _CONNECTION for kind in type(error).__mro__):
+        remedy = f"Check the address and the network, and that the service runs. {_AGAIN}"
+        return GlanceError(f"{what}: {_cut(error)}", remedy=remedy, status=None)
+    if home & {"keystoneauth1", "openstack", "yaml"}:
+        return GlanceError(f"{what}: {_plain(error)}", remedy="Check this cloud in clouds.yaml (or OS_*).", status=None)
+    return None
+
+
+def _said(error: Exception) -> str:
+    """What the service says: Glance in HTML, Keystone in JSON; one line of it."""
+    response = getattr(error, "response", None)
+    text = response.text if response is not None else ""
+    found = re.search(r'"message":\s*"([^"]+)"', text)
+    text = found[1] if found else re.sub(r"<(title)>.*?</\1>|<h1>.*?</h1>|<[^>]+>", " ", text, flags=re.S)
+    return f"HTTP {getattr(error, 'http_status', '')}: {' '.join(text.split())[:300] or _plain(error)}"
+
+
+def _cut(error: BaseException) -> str:
+    """Where no connection was made or kept, and the operating system's word for why."""
+    where, inner = str(error).partition(": HTTP")[0], error
+    while inner.__cause__ or inner.__context__:
+        inner = inner.__cause__ or inner.__context__ or inner
+    why = getattr(inner, "strerror", None) or type(inner).__name__
+    return f"{' '.join(where.split())[:200]} ({why})"
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
