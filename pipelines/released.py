@@ -1,0 +1,203 @@
+"""What is in the cloud, and is it ours?
+
+Glance's own image properties say what an image is. A server's snapshot inherits all of them, so an image is ours only
+when it is in our project, names its own ID, and bears none of a snapshot's marks. Nothing else is ever changed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pipelines import glance, manifest
+from pipelines import plan as planning
+from pipelines.glance import Image
+from pipelines.manifest import Manifest
+from pipelines.plan import CloudImage
+from pipelines.variant import Variant
+
+PREFIX = "gpu_image_"
+ID, VARIANT, BUILD_ID = f"{PREFIX}id", f"{PREFIX}variant", f"{PREFIX}build_id"
+FINGERPRINT, RELEASE_DIGEST, SHA256 = f"{PREFIX}fingerprint", f"{PREFIX}release_digest", f"{PREFIX}sha256"
+DRIVER, KERNEL = f"{PREFIX}driver", f"{PREFIX}kernel"
+PROMOTED_AT = f"{PREFIX}promoted_at"  # tells what was once current from what never was
+PROPERTIES = f"{PREFIX}properties"  # the names of the properties that we declared, to remove them one day
+SNAPSHOT_MARKS = frozenset({"image_type", "instance_uuid", "base_image_ref"})
+
+State = planning.State | Literal["foreign"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """An image in a cloud. `state` is foreign for what bears a variant's name or properties and is not ours."""
+
+    cloud: str
+    variant: str
+    build_id: str
+    fingerprint: str
+    release_digest: str
+    id: str
+    name: str
+    state: State
+    visibility: str
+    created_at: str
+    whose: str
+    note: str
+
+
+def is_ours(image: Image, project_id: str) -> bool:
+    """Whether this image was released by us, into this project."""
+    named = image.properties.get(ID) == image.id and VARIANT in image.properties and BUILD_ID in image.properties
+    return image.owner == project_id and named and SNAPSHOT_MARKS.isdisjoint(image.properties)
+
+
+def ours(cloud: glance.Cloud, variant: str) -> list[Image]:
+    """Our images of one variant, in any state, the newest build last."""
+    found = cloud.images(owner=cloud.project_id, properties={VARIANT: variant})
+    return sorted((image for image in found if is_ours(image, cloud.project_id)), key=age)
+
+
+def age(image: Image) -> tuple[str, str, str]:
+    """Sorts by build, then by which came first into the cloud; the same for everyone who looks."""
+    return image.properties[BUILD_ID], image.created_at, image.id
+
+
+def current(cloud: glance.Cloud, variant: str) -> list[Image]:
+    """Our images of one variant that users see: one, but for a moment within a promotion."""
+    return [image for image in ours(cloud, variant) if is_shown(image)]
+
+
+def is_shown(image: Image) -> bool:
+    """Whether users get this image when they ask for its name."""
+    return image.status == "active" and not image.hidden
+
+
+def release_digest(variant: Variant) -> str:
+    """The digest of what Glance alone holds; when it changes, the image is updated, not built again."""
+    release = {
+        "name": variant.name,
+        "visibility": variant.glance.visibility,
+        "members": sorted(variant.glance.members),
+        "tags": sorted(variant.glance.tags),
+        "protected": variant.glance.protected,
+        "min_ram": variant.glance.min_ram,
+        "min_disk": variant.min_disk,
+        "properties": dict(variant.properties),
+    }
+    return manifest.digest(release)
+
+
+def hidden_name(variant: str, build_id: str) -> str:
+    """The name of an image that is not shown (yet, or any more)."""
+    return f"{variant} {build_id}"
+
+
+def properties(variant: Variant, made: Manifest, image_id: str) -> dict[str, str]:
+    """All properties that Glance will hold: the variant's own, and the image's identity."""
+    declared = variant.properties
+    identity = {
+        ID: image_id,
+        VARIANT: variant.name,
+        BUILD_ID: made.build_id,
+        FINGERPRINT: made.fingerprint,
+        RELEASE_DIGEST: release_digest(variant),
+        SHA256: made.artifact.sha256,
+        DRIVER: made.driver.get("version", ""),
+        KERNEL: made.kernel,
+        PROPERTIES: " ".join(sorted(declared)),
+    }
+    return {**declared, **{name: value for name, value in identity.items() if value}}
+
+
+def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
+    """All our images in a cloud, by variant, the oldest build first."""
+    found = [image for image in cloud.images(owner=cloud.project_id) if is_ours(image, cloud.project_id)]
+    return tuple(
+        CloudImage(
+            cloud=cloud.name,
+            id=image.id,
+            variant=image.properties[VARIANT],
+            build_id=image.properties[BUILD_ID],
+            fingerprint=image.properties.get(FINGERPRINT, ""),
+            release_digest=image.properties.get(RELEASE_DIGEST, ""),
+            state=state,
+            created_at=datetime.fromisoformat(image.created_at),
+        )
+        for image, state in _states(found)
+    )
+
+
+def status(
+    cloud: glance.Cloud, variants: Iterable[Variant], fingerprints: Mapping[str, str] | None = None
+) -> list[Row]:
+    """What there is of these variants, ours and others' (foreign), with a note on what is stale or out of order.
+
+    `fingerprints`: what each variant's would be now, by its name, where that is known.
+    """
+    wanted = {variant.name: variant for variant in variants}
+    seen = cloud.images()
+    mine = [image for image in seen if is_ours(image, cloud.project_id)]
+    rows = []
+    for image, state in _states(image for image in mine if image.properties[VARIANT] in wanted):
+        variant = image.properties[VARIANT]
+        note = _note(image, state, wanted[variant], (fingerprints or {}).get(variant))
+        rows.append(_row(cloud, image, state, "ours", note))
+    known = {image.id for image in mine}
+    foreign = [image for image in seen if image.id not in known and _namesake(image) in wanted]
+    return rows + [_row(cloud, image, "foreign", _whose(cloud, image), "") for image in foreign]
+
+
+def _states(images: Iterable[Image]) -> list[tuple[Image, planning.State]]:
+    """Our images with their states, by variant and age. Of several that are shown, the newest is the current one."""
+    ordered = sorted(images, key=lambda image: (image.properties[VARIANT], age(image)))
+    newest = {image.properties[VARIANT]: image.id for image in ordered if is_shown(image)}
+    return [(image, _state(image, newest.get(image.properties[VARIANT]))) for image in ordered]
+
+
+def _state(image: Image, newest: str | None) -> planning.State:
+    if image.status != "active":
+        return "broken"
+    if image.id == newest:
+        return "current"
+    return "retired" if PROMOTED_AT in image.properties or not image.hidden else "candidate"
+
+
+def _note(image: Image, state: planning.State, variant: Variant, fingerprint: str | None) -> str:
+    notes = []
+    if state == "broken":
+        notes.append(f"it has no data ({image.status})")
+    if state == "retired" and not image.hidden:
+        notes.append("still shown beside a newer one; upload again to finish")
+    if state == "current" and image.properties.get(RELEASE_DIGEST) != release_digest(variant):
+        notes.append("stale: images.yaml says otherwise about its properties")
+    if state == "current" and fingerprint not in (None, image.properties.get(FINGERPRINT)):
+        notes.append("stale: images.yaml or an element changed since it was built")
+    return "; ".join(notes)
+
+
+def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str) -> Row:
+    ours = state != "foreign"  # what a snapshot inherited says nothing about the snapshot
+    return Row(
+        cloud=cloud.name,
+        variant=_namesake(image),
+        build_id=image.properties[BUILD_ID] if ours else "",
+        fingerprint=image.properties.get(FINGERPRINT, "") if ours else "",
+        release_digest=image.properties.get(RELEASE_DIGEST, "") if ours else "",
+        id=image.id,
+        name=image.name,
+        state=state,
+        visibility=image.visibility,
+        created_at=image.created_at,
+        whose=whose,
+        note=note,
+    )
+
+
+def _namesake(image: Image) -> str:
+    return image.properties.get(VARIANT, image.name)
+
+
+def _whose(cloud: glance.Cloud, image: Image) -> str:
+    if not SNAPSHOT_MARKS.isdisjoint(image.properties):
+        return "a server's snapshot"
+    return "this project's, not ours" if image.owner == cloud.project_id else f"project {image.owner}"
