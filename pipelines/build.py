@@ -27,6 +27,7 @@ DEADLINE_SECONDS = 3 * 3600.0
 KEPT_FAILURES = 3
 SHOWN_LINES = 12
 _GIB = 2**30
+_MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
 
 def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False) -> manifest.Build:

@@ -18,6 +18,7 @@ from rich.table import Table
 from pipelines.errors import PipelineError
 
 _SHOW_EVERY_SECONDS = 15.0
+_SHOW_STAGE_SECONDS = 2.0
 
 
 def _stdout() -> Console:
@@ -80,9 +81,10 @@ class Ticker:
         self._stage = ""
 
     def stage(self, name: str) -> None:
-        """A new stage begins."""
+        """A new stage begins. Plain lines leave out those that pass in a moment."""
         self._stage = name
-        self._show(f"{self._prefix()}", keep=True)
+        if self._console.is_terminal or time.monotonic() - self._shown >= _SHOW_STAGE_SECONDS:
+            self._show(self._prefix(), keep=True)
 
     def line(self, text: str) -> None:
         """The job's newest line of output."""

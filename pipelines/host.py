@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import process
+from pipelines import process, qemu
 from pipelines.errors import HostError, ProgramError
 
 # program → (Debian package, what it is for). Without one of these a build fails.
@@ -104,21 +104,6 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def kvm_usable() -> bool:
-    """Whether QEMU can really start a machine with KVM: /dev/kvm may be there and useless."""
-    program = _which("qemu-system-x86_64")
-    if program is None or not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    argv = [program, "-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", "64", "-display", "none"]
-    # -S stops before the first instruction: enough to create the machine and its processors.
-    probe = [*argv, "-nodefaults", "-S", "-monitor", "none", "-serial", "none", "-no-reboot"]
-    try:
-        process.run(["timeout", "3", *probe], deadline=10, check=True)
-    except ProgramError as error:
-        return error.returncode == 124  # `timeout` had to end it: it ran
-    return True
-
-
 def examine(builds: Path, needed: int, distribution: str) -> tuple[Finding, ...]:
     """All findings, for `inv doctor`. `needed` is the disk space of the chosen variant's build, in bytes."""
     return (
@@ -158,7 +143,7 @@ def _deb822_sources(text: str) -> Iterator[PackageSource]:
 
 
 def _which(names: str) -> str | None:
-    path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+    path = process.search_path()
     return next((found for name in names.split("|") if (found := shutil.which(name, path=path))), None)
 
 
@@ -223,7 +208,7 @@ def _loop_finding() -> Finding:
 
 
 def _kvm_finding() -> Finding:
-    fit = kvm_usable()
+    fit = _which("qemu-system-x86_64") is not None and qemu.kvm_works()
     there = "there and not usable" if Path("/dev/kvm").exists() else "not there"
     detail = (
         "usable (probed)" if fit else f"{there} (probed): verify --boot uses software emulation, minutes not seconds"

@@ -12,18 +12,18 @@ Every JSON file is written to a temporary name and then renamed, so a reader see
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.errors import HostError, UsageError, VerifyError
+from pipelines import locks
+from pipelines.errors import UsageError, VerifyError
 
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 
@@ -184,7 +184,7 @@ def builds(root: Path, variant: str) -> list[Build]:
     folder = root / variant
     if not folder.is_dir():
         return []
-    running = lock_holder(root, variant) is not None
+    running = locks.holder(_lock_file(root, variant)) is not None
     found = (_build(path, variant, running) for path in sorted(folder.iterdir()) if path.is_dir())
     return [build for build in found if build is not None]
 
@@ -200,45 +200,13 @@ def newest_complete(root: Path, variant: str, wanted: str | None = None) -> Buil
     return complete[-1]
 
 
-@contextlib.contextmanager
-def lock(root: Path, variant: str) -> Iterator[None]:
-    """Hold the variant's build lock; HostError that names the holder when another process has it.
-
-    The kernel frees the lock when the holder ends, however it ends, so there are no stale locks.
-    """
-    folder = root / variant
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(handle.name)
-            raise HostError(
-                f"{variant} is being built already, by {holder}",
-                remedy="Wait for it to end, or stop that process; then run the command again.",
-            ) from None
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        handle.flush()
-        yield
+def lock(root: Path, variant: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the variant's build lock; HostError that names the holder when another process has it."""
+    return locks.hold(_lock_file(root, variant), f"{variant} is being built already, by {{holder}}")
 
 
-def lock_holder(root: Path, variant: str) -> str | None:
-    """Who holds a variant's build lock ("process 123 since …"), None when nobody does."""
-    path = root / variant / ".lock"
-    if not path.exists():
-        return None
-    with path.open(encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _holder(str(path))
-    return None
-
-
-def _holder(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8").strip() or "another process"
+def _lock_file(root: Path, variant: str) -> Path:
+    return root / variant / ".lock"
 
 
 def _build(path: Path, variant: str, running: bool) -> Build | None:

@@ -36,13 +36,18 @@ class Result:
 
 def environment(**extra: str) -> dict[str, str]:
     """The few variables every program needs, in the C locale, and `extra`; nothing else of ours leaks in."""
-    keep = {name: os.environ[name] for name in ("PATH", "HOME", "USER", "TMPDIR") if name in os.environ}
-    return {"LC_ALL": "C.UTF-8", **keep, **extra}
+    keep = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR") if name in os.environ}
+    return {"LC_ALL": "C.UTF-8", "PATH": search_path(), **keep, **extra}
+
+
+def search_path() -> str:
+    """PATH, and where root's programs are, which an ordinary user's PATH leaves out."""
+    return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def require(program: str, package: str) -> str:
     """The path of a program, looked for where root's programs are too; HostError with the remedy otherwise."""
-    path = shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
+    path = shutil.which(program, path=search_path())
     if path is None:
         raise HostError(f"{program} is not installed on this host", remedy=f"apt-get install {package}")
     return path

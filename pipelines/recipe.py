@@ -9,6 +9,8 @@ import functools
 import hashlib
 import importlib.metadata
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,11 +96,10 @@ def resolve(variant: Variant) -> Recipe:
 def command(recipe: Recipe, folder: Path, cache: Path, mirrors: Mapping[str, str]) -> Command:
     """The disk-image-create run that makes `folder`/image.qcow2.
 
-    `mirrors` is what the host adds (DIB_DISTRIBUTION_MIRROR and so on). The program runs in mount and process
-    namespaces of its own, so that its mounts and processes end with it however it ends.
+    `mirrors` is what the host lends (DIB_DISTRIBUTION_MIRROR and so on); the catalog has the last word. The program
+    runs in mount and process namespaces of its own, so that its mounts and processes end with it, however it ends.
     """
-    program = Path(sys.executable).parent / "disk-image-create"
-    dib = [str(program), "-n", "-a", recipe.architecture, "-t", "qcow2", "--no-tmpfs"]
+    dib = [_program(), "-n", "-a", recipe.architecture, "-t", "qcow2", "--no-tmpfs"]
     dib += ["--qemu-img-options", f"compression_type={recipe.compression}", "-o", str(folder / "image")]
     dib += ["-p", ",".join(recipe.packages)] if recipe.packages else []
     dib += [element for layer in recipe.layers for element in layer.elements]
@@ -111,7 +112,14 @@ def command(recipe: Recipe, folder: Path, cache: Path, mirrors: Mapping[str, str
         "DIB_NO_TIMESTAMP": "1",
         "TMP_DIR": str(folder / "scratch"),
     }
-    return Command(argv=(*namespaces, *dib), environment={**recipe.environment, **build, **mirrors})
+    return Command(argv=(*namespaces, *dib), environment={**mirrors, **recipe.environment, **build})
+
+
+def _program() -> str:
+    """disk-image-create on PATH, else the one beside our own interpreter (an environment that is not activated)."""
+    beside = str(Path(sys.executable).parent)
+    path = f"{os.environ.get('PATH', os.defpath)}:{beside}"
+    return shutil.which("disk-image-create", path=path) or f"{beside}/disk-image-create"
 
 
 def dib_version() -> str:

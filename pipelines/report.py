@@ -1,0 +1,119 @@
+"""How is a result shown?
+
+As a table for people or as JSON for programs, from the same rows. What they contain is decided elsewhere.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from pipelines import console, host, manifest, recipe, released
+from pipelines.catalog import Catalog
+from pipelines.errors import HostError
+from pipelines.manifest import Verification
+from pipelines.plan import Action
+from pipelines.variant import Variant
+
+_MARKS = {True: "ok", False: "FAILED", None: "n/a"}
+
+
+def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
+    """`inv list`."""
+    newest = {variant.name: _newest_build(builds, variant.name) for variant in catalog.variants.values()}
+    if as_json:
+        keys = ("name", "description", "gpu")
+        found = ({key: getattr(variant, key) for key in keys} for variant in catalog.variants.values())
+        console.emit_json([row | {"newest_build": newest[row["name"]]} for row in found])
+        return
+    cells = [
+        (variant.name, "yes" if variant.gpu else "no", newest[variant.name] or "-", variant.description)
+        for variant in catalog.variants.values()
+    ]
+    console.table("Images", ("name", "gpu", "newest build", "description"), cells)
+
+
+def image(variant: Variant, builds: Path, now: datetime, *, as_json: bool) -> None:
+    """`inv show`: what a variant resolves to. The command is the one that a build started at `now` would run."""
+    plan = recipe.resolve(variant)
+    folder = builds.resolve() / variant.name / manifest.build_id(now, plan.fingerprint)
+    command = recipe.command(plan, folder, builds.resolve() / ".cache", {})
+    about = {
+        "name": variant.name,
+        "description": variant.description,
+        "gpu": variant.gpu,
+        "elements": list(plan.closure),
+        "layers": {layer.name: {"elements": list(layer.elements), "key": layer.key} for layer in plan.layers},
+        "packages": list(variant.packages),
+        "environment": dict(command.environment),
+        "properties": dict(variant.properties),
+        "fingerprint": plan.fingerprint,
+        "release_digest": released.release_digest(variant),
+        "command": list(command.argv),
+        "newest_build": _newest_build(builds, variant.name),
+    }
+    if as_json:
+        console.emit_json(about)
+    else:
+        _show(about)
+
+
+def actions(planned: Sequence[Action], *, as_json: bool) -> None:
+    """`inv plan`."""
+    if as_json:
+        console.emit_json([asdict(action) for action in planned])
+    elif planned:
+        cells = [(action.verb, action.variant, action.cloud or "-", action.reason) for action in planned]
+        console.table("Plan", ("verb", "image", "cloud", "reason"), cells)
+    else:
+        console.say("Nothing to do.")
+
+
+def verifications(results: Sequence[Verification], *, as_json: bool) -> None:
+    """`inv verify`: one object for one image, a list for several."""
+    if as_json:
+        found = [asdict(result) for result in results]
+        console.emit_json(found[0] if len(found) == 1 else found)
+        return
+    for result in results:
+        cells = [(_MARKS[check.passed], check.name, check.detail) for check in result.checks]
+        console.table(f"{result.variant} {result.build_id}", ("result", "check", "detail"), cells)
+
+
+def status(rows: Iterable[released.Row], *, as_json: bool) -> None:
+    """`inv status`."""
+    found = list(rows)
+    if as_json:
+        console.emit_json([asdict(row) for row in found])
+        return
+    columns = ("variant", "build_id", "state", "visibility", "name", "id", "whose", "note")
+    cells = [tuple(str(getattr(row, column) or "-") for column in columns) for row in found]
+    console.table("Images in the cloud", columns, cells)
+
+
+def findings(builds: Path, needed: int, distributions: Sequence[str]) -> None:
+    """`inv doctor`; HostError when a build would fail."""
+    found = [finding for name in distributions[:1] for finding in host.examine(builds, needed, name)]
+    cells = [("ok" if f.fit else "FAILED" if f.fatal else "no", f.name, f.detail, f.remedy) for f in found]
+    console.table("This host", ("result", "what", "detail", "remedy"), cells)
+    broken = [finding for finding in found if finding.fatal and not finding.fit]
+    if broken:
+        remedies = "; ".join(dict.fromkeys(finding.remedy for finding in broken))
+        raise HostError(f"a build would fail here: {', '.join(f.name for f in broken)}", remedy=remedies)
+
+
+def _newest_build(builds: Path, variant: str) -> str | None:
+    complete = [build.build_id for build in manifest.builds(builds, variant) if build.state == manifest.COMPLETE]
+    return complete[-1] if complete else None
+
+
+def _show(about: dict[str, object]) -> None:
+    for name, value in about.items():
+        if isinstance(value, dict):
+            console.say(f"{name}:")
+            for key, item in value.items():
+                console.say(f"  {key}: {item}")
+        elif isinstance(value, list):
+            console.say(f"{name}: {' '.join(value)}")
+        else:
+            console.say(f"{name}: {value}")

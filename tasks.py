@@ -1,0 +1,325 @@
+"""The operator's verbs. `./inv --list` names them, `./inv --help TASK` explains one.
+
+Each is a few lines and decides nothing: it reads the catalog, calls one function of pipelines/, and shows the result.
+Modules are imported where they are used, so that `./inv --list` is quick.
+"""
+
+import functools
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from invoke import Collection, Context, task
+
+from pipelines import console
+from pipelines.errors import Interrupted, PipelineError, UsageError
+
+HERE = Path(__file__).resolve().parent
+CATALOG = str(HERE / "images.yaml")
+BUILDS = str(HERE / "builds")
+CLOUD_ROOT = HERE / ".cloud"
+
+_CATALOG_HELP = {"catalog": "the catalog (default: images.yaml beside tasks.py)"}
+_BUILDS_HELP = {"builds": "where builds are kept (default: builds/ beside tasks.py)"}
+_JSON_HELP = {"json": "JSON on stdout, everything else on stderr"}
+_ONLY_HELP = {"only": "a name, a comma list or a glob (default: all images)"}
+_NAME_HELP = {"name": "a name, a comma list or a glob"}
+
+
+def verb(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
+    """An invoke task that ends with the exit code of what failed, and says what to do about it."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            signal.signal(signal.SIGTERM, _terminated)
+            sys.exit(_exit_code(lambda: function(*args, **kwargs)))
+
+        return task(run, help=help or {}, **options)
+
+    return decorate
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the clean-up must not be interrupted
+    raise Interrupted(number)
+
+
+def _exit_code(work: Callable[[], None]) -> int:
+    try:
+        work()
+    except PipelineError as error:
+        console.fail(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        interrupted = Interrupted(signal.SIGINT)
+        console.fail(interrupted)
+        return interrupted.exit_code
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough
+    except Exception:  # a bug of ours: show all of it
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@verb(name="list", help=_CATALOG_HELP | _BUILDS_HELP | _JSON_HELP)
+def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: bool = False) -> None:
+    """The images of the catalog, each with its newest build."""
+    from pipelines import report
+
+    report.images(_load(catalog), Path(builds), as_json=json)
+
+
+@verb(help=_NAME_HELP | _CATALOG_HELP | _BUILDS_HELP | _JSON_HELP)
+def show(_: Context, name: str, catalog: str = CATALOG, builds: str = BUILDS, json: bool = False) -> None:
+    """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
+    from pipelines import report
+
+    report.image(_one(catalog, name), Path(builds), _now(), as_json=json)
+
+
+@verb(
+    help=_ONLY_HELP
+    | _CATALOG_HELP
+    | _BUILDS_HELP
+    | _JSON_HELP
+    | {"cloud": "a cloud of clouds.yaml (repeatable)", "check": "exit 7 when there is something to do"},
+    iterable=["cloud"],
+)
+def plan(
+    _: Context,
+    cloud: list[str],
+    only: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+    check: bool = False,
+) -> None:
+    """What would be done, and why; touches nothing."""
+    from pipelines import refresh, report
+
+    loaded = _load(catalog)
+    actions = refresh.plan(loaded, loaded.select(only), _connect(cloud), Path(builds), _now())
+    report.actions(actions, as_json=json)
+    if check and actions:
+        sys.exit(7)
+
+
+@verb(
+    help=_NAME_HELP
+    | _CATALOG_HELP
+    | _BUILDS_HELP
+    | {"verbose": "all of diskimage-builder's output", "boot": "boot the image too"}
+)
+def build(
+    _: Context, name: str, catalog: str = CATALOG, builds: str = BUILDS, verbose: bool = False, boot: bool = False
+) -> None:
+    """Build images for real, and verify them."""
+    from pipelines import refresh
+
+    refresh.build(_load(catalog).select(name), Path(builds), _now, verbose=verbose, boot=boot)
+
+
+@verb(
+    help=_NAME_HELP
+    | _CATALOG_HELP
+    | _BUILDS_HELP
+    | _JSON_HELP
+    | {
+        "build": "the ID of a build, instead of the newest",
+        "boot": "boot the image in QEMU too",
+        "firmware": "boot with bios, uefi or secure (default: as the image's properties say)",
+    }
+)
+def verify(
+    _: Context,
+    name: str,
+    build: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+    boot: bool = False,
+    firmware: str | None = None,
+) -> None:
+    """Is a finished build good? Offline, without booting unless asked."""
+    from pipelines import refresh, report
+
+    variants = _load(catalog).select(name)
+    results = refresh.verify(variants, Path(builds), build, _now, boot=boot, firmware=firmware)
+    report.verifications(results, as_json=json)
+    refresh.require_passed(results)
+
+
+@verb(
+    help=_ONLY_HELP
+    | _CATALOG_HELP
+    | _BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml", "build": "the ID of a build, instead of the newest"}
+)
+def upload(
+    _: Context,
+    cloud: str,
+    only: str | None = None,
+    build: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Release the newest good builds to a cloud, without a moment without a good image."""
+    from pipelines import refresh
+
+    loaded = _load(catalog)
+    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(only)]
+    refresh.upload(variants, _connect([cloud])[0], Path(builds), build, _now)
+
+
+@verb(
+    help=_ONLY_HELP
+    | _CATALOG_HELP
+    | _JSON_HELP
+    | {"cloud": "a cloud of clouds.yaml", "check": "exit 7 when something needs attention"}
+)
+def status(
+    _: Context, cloud: str, only: str | None = None, catalog: str = CATALOG, json: bool = False, check: bool = False
+) -> None:
+    """What is in a cloud: current, candidate, retired or broken, and whose it is."""
+    from pipelines import released, report
+
+    loaded = _load(catalog)
+    rows = released.status(_connect([cloud])[0], [loaded.for_cloud(v, cloud) for v in loaded.select(only)])
+    report.status(rows, as_json=json)
+    if check and any(row.note for row in rows):
+        sys.exit(7)
+
+
+@verb()
+def schema(_: Context) -> None:
+    """The JSON Schema of images.yaml, for editors."""
+    from pipelines.schema import json_schema
+
+    console.emit_json(json_schema())
+
+
+@verb(help={"only": "fit for these images (default: all)"} | _CATALOG_HELP | _BUILDS_HELP)
+def doctor(_: Context, only: str | None = None, catalog: str = CATALOG, builds: str = BUILDS) -> None:
+    """Is this host fit to build? Exit code 6 when a build would fail, with the remedy."""
+    from pipelines import report
+    from pipelines.build import space_needed
+
+    variants = _load(catalog).select(only)
+    needed = max(space_needed(variant) for variant in variants)
+    distributions = {variant.base.distribution for variant in variants if variant.base}
+    report.findings(Path(builds), needed, sorted(distributions))
+
+
+@verb()
+def demo(_: Context) -> None:
+    """The main job for real: build debian-cuda, start a local Keystone and Glance, release the image, show it."""
+    from pipelines import demo as demonstration
+
+    demonstration.run(_load(CATALOG), Path(BUILDS), CLOUD_ROOT, _now)
+
+
+@verb(help={"fast": "without builds and boots: under two minutes", "args": "more arguments for pytest"})
+def test(context: Context, fast: bool = False, args: str = "") -> None:
+    """Run the tests; all of them, real builds and boots included, unless --fast."""
+    chosen = "-m 'not slow'" if fast else ""
+    _run(context, f"pytest {chosen} {args}")
+
+
+@verb()
+def lint(context: Context) -> None:
+    """All linters: Python, types, layers, shell, elements, YAML."""
+    failed = [command for command in _linters() if not _passes(context, command)]
+    if failed:
+        raise UsageError("linters complain: " + ", ".join(command.split()[0] for command in failed))
+
+
+@verb(name="up")
+def cloud_up(_: Context) -> None:
+    """Start a real Keystone and Glance on loopback, as the cloud `local`."""
+    from pipelines import devcloud
+
+    running = devcloud.up(CLOUD_ROOT)
+    how = "started" if running.started else "was running already"
+    console.say(f"local cloud {how}: {running.keystone_url} (Keystone), {running.glance_url} (Glance)")
+
+
+@verb(name="down")
+def cloud_down(_: Context) -> None:
+    """Stop the local cloud; its images stay for the next `cloud.up`."""
+    from pipelines import devcloud
+
+    console.say("local cloud stopped" if devcloud.down(CLOUD_ROOT) else "the local cloud was not running")
+
+
+@verb(name="env")
+def cloud_env(_: Context) -> None:
+    """Print `export` lines for OpenStack's own tools: eval "$(./inv cloud.env)"."""
+    from pipelines import devcloud
+
+    for line in devcloud.env_lines(CLOUD_ROOT):
+        console.say(line)
+
+
+def _linters() -> tuple[str, ...]:
+    scripts = "$(grep -rlE '^#!/bin/bash' inv .ci elements tests)"
+    return (
+        "ruff check .",
+        "ruff format --check .",
+        "mypy",
+        "lint-imports --no-logo",
+        f"shellcheck {scripts} $(find elements -path '*/environment.d/*')",
+        "env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint > /dev/null",
+        "yamllint --strict .",
+    )
+
+
+def _passes(context: Context, command: str) -> bool:
+    console.note(f"$ {command}")
+    return bool(_shell(context, command).ok)
+
+
+def _run(context: Context, command: str) -> None:
+    result = _shell(context, command)
+    if not result.ok:
+        sys.exit(1)
+
+
+def _shell(context: Context, command: str) -> Any:
+    with context.cd(str(HERE)):
+        return context.run(command, warn=True, in_stream=False)
+
+
+def _load(path: str) -> Any:
+    from pipelines import catalog
+
+    return catalog.load(Path(path))
+
+
+def _one(path: str, name: str) -> Any:
+    found = _load(path).select(name)
+    if len(found) != 1:
+        raise UsageError(f"{name} names {len(found)} images", remedy="Name one.")
+    return found[0]
+
+
+def _connect(clouds: list[str]) -> list[Any]:
+    if not clouds:
+        return []
+    from pipelines import devcloud, glance
+
+    return [glance.connect(cloud, extra=devcloud.clouds_file(CLOUD_ROOT)) for cloud in clouds]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+namespace = Collection(list_images, show, plan, build, verify, upload, status, schema, doctor, demo, test, lint)
+namespace.add_collection(Collection("cloud", cloud_up, cloud_down, cloud_env))

@@ -1,0 +1,153 @@
+"""What goes into a build, and when are two builds the same?"""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import catalog, recipe
+from pipelines.errors import CatalogError
+from pipelines.variant import Variant
+
+CATALOG = """
+version: 1
+images:
+  gpu:
+    base: {distribution: debian, release: trixie}
+    disk: {size: 10GiB}
+    driver: {source: archive, modules: proprietary}
+  plain:
+    base: {distribution: debian, release: trixie}
+    disk: {size: 4GiB}
+"""
+
+
+def variant(tmp_path: Path, name: str = "gpu", **replaced: str) -> Variant:
+    text = CATALOG
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "images.yaml"
+    path.write_text(text)
+    return catalog.load(path).variants[name]
+
+
+@pytest.fixture
+def own_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of our elements that a test may change; caches of the real ones do not count."""
+    import shutil
+
+    copy = tmp_path / "elements"
+    shutil.copytree(recipe._OURS, copy)
+    monkeypatch.setattr(recipe, "_OURS", copy)
+    recipe._closure.cache_clear()
+    yield copy
+    recipe._closure.cache_clear()
+
+
+def test_dependencies_come_before_what_needs_them(tmp_path: Path) -> None:
+    closure = list(recipe.resolve(variant(tmp_path)).closure)
+    assert closure.index("target-kernel") < closure.index("driver-prerequisites") < closure.index("nvidia-driver")
+    assert closure.index("nvidia-driver") < closure.index("seal-guest")
+
+
+def test_an_image_without_a_gpu_has_no_compiler_and_no_driver(tmp_path: Path) -> None:
+    closure = recipe.resolve(variant(tmp_path, "plain")).closure
+    assert not {"nvidia-driver", "driver-prerequisites", "cuda-toolkit"} & set(closure)
+
+
+def test_each_element_is_in_one_layer(tmp_path: Path) -> None:
+    resolved = recipe.resolve(variant(tmp_path))
+    assert set(resolved.layer_of) == set(resolved.closure)
+    assert resolved.layer_of["package-installs"] == "base"
+    assert resolved.layer_of["disable-nouveau"] == "driver"
+    assert resolved.layer_of["gpt-disk"] == "variant"
+
+
+def test_the_fingerprint_does_not_depend_on_when_or_where(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    first = recipe.resolve(variant(tmp_path)).fingerprint
+    assert first == recipe.resolve(variant(tmp_path / "elsewhere")).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("10GiB", "11GiB", "disk"),
+        ("proprietary", "open", "driver"),
+        ("gpu:", "gpu:\n    packages: [htop]", "packages"),
+        ("gpu:", "gpu:\n    environment: {DIB_SOMETHING: '1'}", "environment of the base layer"),
+    ],
+)
+def test_a_field_that_shapes_the_image_changes_the_fingerprint_by_its_name(
+    tmp_path: Path, old: str, new: str, part: str
+) -> None:
+    before, after = recipe.resolve(variant(tmp_path)), recipe.resolve(variant(tmp_path, **{old: new}))
+    assert before.fingerprint != after.fingerprint
+    assert part in {name for name in after.parts if before.parts.get(name) != after.parts[name]}
+
+
+@pytest.mark.parametrize(
+    "new", ["gpu:\n    description: other", "gpu:\n    keep: 5", "gpu:\n    glance: {tags: [x]}", "gpu:\n    rebuild_age: 3d"]
+)
+def test_what_does_not_shape_the_image_leaves_the_fingerprint(tmp_path: Path, new: str) -> None:
+    before, after = recipe.resolve(variant(tmp_path)), recipe.resolve(variant(tmp_path, **{"gpu:": new}))
+    assert before.fingerprint == after.fingerprint
+
+
+def test_a_changed_script_of_an_element_is_named(tmp_path: Path, own_elements: Path) -> None:
+    before = recipe.resolve(variant(tmp_path)).parts
+    script = own_elements / "nvidia-driver/install.d/70-install-driver"
+    script.write_text(script.read_text() + "# changed\n")
+    recipe.element_digest.cache_clear()
+    after = recipe.resolve(variant(tmp_path)).parts
+    assert [name for name in after if before[name] != after[name]] == ["element nvidia-driver"]
+
+
+def test_a_script_that_is_no_longer_executable_is_a_change(own_elements: Path) -> None:
+    before = recipe.element_digest(own_elements / "seal-guest")
+    (own_elements / "seal-guest/cleanup.d/95-seal-tree").chmod(0o644)
+    recipe.element_digest.cache_clear()
+    assert recipe.element_digest(own_elements / "seal-guest") != before
+
+
+def test_a_reworded_readme_is_no_change(own_elements: Path) -> None:
+    before = recipe.element_digest(own_elements / "seal-guest")
+    (own_elements / "seal-guest/README.rst").write_text("other words")
+    recipe.element_digest.cache_clear()
+    assert recipe.element_digest(own_elements / "seal-guest") == before
+
+
+def test_a_changed_driver_leaves_the_base_layers_key(tmp_path: Path) -> None:
+    before = {layer.name: layer.key for layer in recipe.resolve(variant(tmp_path)).layers}
+    after = {layer.name: layer.key for layer in recipe.resolve(variant(tmp_path, proprietary="open")).layers}
+    assert before["base"] == after["base"]
+    assert before["driver"] != after["driver"]
+    assert before["variant"] != after["variant"]
+
+
+def test_the_command_names_the_elements_and_the_catalog_has_the_last_word_on_the_mirror(tmp_path: Path) -> None:
+    own = variant(tmp_path, **{"gpu:": "gpu:\n    environment: {DIB_DISTRIBUTION_MIRROR: http://mine.example/debian}"})
+    resolved = recipe.resolve(own)
+    lent = {"DIB_DISTRIBUTION_MIRROR": "http://host.example/debian"}
+    command = recipe.command(resolved, tmp_path / "20261122T000000Z-abcdef01", tmp_path / "cache", lent)
+    assert command.environment["DIB_DISTRIBUTION_MIRROR"] == "http://mine.example/debian"
+    assert command.environment["DIB_GPU_IMAGE_BUILD_ID"] == "20261122T000000Z-abcdef01"
+    assert command.argv[-3:] == ("guest-identity", "gpt-disk", "seal-guest")
+    assert "compression_type=zstd" in command.argv
+
+
+def test_ubuntu_takes_its_cloud_image_and_checksums_from_the_catalog() -> None:
+    ubuntu = catalog.load(Path(__file__).parent.parent / "images.yaml").variants["ubuntu-cuda"]
+    resolved = recipe.resolve(ubuntu)
+    asked = resolved.environment
+    assert ubuntu.base is not None
+    assert f"{asked['DIB_CLOUD_IMAGES']}/{asked['BASE_IMAGE_FILE']}" == ubuntu.base.url
+    assert asked["SHA256SUMS"] == ubuntu.base.sha256sums_url
+    assert asked["DIB_NVIDIA_BRANCH"] == "580"
+    assert resolved.closure["dkms"].parent.name == "elements"
+    assert resolved.closure["dkms"].parent == recipe._OURS
+
+
+def test_an_unknown_element_is_a_catalog_error(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no-such-element"):
+        recipe.resolve(variant(tmp_path, **{"gpu:": "gpu:\n    elements: [no-such-element]"}))
