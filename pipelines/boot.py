@@ -37,8 +37,8 @@ _WORDS = {(False, False): "BIOS", (True, False): "UEFI", (True, True): "UEFI wit
 class Expectation:
     """What an image should be from inside. `driver` is a version, empty without one; `virtual_size` is in bytes.
 
-    `architecture`, `machine` and `disk_bus` are Glance's architecture, hw_machine_type and hw_disk_bus. `modules_signed`: by a key that the guest
-    trusts, so that Secure Boot accepts them.
+    `architecture`, `machine` and `disk_bus` are Glance's architecture, hw_machine_type and hw_disk_bus.
+    `modules_signed`: by a key that the guest trusts, so that Secure Boot accepts them.
     """
 
     kernel: str
