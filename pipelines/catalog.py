@@ -23,6 +23,7 @@ from pipelines.yamlfile import read
 __all__ = ["Base", "Catalog", "Cloud", "Cuda", "Disk", "Driver", "Glance", "Kernel", "Variant", "json_schema", "load"]
 
 _FILE, _CLOUD, _VARIANT = TypeAdapter(CatalogFile), TypeAdapter(Cloud), TypeAdapter(Variant)
+_STAND_INS = {"disk": {"size": "1GiB"}, "base": {"distribution": "debian", "release": "trixie"}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +171,7 @@ class _Resolver:
         oldest = self._chains[name][0]
         partial = self._is_abstract(name) or self._parents[oldest] is not None
         named = {"name": name, **document}
-        variant = self._complaints.validated(Variant, _VARIANT, named, layers, partial=partial)
+        variant = self._complaints.validated(Variant, _VARIANT, named, layers, partial=partial, stand_ins=_STAND_INS)
         self._complaints.note_merged(unsupported.in_image(document), document, layers, once=True)
         self._check_properties(document, layers, None if partial else variant)
         return None if partial else variant

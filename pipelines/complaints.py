@@ -73,10 +73,12 @@ class Complaints:
         layers: Sequence[Layer],
         *,
         partial: bool = False,
+        stand_ins: Mapping[str, Any] | None = None,
     ) -> T | None:
         """The merged document as a `model`; what is wrong is noted, left out, and the rest tried again.
 
-        `partial`: the document may lack what a child adds. None where it cannot be used at all.
+        `partial`: the document may lack what a child adds. `stand_ins` takes the place of sections that are wrong and
+        cannot be left out, so that the rest can be looked at. None where the document cannot be used at all.
         """
         seen: list[Where] = []
         for _ in range(_ROUNDS):
@@ -89,7 +91,9 @@ class Complaints:
                     where = origin(_location(each), merged, layers)
                     self.note(where, self._words(each, where, model))
             seen += [_location(each) for each in new]
+            wrong = {_location(each)[:1] for each in new}
             merged = _without(merged, [_location(each) for each in new])
+            merged |= {key: value for key, value in (stand_ins or {}).items() if (key,) in wrong}
         return None
 
     def _words(self, error: ErrorDetails, where: Where, model: type) -> str:

@@ -16,6 +16,16 @@ _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
 _SIZE, _AGE = r"([1-9][0-9]*)(MiB|GiB|TiB)", r"([1-9][0-9]*)([hdw])"
 _SMALLEST_DISK = 512 * 2**20  # partition table, ESP (128 MiB) and the least root file system that makes sense
 _SECRET = re.compile(r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API)?KEYS?(_|$)")
+# What the pipeline itself sets for the elements, and where images.yaml says it.
+_SAID_ELSEWHERE = {
+    "DIB_RELEASE": "base.release",
+    "DIB_CLOUD_IMAGES": "base.url",
+    "DIB_NVIDIA_MODULES": "driver.modules",
+    "DIB_NVIDIA_BRANCH": "driver.branch",
+    "DIB_GPT_DISK_SIZE": "disk.size",
+    "DIB_GPT_DISK_ROOT_FSTYPE": "disk.filesystem",
+    "DIB_GPU_IMAGE_VARIANT": "the image's name",
+}
 
 
 def _size(value: object, info: ValidationInfo) -> int:
@@ -51,6 +61,8 @@ def property_text(value: object) -> str:
 def _environment_name(name: str) -> str:
     if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
         raise ValueError("only variables of diskimage-builder belong here; write a name that begins with DIB_")
+    if name in _SAID_ELSEWHERE:
+        raise ValueError(f"this follows from {_SAID_ELSEWHERE[name]}; write it there")
     if _SECRET.search(name):
         raise ValueError(
             "this looks like a secret, and DIB writes its environment into logs and image; take it out of the file"

@@ -26,6 +26,7 @@ _OF_AN_IMAGE = (
     NotYet(path=("kind",), supported=("build",)),
     NotYet(path=("source",)),
     NotYet(path=("base", "architecture"), supported=("amd64",)),
+    NotYet(path=("base", "sha256")),  # DIB checks against a list of checksums only
     NotYet(path=("base", "signed_by")),
     NotYet(path=("base", "guest_mirror")),
     NotYet(path=("disk", "format"), supported=("qcow2",)),

@@ -63,6 +63,8 @@ class Base:
         if self.source == "bootstrap":
             if self.url or self.sha256sums_url or self.sha256:
                 raise ValueError("a bootstrapped base has no url and no checksum; write `source: cloud-image`")
+        elif self.distribution == "debian":
+            raise ValueError("Debian's cloud images are not supported yet; write `source: bootstrap`")
         elif not self.url:
             raise ValueError("a cloud image needs its `url`")
         elif not (self.sha256sums_url or self.sha256):
@@ -203,15 +205,15 @@ class Variant:
     source: Source | None = None
     """The ready image of `kind: import`."""
     disk: Disk
-    """The image's disk."""
+    """Size and format of the disk."""
     kernel: Kernel = field(default_factory=Kernel)
-    """The guest's kernel."""
+    """Which kernel the guest boots."""
     gpus: tuple[str, ...] = ()
     """GPU models that the image must serve."""
     driver: Driver | None = None
     """The NVIDIA driver; without it, the image has no GPU support."""
     cuda: Cuda = field(default_factory=Cuda)
-    """CUDA, beyond the driver's own libraries."""
+    """CUDA's toolkit and samples."""
     elements: tuple[notation.Element, ...] = ()
     """DIB elements beside those that follow from the variant; appended to the parent's."""
     packages: tuple[notation.Package, ...] = ()

@@ -1,0 +1,531 @@
+"""What can we build: what images.yaml may say, what images inherit, and what is said about mistakes."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines import catalog, inheritance, schema
+from pipelines.catalog import Catalog
+from pipelines.errors import CatalogError
+
+ROOT = Path(__file__).parent.parent
+DEBIAN = "base: {distribution: debian, release: trixie}, disk: {size: 4GiB}"
+GPU = "driver: {source: archive, modules: open}"
+Load = Callable[[str], Catalog]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def write_and_load(text: str) -> Catalog:
+        path = tmp_path / "images.yaml"
+        path.write_text(text, encoding="utf-8")
+        return catalog.load(path)
+
+    return write_and_load
+
+
+@pytest.fixture
+def problems(load: Load) -> Callable[[str], list[str]]:
+    """The problems of a file that cannot be used, one per line."""
+
+    def refused(text: str) -> list[str]:
+        with pytest.raises(CatalogError) as caught:
+            load(text)
+        assert caught.value.exit_code == 2
+        return [line.strip() for line in caught.value.what.splitlines()[1:]]
+
+    return refused
+
+
+def images(*lines: str) -> str:
+    return "version: 1\nimages:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def one(rest: str) -> str:
+    """A catalog of one good image and one more line about it."""
+    return images(f"a: {{{DEBIAN}, {rest}}}")
+
+
+# --- Our own catalog ------------------------------------------------------------------------------------------------
+
+
+def test_our_own_catalog_has_the_images_that_we_promise() -> None:
+    ours = catalog.load(ROOT / "images.yaml")
+    gpu = {name: variant.gpu for name, variant in ours.variants.items()}
+    assert gpu == {
+        "debian-base": False,
+        "debian-cuda": True,
+        "debian12-cuda": True,
+        "debian-cuda-devel": True,
+        "ubuntu-cuda": True,
+    }
+
+
+def test_our_own_catalog_is_good_by_the_schema_that_editors_use() -> None:
+    text = (ROOT / "images.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=./images.schema.json\n")
+    jsonschema.validate(yaml.safe_load(text), catalog.json_schema(), jsonschema.Draft202012Validator)
+
+
+def test_the_schema_in_the_repository_is_current() -> None:
+    assert (ROOT / "images.schema.json").read_text(encoding="utf-8") == schema.text()
+
+
+def test_the_schema_describes_every_key_that_an_image_may_have() -> None:
+    described = catalog.json_schema()["$defs"]["Image"]["properties"]
+    assert {"parent", "abstract", "base", "rebuild_age"} <= set(described)
+    assert "name" not in described
+    assert [key for key, value in described.items() if not value.get("description")] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["disk: {size: 20GB}", "base: {release: 24.10}", "dsk: {}", "environment: {FOO: x}", "keep: 0", "kernel: 3"],
+)
+def test_the_schema_refuses_what_the_catalog_refuses(wrong: str, load: Load) -> None:
+    text = images(f"a: {{abstract: true, {wrong}}}")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), catalog.json_schema(), jsonschema.Draft202012Validator)
+    with pytest.raises(CatalogError):
+        load(text)
+
+
+def test_the_schema_lets_null_remove_anything() -> None:
+    text = images("a: {rebuild_age: null, base: null, glance: {tags: null}, environment: {DIB_A: null}}")
+    jsonschema.validate(yaml.safe_load(text), catalog.json_schema(), jsonschema.Draft202012Validator)
+
+
+# --- What a variant is ----------------------------------------------------------------------------------------------
+
+
+def test_values_get_their_units(load: Load) -> None:
+    variant = load(one("rebuild_age: 36h")).variants["a"]
+    assert variant.disk.size == 4 * 2**30
+    assert variant.rebuild_age == timedelta(hours=36)
+
+
+@pytest.mark.parametrize(("size", "min_disk"), [("4GiB", 4), ("4097MiB", 5), ("1TiB", 1024)])
+def test_min_disk_is_the_virtual_size_in_whole_gib(size: str, min_disk: int, load: Load) -> None:
+    text = images(f"a: {{base: {{distribution: debian, release: trixie}}, disk: {{size: {size}}}}}")
+    assert load(text).variants["a"].min_disk == min_disk
+
+
+def test_a_driver_makes_a_gpu_image_and_none_does_not(load: Load) -> None:
+    loaded = load(images(f"a: {{{DEBIAN}, {GPU}}}", "b: {parent: a, driver: {source: none}}"))
+    assert [variant.gpu for variant in loaded.variants.values()] == [True, False]
+
+
+def test_properties_are_derived_declared_and_taken_away(load: Load) -> None:
+    declared = "glance: {properties: {hw_video_model: null, hw_cpu_cores: 4, hw_pmu: true, os_version: '13.1'}}"
+    found = load(one(f"{GPU}, {declared}")).variants["a"].properties
+    assert "hw_video_model" not in found
+    assert (found["hw_cpu_cores"], found["hw_pmu"], found["os_version"]) == ("4", "true", "13.1")
+    assert (found["hw_firmware_type"], found["hw_machine_type"]) == ("uefi", "q35")
+
+
+def test_a_release_has_a_code_name_and_a_number(load: Load) -> None:
+    base = load(images('a: {base: {distribution: ubuntu, release: "24.04"}, disk: {size: 4GiB}}')).variants["a"].base
+    assert base is not None
+    assert (base.codename, base.version) == ("noble", "24.04")
+
+
+def test_the_words_of_yaml_1_1_are_text(load: Load) -> None:
+    assert load(one("environment: {DIB_A: yes, DIB_B: 'on'}")).variants["a"].environment == {
+        "DIB_A": "yes",
+        "DIB_B": "on",
+    }
+
+
+# --- Inheritance ----------------------------------------------------------------------------------------------------
+
+
+def test_mappings_merge_lists_append_scalars_replace_and_null_removes(load: Load) -> None:
+    loaded = load(
+        images(
+            "p: {abstract: true, disk: {size: 9GiB, filesystem: xfs}, packages: [a, b], keep: 5, rebuild_age: 7d}",
+            "c: {parent: p, base: {distribution: debian, release: trixie}, disk: {size: 4GiB}, packages: [b, c], "
+            "keep: 3, rebuild_age: null}",
+        )
+    )
+    variant = loaded.variants["c"]
+    assert (variant.disk.size, variant.disk.filesystem) == (4 * 2**30, "xfs")
+    assert variant.packages == ("a", "b", "c")
+    assert (variant.keep, variant.rebuild_age) == (3, None)
+
+
+def test_a_list_that_null_removed_starts_again(load: Load) -> None:
+    loaded = load(
+        images(
+            f"p: {{{DEBIAN}, packages: [a]}}",
+            "q: {parent: p, packages: null}",
+            "r: {parent: q, packages: [b]}",
+        )
+    )
+    assert [variant.packages for variant in loaded.variants.values()] == [("a",), (), ("b",)]
+
+
+def test_description_and_abstract_are_not_inherited(load: Load) -> None:
+    loaded = load(images(f"p: {{abstract: true, description: Parent, {DEBIAN}}}", "c: {parent: p}"))
+    assert list(loaded.variants) == ["c"]
+    assert loaded.variants["c"].description == ""
+    assert loaded.abstract == ("p",)
+
+
+words = st.sampled_from(["a", "b", "c"])
+leaves = st.one_of(st.none(), st.integers(0, 3), words, st.booleans())
+lists = st.lists(words, max_size=4)
+# As in images.yaml: a key is always a mapping, always a list or always a single value.
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "single": leaves,
+        "list": lists,
+        "description": words,
+        "abstract": st.booleans(),
+        "mapping": st.fixed_dictionaries({}, optional={"single": leaves, "list": lists}),
+    },
+)
+
+
+@given(documents, documents, documents)
+def test_merging_is_associative(one: dict[str, Any], two: dict[str, Any], three: dict[str, Any]) -> None:
+    left = inheritance.merge(inheritance.merge(one, two), three)
+    right = inheritance.merge(one, inheritance.merge(two, three))
+    assert left == right
+
+
+@given(st.lists(documents, min_size=1, max_size=4))
+def test_no_inherited_list_has_repeats(chain: list[dict[str, Any]]) -> None:
+    merged = inheritance.inherit(chain, own=chain[-1])
+    for found in (merged.get("list", []), merged.get("mapping", {}).get("list", [])):
+        assert len(found) == len(set(found))
+
+
+@given(st.lists(documents, min_size=1, max_size=4))
+def test_null_removes_and_leaves_no_trace(chain: list[dict[str, Any]]) -> None:
+    removing = {"single": None, "list": None, "mapping": None}
+    merged = inheritance.inherit([*chain, removing], own=removing)
+    assert merged == {}
+
+
+@given(st.lists(documents, min_size=2, max_size=4))
+def test_only_the_image_itself_says_its_description(chain: list[dict[str, Any]]) -> None:
+    merged = inheritance.inherit(chain, own=chain[-1])
+    assert merged.get("description") == chain[-1].get("description")
+    assert "abstract" not in merged
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(words, st.one_of(st.none(), words, st.just("unknown")), min_size=1))
+def test_every_chain_ends(parents: dict[str, str | None]) -> None:
+    for name in parents:
+        found = inheritance.chain(name, parents)
+        assert found[-1] == name
+        assert len(found) == len(set(found))
+
+
+# --- Selecting ------------------------------------------------------------------------------------------------------
+
+FOUR = images(f"p: {{abstract: true, {DEBIAN}}}", "a-1: {parent: p}", "a-2: {parent: p}", "b: {parent: p}")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (None, ["a-1", "a-2", "b"]),
+        ("b", ["b"]),
+        ("b, a-1", ["b", "a-1"]),
+        ("a-*", ["a-1", "a-2"]),
+        ("b,*", ["b", "a-1", "a-2"]),
+    ],
+)
+def test_names_lists_and_globs_select(names: str | None, found: list[str], load: Load) -> None:
+    assert [variant.name for variant in load(FOUR).select(names)] == found
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [("a-3", "did you mean a-2"), ("zzz", "a-1, a-2, b"), ("z*", "a-1, a-2, b"), ("p", "parent"), (" ,", "a-1")],
+)
+def test_a_name_that_selects_nothing_is_an_error_with_a_suggestion(names: str, says: str, load: Load) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load(FOUR).select(names)
+    assert says in caught.value.remedy.lower()
+
+
+# --- Clouds ---------------------------------------------------------------------------------------------------------
+
+CLOUDS = "clouds:\n  prod: {glance: {visibility: public, tags: [live], properties: {hw_pmu: null}}}\n"
+
+
+def test_a_cloud_changes_how_an_image_appears_there(load: Load) -> None:
+    text = one("glance: {tags: [gpu], properties: {hw_pmu: true}}") + CLOUDS
+    loaded = load(text)
+    variant = loaded.variants["a"]
+    there = loaded.for_cloud(variant, "prod")
+    assert (there.glance.visibility, there.glance.tags) == ("public", ("gpu", "live"))
+    assert "hw_pmu" not in there.properties
+    assert variant.properties["hw_pmu"] == "true"
+
+
+def test_a_cloud_that_is_not_mentioned_changes_nothing(load: Load) -> None:
+    loaded = load(one("keep: 2") + CLOUDS)
+    assert loaded.for_cloud(loaded.variants["a"], "lab") == loaded.variants["a"]
+
+
+def test_a_mistake_in_a_cloud_is_reported_there(problems: Callable[[str], list[str]]) -> None:
+    found = problems(one("keep: 2") + "clouds: {prod: {glance: {visibilty: public, properties: {hw_foo: 1}}}}\n")
+    assert [line.split(" ")[0] for line in found] == [
+        "clouds.prod.glance.visibilty",
+        "clouds.prod.glance.properties.hw_foo",
+    ]
+
+
+# --- Mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rest", "where", "says"),
+    [
+        ("bse: 1", "bse", "unknown key; did you mean base?"),
+        ("name: x", "name", "unknown key"),
+        ("glance: {visibilty: public}", "glance.visibilty", "unknown key; did you mean visibility?"),
+        ("kernel: {flavour: generik}", "kernel.flavour", "generik is not possible here; did you mean generic?"),
+        ("kernel: generic", "kernel", "write a mapping"),
+        ("packages: vim", "packages", "write a list"),
+        ("packages: [vim, Vim!]", "packages[1]", "this is no package"),
+        ("elements: [a b]", "elements[0]", "this is no element"),
+        ("keep: two", "keep", "write a whole number"),
+        ("keep: 0", "keep", "0 is out of range; write 1 or more"),
+        ("abstract: perhaps", "abstract", "write true or false"),
+        ("rebuild_age: 7 days", "rebuild_age", 'write hours, days or weeks, for example "36h"'),
+        ("rebuild_age: 7", "rebuild_age", 'write hours, days or weeks, for example "36h"'),
+        ("cuda: {toolkit: 12.10}", "cuda.toolkit", 'write "12.10" in quotes'),
+        ("environment: {DIB_A: 1}", "environment.DIB_A", 'write "1" in quotes'),
+        ("environment: {PATH: x}", "environment.PATH", "write a name that begins with DIB_"),
+        ("environment: {DIB_RELEASE: sid}", "environment.DIB_RELEASE", "this follows from base.release"),
+        ("environment: {DIB_NGC_TOKEN: x}", "environment.DIB_NGC_TOKEN", "this looks like a secret"),
+        ("environment: {DIB_DEV_USER_PASSWORD: x}", "environment.DIB_DEV_USER_PASSWORD", "this looks like a secret"),
+        ("environment: {DIB_LICENSE_KEY: x}", "environment.DIB_LICENSE_KEY", "this looks like a secret"),
+        ("parent: [b]", "parent", "write the name of one other image"),
+        ("glance: {members: [p1]}", "glance", "write `visibility: shared`"),
+        ("glance: {min_ram: 0}", "glance.min_ram", "write 1 or more"),
+        ("glance: {properties: {hw_pmu: 1.5}}", "glance.properties.hw_pmu", "write it in quotes"),
+        ("glance: {properties: {hw_fimware_type: uefi}}", "glance.properties.hw_fimware_type", "hw_firmware_type?"),
+        ("glance: {properties: {os_require_quiesce: yes}}", "glance.properties.os_require_quiesce", "guest agent"),
+        ("driver: {source: archive, modules: open, branch: 580}", "", "trixie's archive has driver 550 alone"),
+        ("secrets: {a: {}}", "secrets.a", "write either `file` or `env`"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_path_and_a_remedy(
+    rest: str, where: str, says: str, problems: Callable[[str], list[str]]
+) -> None:
+    found = problems(one(rest))
+    path = f"images.a.{where}".rstrip(".")
+    assert any(line.startswith(f"{path} (line 3): ") and says in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("base", "where", "says"),
+    [
+        (
+            "release: 24.10, distribution: ubuntu",
+            ".release",
+            '24.10 without quotes is no text; write "24.10" in quotes',
+        ),
+        ("release: trixi, distribution: debian", ".release", 'debian "trixi" is not known; write "trixie"'),
+        ("release: trixie, distribution: debain", ".distribution", "did you mean debian?"),
+        ("distribution: debian", ".release", "this key is missing; write `release: …`"),
+        ("release: trixie, distribution: debian, url: 'https://x/y'", "", "a bootstrapped base has no url"),
+        ("release: '24.04', distribution: ubuntu, source: cloud-image", "", "a cloud image needs its `url`"),
+        (
+            "release: '24.04', distribution: ubuntu, source: cloud-image, url: 'https://x/y'",
+            "",
+            "a download must be checked; write `sha256sums_url`",
+        ),
+        ("release: '24.04', distribution: ubuntu, url: ftp", ".url", "write one that begins with https://"),
+    ],
+)
+def test_a_mistake_in_the_base_is_reported(
+    base: str, where: str, says: str, problems: Callable[[str], list[str]]
+) -> None:
+    found = problems(images(f"a: {{disk: {{size: 4GiB}}, base: {{{base}}}}}"))
+    assert [line for line in found if line.startswith(f"images.a.base{where} (line 3): ") and says in line], found
+
+
+@pytest.mark.parametrize("size", ["20GB", "20", "0GiB", "-1GiB", "1.5GiB", "20 GiB", "100MiB", "[]"])
+def test_a_size_without_a_sound_unit_is_refused(size: str, problems: Callable[[str], list[str]]) -> None:
+    [found] = problems(images(f"a: {{base: {{distribution: debian, release: trixie}}, disk: {{size: {size}}}}}"))
+    assert found.startswith("images.a.disk.size (line 3): ")
+    assert "GiB" in found or "MiB" in found
+
+
+@pytest.mark.parametrize("name", ["A", "a_b", "-a", "a..b", "../a", "a/b", "a b", "a" * 65, "a,b", "a*"])
+def test_a_name_that_is_no_safe_folder_is_refused(name: str, problems: Callable[[str], list[str]]) -> None:
+    [found] = problems(images(f"'{name}': {{{DEBIAN}}}"))
+    assert "this is no name for an image" in found
+
+
+def test_an_unknown_parent_is_reported_with_a_close_match(problems: Callable[[str], list[str]]) -> None:
+    found = problems(images(f"gpu-guest: {{{DEBIAN}}}", "b: {parent: gpu-gest}"))
+    assert found == ["images.b.parent (line 4): there is no image gpu-gest; did you mean gpu-guest?"]
+
+
+def test_a_circle_of_parents_is_reported_with_the_way_round(problems: Callable[[str], list[str]]) -> None:
+    found = problems(images("a: {parent: b}", "b: {parent: c}", "c: {parent: a}"))
+    assert len(found) == 3
+    assert "(a → b → c → a)" in found[0]
+
+
+def test_an_image_that_is_its_own_parent_is_reported(problems: Callable[[str], list[str]]) -> None:
+    [found] = problems(images("a: {parent: a}"))
+    assert "(a → a)" in found
+
+
+def test_an_inherited_mistake_is_reported_once_where_it_is_written(problems: Callable[[str], list[str]]) -> None:
+    found = problems(
+        images(
+            "p: {abstract: true, disk: {size: 4GB}, packages: [a, B!]}",
+            "b: {parent: p, base: {distribution: debian, release: trixie}, packages: [c]}",
+            "c: {parent: b, packages: [d]}",
+        )
+    )
+    assert [line.split(":")[0] for line in found] == ["images.p.disk.size (line 3)", "images.p.packages[1] (line 3)"]
+
+
+def test_an_image_made_from_nothing_is_reported(problems: Callable[[str], list[str]]) -> None:
+    [found] = problems(images("a: {disk: {size: 4GiB}}"))
+    assert found.startswith("images.a (line 3): ")
+    assert "write its `base`" in found
+
+
+def test_an_abstract_image_may_lack_what_its_children_add(load: Load) -> None:
+    assert load(images("p: {abstract: true, base: {distribution: debian}}", f"c: {{parent: p, {DEBIAN}}}")).variants
+
+
+def test_every_mistake_is_reported_at_once_in_the_files_order(problems: Callable[[str], list[str]]) -> None:
+    found = problems(
+        "version: 1\n"
+        "recrods: x\n"
+        "images:\n"
+        "  a:\n"
+        "    parent: z\n"
+        "    base: {distribution: ubuntu, release: 24.04, sorce: x}\n"
+        "    bse: 1\n"
+        "  b:\n"
+        f"    {DEBIAN.split(', disk', maxsplit=1)[0]}\n"
+        "    disk: {size: 20GB}\n"
+        "    driver: {source: archive, modules: open}\n"
+        "    glance: {properties: {os_secure_boot: required, hw_machine_type: null}}\n"
+        "    gpus: [h100]\n"
+        "    keep: 3\n"
+        "    keep: 4\n"
+    )
+    assert [line.split(":")[0] for line in found] == [
+        "recrods (line 2)",
+        "images.a.parent (line 5)",
+        "images.a.base.release (line 6)",
+        "images.a.base.sorce (line 6)",
+        "images.a.bse (line 7)",
+        "images.b.disk.size (line 10)",
+        "images.b.glance.properties.os_secure_boot (line 12)",
+        "images.b.glance.properties.os_secure_boot (line 12)",
+        "images.b.gpus (line 13)",
+        "images.b.keep (line 15)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("version: 1\nimages: [", "line 3, column 1"),
+        ("version: 1\nimages:\n\ta: {}", "line 3, column 1"),
+        ("version: 1\nimages: {a: {}}\n---\nversion: 1", "line 3"),
+        ("version: \x01", "is no YAML"),
+    ],
+)
+def test_what_is_no_yaml_is_reported_with_its_line(text: str, says: str, load: Load) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load(text)
+    assert says in caught.value.what
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the file has to be a mapping"),
+        ("- a", "the file has to be a mapping"),
+        ("version: 1", "images: this key is missing"),
+        ("version: 1\nimages: {}", "there is no image; write at least one"),
+        ("version: 2\nimages: {}", "version (line 1): 2 is not possible here"),
+        ("version: '1'\nimages: {}", "version (line 1)"),
+        ("version: 1\nimages: {a: }", "images.a (line 2): this has the wrong type; write a mapping"),
+        ("version: 1\nimages: {a: {disk: &x {size: 4GiB}}, b: {disk: *x}}", "anchors and aliases are not used"),
+        ("version: 1\nimages: {a: !secret {}}", "the tag !secret means nothing here"),
+        ("version: 1\nimages: {[a]: {}}", "a key is a word"),
+        ("version: 1\nimages: &x {a: *x}", "anchors and aliases are not used"),
+    ],
+)
+def test_a_file_of_the_wrong_shape_is_refused(text: str, says: str, problems: Callable[[str], list[str]]) -> None:
+    assert [line for line in problems(text) if says in line]
+
+
+def test_a_catalog_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="cannot read"):
+        catalog.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("rest", "where"),
+    [
+        ("kind: import, source: {path: /x, sha256: " + "0" * 64 + "}", "kind"),
+        ("secrets: {ngc: {file: /x}}", "secrets"),
+        ("gpus: [h100]", "gpus"),
+        ("flavors: [g1]", "flavors"),
+        ("driver: {source: nvidia-repo, modules: open}", "driver.source"),
+        ("driver: {source: archive, modules: auto}", "driver.modules"),
+        ("driver: {source: archive}", "driver.modules"),
+        ("driver: {source: archive, modules: open, version: '550.1'}", "driver.version"),
+        ("kernel: {flavour: cloud}", "kernel.flavour"),
+        ("cuda: {samples: true}", "cuda.samples"),
+        ("cuda: {toolkit: '12.4'}", "cuda.toolkit"),
+        ("base: {distribution: debian, release: trixie, signed_by: ABCD}", "base.signed_by"),
+        ("base: {distribution: debian, release: trixie, guest_mirror: 'https://m/d'}", "base.guest_mirror"),
+        ("base: {distribution: debian, release: trixie, architecture: arm64}", "base.architecture"),
+        ("disk: {size: 4GiB, format: raw}", "disk.format"),
+    ],
+)
+def test_what_comes_later_is_refused_by_name(rest: str, where: str, problems: Callable[[str], list[str]]) -> None:
+    key = rest.split(":", maxsplit=1)[0]
+    good = {"base": "base: {distribution: debian, release: trixie}", "disk": "disk: {size: 4GiB}"}
+    lines = [rest, *(line for name, line in good.items() if name != key)]
+    found = problems(images(f"a: {{{', '.join(lines)}}}"))
+    assert [line for line in found if line.startswith(f"images.a.{where} ") and "is not supported yet" in line], found
+
+
+def test_a_cloud_that_wants_raw_is_refused_by_name(problems: Callable[[str], list[str]]) -> None:
+    found = problems(one("keep: 2") + "clouds: {prod: {disk_format: raw}}")
+    assert found == ["clouds.prod.disk_format (line 4): raw is not supported yet; write qcow2"]
+
+
+def test_records_elsewhere_than_in_a_folder_are_refused_by_name(problems: Callable[[str], list[str]]) -> None:
+    found = problems(one("keep: 2") + "records: s3://bucket/x")
+    assert found == ["records (line 4): s3://bucket/x is not supported yet; write a folder"]
+
+
+def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:
+    loaded = load(images(f"a: {{{DEBIAN}, driver: {{source: none}}}}"))
+    assert not loaded.variants["a"].gpu
+
+
+def test_the_schema_is_json() -> None:
+    assert json.loads(schema.text()) == catalog.json_schema()
