@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import disk, host, manifest, process, recipe
-from pipelines.console import Ticker, ticker
+from pipelines.console import ticker
 from pipelines.errors import BuildError, HostError, ProgramError
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
@@ -92,8 +92,8 @@ def _recorded(folder: Path) -> Any:
     try:
         yield
     except BaseException as error:
+        _keep_only_logs(folder)  # first: on a full disk the state could not be written before
         manifest.set_state(folder, manifest.FAILED, getattr(error, "what", None) or type(error).__name__)
-        _keep_only_logs(folder)
         raise
     _remove(folder / "scratch")
     _remove(folder / "image.d")
@@ -112,22 +112,19 @@ def _run(plan: Recipe, folder: Path, root: Path, *, verbose: bool) -> Mapping[st
         def on_line(text: str) -> None:
             if progress.line(text, time.monotonic()):
                 shown.stage(_stage_name(progress))
-            _show(shown, text)
+            shown.line(text)
 
         try:
             argv = [*host.root_prefix(), *command.argv]
-            result = process.stream(argv, deadline=DEADLINE_SECONDS, log=log, on_line=on_line, env=environment)
+            result = process.stream(
+                argv, deadline=DEADLINE_SECONDS, log=log, on_line=on_line, on_idle=shown.tick, env=environment
+            )
         except ProgramError as error:
             raise _failure(plan, progress, log, str(error)) from error
     if result.returncode != 0:
         raise _failure(plan, progress, log, f"exit code {result.returncode}")
     progress.finish(time.monotonic())
     return progress.stages
-
-
-def _show(shown: Ticker, text: str) -> None:
-    if text.strip():
-        shown.line(text)
 
 
 def _stage_name(progress: Progress) -> str:

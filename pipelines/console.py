@@ -78,22 +78,35 @@ class Ticker:
         self._console = _stderr()
         self._started = time.monotonic()
         self._shown = 0.0
+        self._said = False
         self._stage = ""
+        self._last = ""
 
     def stage(self, name: str) -> None:
-        """A new stage begins. Plain lines leave out those that pass in a moment."""
-        self._stage = name
-        if self._console.is_terminal or time.monotonic() - self._shown >= _SHOW_STAGE_SECONDS:
-            self._show(self._prefix(), keep=True)
+        """A new stage begins."""
+        self._stage, self._last, self._said = name, "", False
+        self.tick()
 
     def line(self, text: str) -> None:
         """The job's newest line of output."""
         if self._verbose:
             self._console.print(escape(text))
-        elif self._console.is_terminal:
-            self._show(f"{self._prefix()}  {text.strip()}", keep=False)
-        elif time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
-            self._show(f"{self._prefix()}  {text.strip()[:160]}", keep=True)
+        elif text.strip():
+            self._last = text.strip()
+            self.tick()
+
+    def tick(self) -> None:
+        """Time has passed. Plain lines leave out stages that are over in a moment, and are otherwise few."""
+        if self._verbose:
+            return
+        text = f"{self._prefix()}  {self._last}".rstrip()
+        quiet = time.monotonic() - self._shown
+        if self._console.is_terminal:
+            self._console.file.write("\r\x1b[2K" + text[: max(20, self._console.width - 1)])
+            self._console.file.flush()
+        elif quiet >= _SHOW_EVERY_SECONDS or (quiet >= _SHOW_STAGE_SECONDS and not self._said):
+            self._console.print(escape(text[:160]))
+            self._shown, self._said = time.monotonic(), True
 
     def close(self) -> None:
         """Clear the live line."""
@@ -104,14 +117,6 @@ class Ticker:
     def _prefix(self) -> str:
         elapsed = int(time.monotonic() - self._started)
         return f"{self._label}  {elapsed // 60:d}:{elapsed % 60:02d}  {self._stage}"
-
-    def _show(self, text: str, *, keep: bool) -> None:
-        self._shown = time.monotonic()
-        if self._console.is_terminal and not self._verbose:
-            self._console.file.write("\r\x1b[2K" + text[: max(20, self._console.width - 1)] + ("\n" if keep else ""))
-            self._console.file.flush()
-        else:
-            self._console.print(escape(text))
 
 
 @contextmanager

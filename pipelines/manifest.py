@@ -139,7 +139,7 @@ def write_json(path: Path, value: object) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            json.dump(plain, sink, indent=2, sort_keys=True)
+            json.dump(plain, sink, indent=2)
             sink.write("\n")
             sink.flush()
             os.fsync(sink.fileno())

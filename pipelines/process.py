@@ -93,10 +93,13 @@ def stream(
     deadline: float,
     log: Path,
     on_line: Callable[[str], None],
+    on_idle: Callable[[], None] = lambda: None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Result:
     """Run a long program; every line of stdout and stderr goes to `log` and to `on_line` as it comes.
+
+    `on_idle` is called about once a second while it prints nothing.
 
     Returns whatever the exit code is (`stdout` and `stderr` are empty: read the log). Raises ProgramError when the
     deadline, in seconds, passes. An exception, an interrupt included, stops the whole process group first.
@@ -104,7 +107,7 @@ def stream(
     started = time.monotonic()
     with log.open("ab") as sink, _start(argv, env, subprocess.STDOUT, cwd=cwd) as child:
         try:
-            for line in _lines(child, started + deadline):
+            for line in _lines(child, started + deadline, on_idle):
                 sink.write(line)
                 sink.flush()
                 on_line(line.decode(errors="replace").rstrip("\r\n"))
@@ -159,7 +162,7 @@ def _start(
         raise HostError(f"cannot start {argv[0]}: {error.strerror}", remedy="Run `./inv doctor`.") from error
 
 
-def _lines(child: Program, deadline: float) -> Iterator[bytes]:
+def _lines(child: Program, deadline: float, on_idle: Callable[[], None]) -> Iterator[bytes]:
     """A child's lines (a carriage return ends one too: progress meters); TimeoutExpired at the monotonic deadline."""
     assert child.stdout is not None
     pending = b""
@@ -170,6 +173,7 @@ def _lines(child: Program, deadline: float) -> Iterator[bytes]:
             if left <= 0:
                 raise subprocess.TimeoutExpired(child.args, deadline)
             if not selector.select(timeout=min(left, 1.0)):
+                on_idle()
                 continue
             chunk = os.read(child.stdout.fileno(), 65536)
             if not chunk:

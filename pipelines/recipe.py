@@ -103,7 +103,8 @@ def command(recipe: Recipe, folder: Path, cache: Path, mirrors: Mapping[str, str
     dib += ["--qemu-img-options", f"compression_type={recipe.compression}", "-o", str(folder / "image")]
     dib += ["-p", ",".join(recipe.packages)] if recipe.packages else []
     dib += [element for layer in recipe.layers for element in layer.elements]
-    namespaces = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    # setpriv: where we are killed without a chance to clean up, unshare and with it the namespaces end too.
+    namespaces = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
     build = {
         "ELEMENTS_PATH": str(_OURS),
         "DIB_IMAGE_CACHE": str(cache),
@@ -112,7 +113,7 @@ def command(recipe: Recipe, folder: Path, cache: Path, mirrors: Mapping[str, str
         "DIB_NO_TIMESTAMP": "1",
         "TMP_DIR": str(folder / "scratch"),
     }
-    return Command(argv=(*namespaces, *dib), environment={**mirrors, **recipe.environment, **build})
+    return Command(argv=(*namespaces, "--mount-proc", *dib), environment={**mirrors, **recipe.environment, **build})
 
 
 def _program() -> str:

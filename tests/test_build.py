@@ -1,0 +1,216 @@
+"""How is one built? diskimage-builder is a fake on PATH here; tests/integration has the real one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines import build, catalog, manifest
+from pipelines.errors import BuildError, HostError
+from pipelines.variant import Variant
+
+PROJECT = Path(__file__).parent.parent
+FAKES = PROJECT / "tests" / "fakes"
+NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _fake_dib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def builds(tmp_path: Path) -> Path:
+    return tmp_path / "builds"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that the space check passes and that a build can fill."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4200M", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def catalog_file(tmp_path: Path, how: str = "well") -> Path:
+    path = tmp_path / "images.yaml"
+    path.write_text(
+        "version: 1\nimages:\n  plain:\n    base: {distribution: debian, release: trixie}\n    disk: {size: 1GiB}\n"
+        f"    environment: {{DIB_FAKE: {how}}}\n"
+    )
+    return path
+
+
+def plain(tmp_path: Path, how: str = "well") -> Variant:
+    return catalog.load(catalog_file(tmp_path, how)).variants["plain"]
+
+
+def left_behind(builds: Path) -> list[str]:
+    """Mounts and processes of a build, and files that are neither logs nor results."""
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if "dib-fake" in line]
+    sleepers = subprocess.run(["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False).stdout.split()
+    files = [str(path) for path in builds.rglob("*") if path.name in {"scratch", "image.d"}]
+    return mounts + sleepers + files
+
+
+def test_a_build_leaves_its_image_manifest_and_log_and_nothing_else(tmp_path: Path, builds: Path) -> None:
+    made = build.build(plain(tmp_path), builds, NOW)
+    assert {path.name for path in made.folder.iterdir()} >= {"image.qcow2", "manifest.json", "build.log", "state.json"}
+    assert made.state == "complete"
+    assert left_behind(builds) == []
+
+
+def test_the_manifest_says_what_was_made(tmp_path: Path, builds: Path) -> None:
+    about = build.build(plain(tmp_path), builds, NOW).manifest()
+    assert about.build_id == f"20261122T030000Z-{about.fingerprint[:8]}"
+    assert about.created_at == "2026-11-22T03:00:00Z"
+    assert (about.artifact.format, about.artifact.virtual_size) == ("qcow2", 2**30)
+    assert about.packages == {"linux-image-6.12": "6.12.1"}
+    assert about.kernel == "6.12"
+    assert list(about.stages)[0].startswith("base/root.d/")
+
+
+def test_no_variable_of_ours_reaches_diskimage_builder_by_accident(
+    tmp_path: Path, builds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OS_PASSWORD", "hunter2")
+    made = build.build(plain(tmp_path), builds, NOW)
+    assert "hunter2" not in (made.folder / "image.env").read_text()
+
+
+def test_a_failure_names_element_phase_last_line_and_log(tmp_path: Path, builds: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        build.build(plain(tmp_path, "fail"), builds, NOW)
+    assert "post-install.d/50-compile-modules" in caught.value.what
+    assert "does not compile for kernel 6.12" in caught.value.what
+    assert "build.log" in caught.value.remedy
+    assert left_behind(builds) == []
+
+
+def test_the_log_of_a_failed_build_is_kept_and_its_image_is_not(tmp_path: Path, builds: Path) -> None:
+    with pytest.raises(BuildError):
+        build.build(plain(tmp_path, "fail"), builds, NOW)
+    (failed,) = manifest.builds(builds, "plain")
+    assert failed.state == "failed"
+    assert "does not compile" in (failed.folder / "build.log").read_text()
+    assert not (failed.folder / "image.qcow2").exists()
+
+
+def test_only_the_last_failures_are_kept(tmp_path: Path, builds: Path) -> None:
+    for hour in range(5):
+        with pytest.raises(BuildError):
+            build.build(plain(tmp_path, "fail"), builds, NOW + timedelta(hours=hour))
+    assert [kept.build_id[:11] for kept in manifest.builds(builds, "plain")] == [
+        "20261122T04",
+        "20261122T05",
+        "20261122T06",
+        "20261122T07",
+    ]
+
+
+def test_a_full_disk_ends_the_build_with_the_remedy_and_gives_the_space_back(tmp_path: Path, small_disk: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        build.build(plain(tmp_path, "full"), small_disk, NOW)
+    assert "disk is full" in caught.value.remedy
+    assert os.statvfs(small_disk).f_bfree * 4096 > 4000 * 2**20
+
+
+def test_too_little_space_is_said_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10M", "tmpfs", folder], check=True)
+    try:
+        with pytest.raises(HostError, match="this build needs"):
+            build.build(plain(tmp_path), folder, NOW)
+        assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_second_build_of_a_variant_is_told_who_is_at_it(tmp_path: Path, builds: Path) -> None:
+    with manifest.lock(builds, "plain"), pytest.raises(HostError, match=f"process {os.getpid()}"):
+        build.build(plain(tmp_path), builds, NOW)
+
+
+def test_what_a_crash_left_is_cleaned_by_the_next_build(tmp_path: Path, builds: Path) -> None:
+    crashed = builds / "plain" / "20261121T000000Z-00000000"
+    (crashed / "scratch" / "tree").mkdir(parents=True)
+    (crashed / "build.log").write_text("the last words")
+    manifest.set_state(crashed, manifest.RUNNING)
+    build.build(plain(tmp_path), builds, NOW)
+    assert left_behind(builds) == []
+    assert (crashed / "build.log").read_text() == "the last words"
+    assert [found.state for found in manifest.builds(builds, "plain")] == ["failed", "complete"]
+
+
+@pytest.mark.parametrize("phase", ["root.d", "install.d", "post-install.d", "block-device.d", "cleanup.d", "convert"])
+def test_sigterm_leaves_nothing_behind_in_any_stage(tmp_path: Path, builds: Path, phase: str) -> None:
+    program = interrupted(catalog_file(tmp_path, f"hang-{phase}"), builds, phase, signal.SIGTERM)
+    assert program.returncode == 143
+    assert left_behind(builds) == []
+    assert [found.state for found in manifest.builds(builds, "plain")] == ["failed"]
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, builds: Path) -> None:
+    program = interrupted(catalog_file(tmp_path, "hang-install.d"), builds, "install.d", signal.SIGINT)
+    assert program.returncode == 130
+    assert left_behind(builds) == []
+    assert [found.state for found in manifest.builds(builds, "plain")] == ["failed"]
+
+
+def test_sigkill_of_ourselves_ends_the_build_too_and_the_next_one_cleans_up(tmp_path: Path, builds: Path) -> None:
+    program = interrupted(catalog_file(tmp_path, "hang-install.d"), builds, "install.d", signal.SIGKILL)
+    assert program.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while any("scratch" not in left for left in left_behind(builds)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [left for left in left_behind(builds) if "scratch" not in left] == []
+    build.build(plain(tmp_path), builds, NOW)
+    assert left_behind(builds) == []
+
+
+def interrupted(images: Path, builds: Path, phase: str, number: int) -> "subprocess.CompletedProcess[bytes]":
+    """`inv build plain`, sent a signal as soon as it is in a phase."""
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "build", "plain"]
+    argv += ["--catalog", str(images), "--builds", str(builds)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+        wait_for_phase(builds, phase)
+        child.send_signal(number)
+        out, _ = child.communicate(timeout=60)
+    return subprocess.CompletedProcess(argv, child.returncode, out)
+
+
+def wait_for_phase(builds: Path, phase: str) -> None:
+    sign = "Converting image" if phase == "convert" else f"hanging in {phase}"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if any(sign in log.read_text() for log in builds.glob("plain/*/build.log")):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the build never came to {phase}")
+
+
+def test_a_corrupt_manifest_is_an_error_with_the_remedy_and_not_a_silent_fallback(tmp_path: Path, builds: Path) -> None:
+    made = build.build(plain(tmp_path), builds, NOW)
+    (made.folder / "manifest.json").write_text('{"variant": "pl')
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "verify", "plain"]
+    argv += ["--catalog", str(catalog_file(tmp_path)), "--builds", str(builds)]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert result.returncode == 4
+    assert "manifest.json" in result.stderr
+    assert "Build the variant again" in result.stderr
+
+
+def test_stages_are_numbers_of_seconds(tmp_path: Path, builds: Path) -> None:
+    made = build.build(plain(tmp_path), builds, NOW)
+    stages = json.loads((made.folder / "manifest.json").read_text())["stages"]
+    assert all(isinstance(seconds, float) and seconds >= 0 for seconds in stages.values())
