@@ -1,0 +1,101 @@
+"""Our own rules for elements, beside dib-lint and shellcheck.
+
+Each takes an element's folder and yields what is wrong with it, in words.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+PHASES = {
+    "root.d",
+    "extra-data.d",
+    "pre-install.d",
+    "install.d",
+    "post-install.d",
+    "post-root.d",
+    "block-device.d",
+    "pre-finalise.d",
+    "finalise.d",
+    "cleanup.d",
+    "environment.d",
+}
+_ON_HOST = {"root.d", "extra-data.d", "post-root.d", "block-device.d", "pre-finalise.d", "cleanup.d"}
+# Set by DIB for every element; not the element's own environment.
+_GIVEN = {"DIB_DEBUG_TRACE", "DIB_PYTHON_EXEC", "DIB_MANIFEST_SAVE_DIR", "DIB_RELEASE"}
+
+
+def phase_scripts(element: Path) -> Iterator[Path]:
+    """The scripts of all phases but environment.d."""
+    for folder in sorted(element.glob("*.d")):
+        if folder.name in PHASES - {"environment.d"}:
+            yield from sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def names(element: Path) -> Iterator[str]:
+    """dib-run-parts passes over a file with a dot in its name, or one that is not executable, without a word."""
+    for script in phase_scripts(element):
+        if not re.fullmatch(r"\d\d-[a-z0-9]+(-[a-z0-9]+)+", script.name):
+            yield f"{script}: a phase's script is called NN-verb-object, without a dot"
+        if not os.access(script, os.X_OK):
+            yield f"{script}: is not executable, so DIB would not run it"
+
+
+def headers(element: Path) -> Iterator[str]:
+    """A script opens with where it runs and what it guarantees."""
+    for script in phase_scripts(element):
+        where = "Runs on the host" if script.parent.name in _ON_HOST else "Runs in the chroot"
+        comment = " ".join(line.lstrip("# ") for line in script.read_text().splitlines()[1:12] if line.startswith("#"))
+        if where not in comment:
+            yield f"{script}: does not open with '{where}'"
+        if "Guarantees" not in comment:
+            yield f"{script}: does not say what it guarantees"
+
+
+def lengths(element: Path) -> Iterator[str]:
+    """A script that needs more than a screen or two does too much."""
+    for script in phase_scripts(element):
+        lines = len(script.read_text().splitlines())
+        if lines > 70:
+            yield f"{script}: has {lines} lines"
+
+
+def documentation(element: Path) -> Iterator[str]:
+    """Every DIB_* variable that an element reads is in its README."""
+    readme = (element / "README.rst").read_text() if (element / "README.rst").exists() else ""
+    for path in sorted(element.rglob("*")):
+        if path.is_file() and path.suffix != ".rst":
+            for name in sorted(set(re.findall(r"\$\{?(DIB_[A-Z_]+)", path.read_text())) - _GIVEN):
+                if f"``{name}``" not in readme and not re.search(rf"export {name}=(?!\$)", _environment(element)):
+                    yield f"{path}: reads {name}, which README.rst does not explain"
+
+
+def package_maps(element: Path) -> Iterator[str]:
+    """A name that package-installs.yaml asks for and that is no package anywhere must be in pkg-map."""
+    path = element / "pkg-map"
+    if path.exists():
+        try:
+            json.loads(path.read_text())
+        except ValueError as error:
+            yield f"{path}: {error}"
+
+
+def installs(element: Path) -> Iterator[str]:
+    """DIB ignores package-installs.yaml and pkg-map without a word unless the element depends on their elements."""
+    needs = (element / "element-deps").read_text().split() if (element / "element-deps").exists() else []
+    for file, needed in (
+        ("package-installs.yaml", "package-installs"),
+        ("pkg-map", "pkg-map"),
+        ("static", "install-static"),
+    ):
+        if (element / file).exists() and needed not in needs:
+            yield f"{element}: has {file} but does not depend on {needed}"
+
+
+def _environment(element: Path) -> str:
+    return "".join(path.read_text() for path in sorted(element.glob("environment.d/*")))
+
+
+RULES = (names, headers, lengths, documentation, package_maps, installs)
