@@ -25,6 +25,7 @@ class FileSystem:
         self._reader = reader
         self._root = Entry(mode=stat.S_IFDIR | 0o755, uid=0, size=0, handle=reader.root)
         self._known: dict[str, dict[str, Entry]] = {}
+        self._targets: dict[str, str] = {}
 
     def stat(self, path: str) -> Entry | None:
         """The entry that a path leads to, links followed; None when there is nothing."""
@@ -37,7 +38,7 @@ class FileSystem:
     def target(self, path: str) -> str | None:
         """What a symbolic link says; None when the path is no link."""
         entry = self.lstat(path)
-        return self._reader.target(entry.handle) if entry and entry.is_link else None
+        return self._target(entry) if entry and entry.is_link else None
 
     def listdir(self, path: str) -> tuple[str, ...]:
         """A directory's names, sorted; empty when there is no such directory."""
@@ -88,12 +89,17 @@ class FileSystem:
                 links += 1
                 if links > _MOST_LINKS:
                     return None
-                target = PurePosixPath(self._reader.target(entry.handle))
+                target = PurePosixPath(self._target(entry))
                 trail = trail[:1] if target.is_absolute() else trail
                 parts = [part for part in target.parts if part != "/"] + parts
                 continue
             trail.append(entry)
         return trail[-1]
+
+    def _target(self, link: Entry) -> str:
+        if link.handle not in self._targets:
+            self._targets[link.handle] = self._reader.target(link.handle)
+        return self._targets[link.handle]
 
     def _entries(self, folder: Entry) -> dict[str, Entry]:
         self._load([folder.handle])
