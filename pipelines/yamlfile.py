@@ -17,6 +17,7 @@ from pipelines.errors import CatalogError
 
 Where = tuple[str | int, ...]  # the path of a value in the file: keys, and positions in lists
 _TAG = "tag:yaml.org,2002:"
+_DEEPEST = 12  # a catalog has six levels; without an end, a strange file would end the program instead
 _PARSER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
 
 
@@ -97,6 +98,8 @@ def read(path: Path) -> Document:
         raise CatalogError(f"{path} is no YAML: {_syntax(error)}", remedy="Correct that line.") from error
     except yaml.YAMLError as error:
         raise CatalogError(f"{path} is no YAML: {error}", remedy="Remove that character.") from error
+    except RecursionError as error:
+        raise CatalogError(f"{path} is nested too deeply", remedy="Three or four levels are enough.") from error
     problems: list[Problem] = []
     value = None if root is None else _plain(root, (), problems, set())
     return Document(value=value, problems=tuple(problems), _root=root)
@@ -124,6 +127,9 @@ def _plain(node: yaml.Node, where: Where, problems: list[Problem], seen: set[int
         refuse("anchors and aliases are not used here; inherit with `parent`, or write the value again")
         return None
     seen.add(id(node))
+    if len(where) > _DEEPEST:
+        refuse("this is nested too deeply; write it where the key belongs")
+        return None
     if not node.tag.startswith(_TAG):
         refuse(f"the tag {node.tag} means nothing here; remove it")
         return None
