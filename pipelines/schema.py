@@ -80,4 +80,4 @@ def _without_title(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def text() -> str:
     """images.schema.json, as it is in the repository."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json_schema(), indent=2) + "\n"
