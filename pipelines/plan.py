@@ -18,12 +18,15 @@ _MOST_NAMED = 3  # inputs that a reason names before it only counts the others
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """A variant as it should be. `parts` maps each input, in an operator's words, to its digest."""
+    """A variant as it should be.
+
+    `parts` maps each input, in an operator's words, to its digest. `clouds` maps each cloud to the release_digest of
+    the variant there, since a cloud may have its own visibility and properties.
+    """
 
     variant: str
     fingerprint: str
-    release_digest: str
-    clouds: tuple[str, ...] = ()
+    clouds: Mapping[str, str] = field(default_factory=dict)
     keep: int = 2
     rebuild_age: timedelta | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +167,7 @@ def _for_cloud(
         yield act("upload", f"{cloud} has {has}, {newest}{source}")
         yield act("promote", f"{cloud} has {has}, {newest}")
     else:
-        if present.release_digest != target.release_digest:
+        if present.release_digest != target.clouds[cloud]:
             yield act("update", "its name, visibility, members, tags or properties changed", (present.id,))
         if present.state != "current":
             yield act("promote", f"{cloud} has {has}, {newest}", (present.id,))

@@ -16,7 +16,7 @@ OLD, NEW = "20261101T000000Z-aaaaaaaa", "20261122T000000Z-aaaaaaaa"
 
 
 def target(**changes: object) -> Target:
-    return replace(Target(variant="debian-cuda", fingerprint="f1", release_digest="r1", parts=PARTS), **changes)
+    return replace(Target(variant="debian-cuda", fingerprint="f1", parts=PARTS), **changes)
 
 
 def build(build_id: str = NEW, **changes: object) -> LocalBuild:
@@ -94,54 +94,57 @@ def test_a_build_just_younger_than_rebuild_age_stays() -> None:
 
 
 def test_a_build_that_failed_verification_is_built_again_and_not_uploaded() -> None:
-    actions = plan([target(clouds=("prod",))], Inventory(builds=(build(verified=False),)), NOW)
+    actions = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(verified=False),)), NOW)
     assert actions[0].reason == f"{NEW} failed verification"
     assert all(action.build_id != NEW for action in actions)
 
 
 def test_an_older_good_build_is_used_when_the_newest_failed() -> None:
-    actions = plan([target(clouds=("prod",))], Inventory(builds=(build(OLD), build(NEW, verified=False))), NOW)
+    actions = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(OLD), build(NEW, verified=False))), NOW)
     assert [(action.verb, action.build_id) for action in actions] == [("upload", OLD), ("promote", OLD)]
 
 
 def test_a_new_cloud_gets_the_build() -> None:
     reason = f"prod has no image, newest verified is {NEW}"
-    assert planned(target(clouds=("prod",)), [build()]) == [("upload", "prod", reason), ("promote", "prod", reason)]
+    assert planned(target(clouds={"prod": "r1"}), [build()]) == [
+        ("upload", "prod", reason),
+        ("promote", "prod", reason),
+    ]
 
 
 def test_an_outdated_cloud_gets_the_newest_build() -> None:
     reason = f"prod has {OLD}, newest verified is {NEW}"
-    actions = planned(target(clouds=("prod",)), [build(OLD), build()], [image(OLD)])
+    actions = planned(target(clouds={"prod": "r1"}), [build(OLD), build()], [image(OLD)])
     assert actions == [("upload", "prod", reason), ("promote", "prod", reason)]
 
 
 def test_what_another_cloud_has_is_fetched_and_not_built_again() -> None:
-    actions = planned(target(clouds=("prod", "lab")), [], [image(cloud="lab")])
+    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [], [image(cloud="lab")])
     assert actions[0] == ("upload", "prod", f"prod has no image, newest verified is {NEW}, fetched from lab")
     assert [verb for verb, _, _ in actions] == ["upload", "promote"]
 
 
 def test_an_uploaded_candidate_is_only_promoted() -> None:
-    actions = planned(target(clouds=("prod",)), [build()], [image(state="candidate"), image(OLD)])
+    actions = planned(target(clouds={"prod": "r1"}), [build()], [image(state="candidate"), image(OLD)])
     assert actions == [("promote", "prod", f"prod has {OLD}, newest verified is {NEW}")]
 
 
 def test_an_uploaded_build_whose_verification_was_lost_is_not_verified_again() -> None:
-    assert planned(target(clouds=("prod",)), [build(verified=None)], [image()]) == []
+    assert planned(target(clouds={"prod": "r1"}), [build(verified=None)], [image()]) == []
 
 
 def test_a_changed_release_is_updated_without_a_build() -> None:
-    actions = planned(target(clouds=("prod",), release_digest="r2"), [build()], [image()])
+    actions = planned(target(clouds={"prod": "r2"}), [build()], [image()])
     assert actions == [("update", "prod", "its name, visibility, members, tags or properties changed")]
 
 
 def test_two_visible_images_become_one() -> None:
-    actions = planned(target(clouds=("prod",)), [build()], [image(OLD), image()])
+    actions = planned(target(clouds={"prod": "r1"}), [build()], [image(OLD), image()])
     assert actions == [("promote", "prod", f"prod shows 2 images at once: {OLD}, {NEW}")]
 
 
 def test_a_half_uploaded_image_is_cleaned_up_and_uploaded_again() -> None:
-    actions = planned(target(clouds=("prod",)), [build()], [image(state="broken")])
+    actions = planned(target(clouds={"prod": "r1"}), [build()], [image(state="broken")])
     assert [(verb, reason) for verb, _, reason in actions[2:]] == [("prune", "1 half uploaded")]
     assert actions[0][0] == "upload"
 
@@ -149,7 +152,7 @@ def test_a_half_uploaded_image_is_cleaned_up_and_uploaded_again() -> None:
 def test_images_beyond_keep_are_pruned_oldest_first_to_go() -> None:
     ids = [f"202611{day:02}T000000Z-aaaaaaaa" for day in (1, 8, 15)]
     retired = [image(each, state="retired") for each in ids]
-    [action] = plan([target(clouds=("prod",))], Inventory(builds=(build(),), images=(*retired, image())), NOW)
+    [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=(*retired, image())), NOW)
     assert action.verb == "prune"
     assert action.reason == f"{ids[1]}, {ids[0]} beyond keep 2"
     assert action.images == (f"id-{ids[1]}", f"id-{ids[0]}")
@@ -158,23 +161,23 @@ def test_images_beyond_keep_are_pruned_oldest_first_to_go() -> None:
 def test_what_was_shown_is_kept_before_what_never_was() -> None:
     between = "20261115T000000Z-bbbbbbbb"
     images = (image(OLD, state="retired"), image(between, state="candidate"), image())
-    [action] = plan([target(clouds=("prod",))], Inventory(builds=(build(),), images=images), NOW)
+    [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=images), NOW)
     assert action.images == (f"id-{between}",)
 
 
 def test_a_cloud_that_is_not_a_target_is_left_alone() -> None:
-    assert planned(target(clouds=()), [build()], [image(OLD), image(state="broken")]) == []
+    assert planned(target(clouds={}), [build()], [image(OLD), image(state="broken")]) == []
 
 
 def test_other_variants_images_are_left_alone() -> None:
     others = [image(OLD, variant="another", state="retired") for _ in range(5)]
-    assert planned(target(clouds=("prod",)), [build()], [image(), *others]) == []
+    assert planned(target(clouds={"prod": "r1"}), [build()], [image(), *others]) == []
 
 
 def test_the_work_grows_with_what_there_is_and_not_with_its_square() -> None:
     def steps(variants: int) -> int:
         counted = _Counted(image(OLD, variant=f"v{n}", cloud=c) for n in range(variants) for c in ("prod", "lab"))
-        targets = [target(variant=f"v{number}", clouds=("prod", "lab")) for number in range(variants)]
+        targets = [target(variant=f"v{number}", clouds={"prod": "r1", "lab": "r1"}) for number in range(variants)]
         plan(targets, Inventory(images=counted), NOW)
         return counted.read
 
@@ -238,8 +241,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Target], Inventory]:
         Target(
             variant=variant,
             fingerprint=draw(fingerprints),
-            release_digest="r1",
-            clouds=draw(st.sampled_from([(), ("prod",), CLOUDS])),
+            clouds=draw(st.sampled_from([{}, {"prod": "r1"}, {"prod": "r1", "lab": "r2"}])),
             keep=draw(st.integers(1, 3)),
             rebuild_age=draw(st.sampled_from([None, timedelta(days=7)])),
         )
@@ -279,14 +281,15 @@ def carried_out(actions: Sequence[Action], targets: Sequence[Target], inventory:
                     variant=one.variant,
                     build_id=build_id,
                     fingerprint=source.fingerprint,
-                    release_digest=one.release_digest,
+                    release_digest=one.clouds[action.cloud],
                     state="candidate",
                     created_at=NOW,
                 )
                 remote.append(sent)
             case "update":
-                fresh = {"release_digest": one.release_digest}
-                remote = [replace(each, **fresh) if each.id in action.images else each for each in remote]
+                assert action.cloud is not None
+                digest = one.clouds[action.cloud]
+                remote = [replace(each, release_digest=digest) if each.id in action.images else each for each in remote]
             case "promote":
                 shown = action.images or tuple(each.id for each in remote if here(each) and each.state == "candidate")
                 remote = [_promoted(each, action, shown) for each in remote]
