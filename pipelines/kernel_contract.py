@@ -90,7 +90,8 @@ def dkms(guest: Guest) -> Outcome:
         built = f"/var/lib/dkms/{name}/{version}/{release}/{machine}"
         if guest.files.target(f"/var/lib/dkms/{name}/kernel-{release}-{machine}") != f"{version}/{release}/{machine}":
             problems.append(f"{name} {version} is not marked as installed for kernel {release}")
-        modules = [f"{built}/module/{module}" for module in guest.files.listdir(f"{built}/module")]
+        there = guest.files.listdir(f"{built}/module")
+        modules = [f"{built}/module/{module}" for module in there if _MODULE.fullmatch(module)]
         if not modules:
             problems.append(f"nothing is built in {built}")
         for path, content in guest.files.contents(modules).items():

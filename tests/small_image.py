@@ -116,6 +116,7 @@ def _tree() -> dict[str, bytes | str | Link]:
         f"/usr{MODULES}/build": Link(f"/usr/src/linux-headers-{KERNEL}"),
         f"/usr/src/linux-headers-{KERNEL}/Makefile": "include ../common/Makefile\n",
         f"/var/lib/dkms/nvidia-current/kernel-{KERNEL}-x86_64": Link(f"{DRIVER}/{KERNEL}/x86_64"),
+        f"{BUILT}/Module.symvers": "",
         "/usr/bin/nvidia-smi": b"program",
         "/var/log/apt/history.log": "",
     }
