@@ -104,7 +104,7 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def examine(builds: Path, needed: int, distribution: str) -> tuple[Finding, ...]:
+def examine(builds: Path, needed: int, distributions: Sequence[str]) -> tuple[Finding, ...]:
     """All findings, for `inv doctor`. `needed` is the disk space of the chosen variant's build, in bytes."""
     return (
         *_tool_findings(BUILD_TOOLS, fatal=True),
@@ -115,7 +115,7 @@ def examine(builds: Path, needed: int, distribution: str) -> tuple[Finding, ...]
         _loop_finding(),
         _kvm_finding(),
         _device_mapper_finding(),
-        _mirror_finding(distribution),
+        *map(_mirror_finding, distributions),
     )
 
 
@@ -224,20 +224,21 @@ def _device_mapper_finding() -> Finding:
 
 
 def _mirror_finding(distribution: str) -> Finding:
+    name = f"{distribution} mirror"
     mirror = mirrors(distribution).get("DIB_DISTRIBUTION_MIRROR")
     if mirror is None:
         detail = f"this host's apt names no mirror of {distribution}; diskimage-builder's default is used, unchecked"
-        return Finding(name="mirror", fit=True, fatal=False, detail=detail)
+        return Finding(name=name, fit=True, fatal=False, detail=detail)
     try:
         with urllib.request.urlopen(f"{mirror}/", timeout=MIRROR_DEADLINE_SECONDS) as answer:
-            return Finding(name="mirror", fit=True, fatal=True, detail=f"{mirror} answers {answer.status}")
+            return Finding(name=name, fit=True, fatal=True, detail=f"{mirror} answers {answer.status}")
     except urllib.error.HTTPError as error:
         # A mirror need not list its folders; that it answers is what counts.
-        return Finding(name="mirror", fit=True, fatal=True, detail=f"{mirror} answers {error.code}")
+        return Finding(name=name, fit=True, fatal=True, detail=f"{mirror} answers {error.code}")
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         remedy = "Check the network, the proxy and /etc/apt/sources.list."
-        return Finding(name="mirror", fit=False, fatal=True, detail=f"{mirror}: {reason}", remedy=remedy)
+        return Finding(name=name, fit=False, fatal=True, detail=f"{mirror}: {reason}", remedy=remedy)
 
 
 def root_prefix() -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 As a table for people or as JSON for programs, from the same rows. What they contain is decided elsewhere.
 """
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +44,7 @@ def image(variant: Variant, builds: Path, now: datetime, *, as_json: bool) -> No
         "description": variant.description,
         "gpu": variant.gpu,
         "elements": list(plan.closure),
-        "layers": {layer.name: {"elements": list(layer.elements), "key": layer.key} for layer in plan.layers},
+        "layers": {layer.name: f"{' '.join(layer.elements)} ({layer.key[:12]})" for layer in plan.layers},
         "packages": list(variant.packages),
         "environment": dict(command.environment),
         "properties": dict(variant.properties),
@@ -61,7 +62,8 @@ def image(variant: Variant, builds: Path, now: datetime, *, as_json: bool) -> No
 def actions(planned: Sequence[Action], *, as_json: bool) -> None:
     """`inv plan`."""
     if as_json:
-        console.emit_json([asdict(action) for action in planned])
+        keys = ("verb", "variant", "cloud", "reason")
+        console.emit_json([{key: getattr(action, key) for key in keys} for action in planned])
     elif planned:
         cells = [(action.verb, action.variant, action.cloud or "-", action.reason) for action in planned]
         console.table("Plan", ("verb", "image", "cloud", "reason"), cells)
@@ -93,7 +95,7 @@ def status(rows: Iterable[released.Row], *, as_json: bool) -> None:
 
 def findings(builds: Path, needed: int, distributions: Sequence[str]) -> None:
     """`inv doctor`; HostError when a build would fail."""
-    found = [finding for name in distributions[:1] for finding in host.examine(builds, needed, name)]
+    found = host.examine(builds, needed, distributions)
     cells = [("ok" if f.fit else "FAILED" if f.fatal else "no", f.name, f.detail, f.remedy) for f in found]
     console.table("This host", ("result", "what", "detail", "remedy"), cells)
     broken = [finding for finding in found if finding.fatal and not finding.fit]
@@ -107,13 +109,21 @@ def _newest_build(builds: Path, variant: str) -> str | None:
     return complete[-1] if complete else None
 
 
-def _show(about: dict[str, object]) -> None:
+def _show(about: Mapping[str, object]) -> None:
     for name, value in about.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             console.say(f"{name}:")
             for key, item in value.items():
                 console.say(f"  {key}: {item}")
-        elif isinstance(value, list):
-            console.say(f"{name}: {' '.join(value)}")
+        elif name == "command":
+            console.say(f"command:\n  {shlex.join(value)}" if isinstance(value, list) else "")
         else:
-            console.say(f"{name}: {value}")
+            console.say(f"{name}: {_text(value)}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(value) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value not in {None, ""} else "-"

@@ -76,13 +76,21 @@ def test_too_little_space_is_said_before_a_build(tmp_path: Path) -> None:
 
 
 def test_doctor_finds_too_little_space_fatal_and_says_what_to_do(tmp_path: Path) -> None:
-    findings = {finding.name: finding for finding in host.examine(tmp_path / "not-yet-there", 2**60, "other")}
+    findings = {finding.name: finding for finding in host.examine(tmp_path / "not-yet-there", 2**60, ())}
     space = findings["disk space"]
     assert (space.fit, space.fatal) == (False, True)
     assert space.remedy
 
 
 def test_doctor_probes_kvm_and_says_what_it_means() -> None:
-    findings = {finding.name: finding for finding in host.examine(Path("/"), 1, "other")}
+    findings = {finding.name: finding for finding in host.examine(Path("/"), 1, ())}
     assert "probed" in findings["KVM"].detail
     assert not findings["KVM"].fatal
+
+
+def test_doctor_finds_a_dead_mirror_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = {"DIB_DISTRIBUTION_MIRROR": "http://127.0.0.1:9/debian"}
+    monkeypatch.setattr(host, "mirrors", lambda _: dead)
+    finding = {finding.name: finding for finding in host.examine(tmp_path, 1, ["debian"])}["debian mirror"]
+    assert (finding.fit, finding.fatal) == (False, True)
+    assert "127.0.0.1:9" in finding.detail
