@@ -17,7 +17,7 @@ _ARCHITECTURES = {"amd64": ("x86_64", "x86_64-linux-gnu"), "arm64": ("aarch64", 
 _MODULE = re.compile(r"nvidia[\w-]*\.ko(\.xz|\.zst|\.gz)?")
 _LIBRARY = re.compile(r"(libcuda|libnvidia-ml)\.so\.(\d+(?:\.\d+)+)")
 _USER_SPACE = re.compile(r"libcuda1|libnvidia-ml1|nvidia-smi|libnvidia-compute-\d+.*|nvidia-utils-\d+.*")
-_HELD = re.compile(r"linux-(image|headers)-.*|nvidia-cuda-toolkit|nvidia-.*dkms.*|" + _USER_SPACE.pattern)
+_HELD = re.compile(r"linux-(image|headers)-.*|nvidia-cuda-toolkit|.*nvidia.*dkms.*|" + _USER_SPACE.pattern)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,9 +142,14 @@ def nouveau(guest: Guest) -> Outcome:
 
 
 def holds(guest: Guest) -> Outcome:
-    """Kernel, headers, driver, libraries and toolkit are held, so that no upgrade parts them."""
-    fitting = {name: package for name, package in packages(guest.files).items() if _HELD.fullmatch(name)}
-    problems = [f"{name} is not held" for name, package in sorted(fitting.items()) if not package.held]
+    """Kernel, headers, toolkit and all that has the driver's version are held, so that no upgrade parts them."""
+    version = _driver_version(guest)
+    fitting = {
+        name: package.held
+        for name, package in packages(guest.files).items()
+        if _HELD.fullmatch(name) or ("nvidia" in name and package.upstream == version)
+    }
+    problems = [f"{name} is not held" for name, held in sorted(fitting.items()) if not held]
     if not fitting:
         problems.append("none of the packages is installed")
     return outcome(problems, f"{len(fitting)} packages are held")

@@ -149,6 +149,15 @@ def identity(guest: Guest) -> Outcome:
     return outcome(problems, f"{made.variant} {made.build_id}")
 
 
+def packages(guest: Guest) -> Outcome:
+    """The manifest's packages, from which updates are planned, are the guest's."""
+    listed = {name.split(":")[0]: version for name, version in guest.manifest.packages.items()}
+    found = {name: package.version for name, package in kernel_contract.packages(guest.files).items()}
+    differ = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+    problems = [f"{name} is {found.get(name)}, the manifest says {listed.get(name)}" for name in differ]
+    return outcome(problems, f"{len(found)}, as in the manifest")
+
+
 FILE_CHECKS: tuple[tuple[str, Callable[[Image], Outcome]], ...] = (
     ("image-digest", image_digest),
     ("format", image_format),
@@ -159,7 +168,7 @@ DISK_CHECKS: tuple[tuple[str, Callable[[Disk], Outcome]], ...] = (
     ("partition-table", partition_table),
     ("esp", esp),
 )
-GUEST_CHECKS = (("identity", identity), *kernel_contract.CHECKS, *sealing.CHECKS)
+GUEST_CHECKS = (("identity", identity), ("packages", packages), *kernel_contract.CHECKS, *sealing.CHECKS)
 DRIVER_CHECKS = kernel_contract.DRIVER_CHECKS
 
 

@@ -218,6 +218,10 @@ def manifest(*artifacts: Artifact) -> Manifest:
         driver={"version": DRIVER, "modules": "proprietary"},
         cuda={},
         artifacts=artifacts,
+        packages={
+            f"{name}:amd64" if name.startswith("lib") else name: text.rsplit("Version: ")[1].strip()
+            for name, text in PACKAGES.items()
+        },
     )
 
 

@@ -30,15 +30,16 @@ from small_image import (
     run,
 )
 
-from pipelines import checks, disk, filesystem, kernel_contract, sealing
+from pipelines import boot, checks, disk, filesystem, kernel_contract, qemu, sealing
 from pipelines.errors import VerifyError
 from pipelines.manifest import Build, Verification
-from pipelines.variant import Base, Variant
-from pipelines.verify import DRIVER_CHECKS, identity, verify
+from pipelines.variant import Base, Source, Variant
+from pipelines.verify import DRIVER_CHECKS, identity, packages, verify
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 GUEST_CHECKS = {
     "identity": identity,
+    "packages": packages,
     **dict(kernel_contract.CHECKS),
     **dict(kernel_contract.DRIVER_CHECKS),
     **dict(sealing.CHECKS),
@@ -128,6 +129,32 @@ def test_without_a_driver_its_checks_are_not_applicable(good: Build) -> None:
     assert {check.name for check in verification.checks if check.passed is None} == {name for name, _ in DRIVER_CHECKS}
 
 
+def test_a_boot_adds_its_checks_to_the_result(good: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "qemu-system-x86_64"
+    fake.write_text("#!/bin/sh\necho the fake starts nothing >&2; exit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    qemu.kvm_works.cache_clear()
+    problems = failed(verify(good, VARIANT, NOW, firmware="bios"))
+    qemu.kvm_works.cache_clear()
+    assert "the fake starts nothing" in problems["boot-reached"]
+    assert good.verification() is not None
+    assert set(problems) == set(boot.CHECK_NAMES)
+
+
+def test_what_is_inside_an_imported_image_is_its_makers_business(good: Build) -> None:
+    source = Source(path="image.qcow2", sha256="0" * 64)
+    variant = replace(VARIANT, kind="import", base=None, driver=None, source=source)
+    verification = verify(good, variant, NOW)
+    assert verification.passed
+    assert [check.name for check in verification.checks if check.passed] == [
+        "image-digest",
+        "format",
+        "qemu-img-check",
+        "virtual-size",
+    ]
+
+
 def test_a_missing_manifest_is_an_error(good: Build) -> None:
     (good.folder / "manifest.json").unlink()
     with pytest.raises(VerifyError, match="is missing"):
@@ -162,8 +189,8 @@ def test_a_truncated_image_is_refused_by_its_size(good: Build) -> None:
     assert failed(verify(good, VARIANT, NOW))["image-digest"].startswith("100000 bytes, the manifest says ")
 
 
-def test_an_image_of_another_format_is_refused(made: Path, good: Build) -> None:
-    shutil.copy(made / "disk.raw", good.image())
+def test_an_image_of_another_format_is_refused(good: Build) -> None:
+    good.image().write_bytes(bytes(2**20))
     assert failed(verify(good, VARIANT, NOW))["format"] == "it is raw, the manifest says qcow2"
 
 
@@ -237,6 +264,12 @@ def test_an_identity_of_another_build_is_refused(tmp_path: Path) -> None:
     guest = Guest()
     guest.files["/etc/gpu-image.json"] = json.dumps({"variant": "debian-cuda", "build_id": "other", "kernel": KERNEL})
     assert "build_id is 'other'" in said("identity", guest, tmp_path)
+
+
+def test_a_manifest_with_another_packages_version_is_refused(tmp_path: Path) -> None:
+    guest = Guest()
+    guest.packages["bash"] = package("bash", "5.3-1", "install ok installed")
+    assert said("packages", guest, tmp_path) == "bash is 5.3-1, the manifest says 5.2-1"
 
 
 def test_a_menu_that_boots_another_kernel_is_refused(tmp_path: Path) -> None:
@@ -399,6 +432,12 @@ def test_a_trace_of_the_builder_is_found(
     guest = Guest()
     guest.files[path] = content
     assert problem in said(check, guest, tmp_path)
+
+
+def test_a_key_between_two_blocks_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "_BLOCK", 128)
+    (tmp_path / "disk").write_bytes(b"x" * 90 + PRIVATE_KEY + b"x" * 500)
+    assert list(sealing._private_keys(tmp_path / "disk")) == [90]
 
 
 def test_a_private_key_in_free_space_is_found(made: Path, tmp_path: Path) -> None:
