@@ -1,0 +1,51 @@
+"""Real images, built once for a run: the newest good build of the present fingerprint, or else a new one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import catalog, devcloud, manifest, recipe
+
+PROJECT = Path(__file__).parent.parent.parent
+BUILDS = PROJECT / "builds"
+
+Inv = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run_inv(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`inv ARGUMENTS`, as an operator runs it."""
+    argv = [sys.executable, "-m", "invoke", "--search-root", PROJECT, *arguments]
+    return subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def inv() -> Inv:
+    return run_inv
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], manifest.Build]:
+    """A real, verified build of a variant of images.yaml, by its name."""
+    return _real
+
+
+def _real(name: str) -> manifest.Build:
+    wanted = recipe.resolve(catalog.load(PROJECT / "images.yaml").variants[name]).fingerprint
+    for build in reversed(manifest.builds(BUILDS, name)):
+        if build.state == manifest.COMPLETE and build.manifest().fingerprint == wanted:
+            return build
+    result = run_inv("build", name)
+    assert result.returncode == 0, result.stderr
+    return manifest.newest_complete(BUILDS, name)
+
+
+@pytest.fixture(scope="session")
+def roomy_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devcloud.LocalCloud]:
+    """A real Keystone and Glance that take images of any size."""
+    root = tmp_path_factory.mktemp("roomy-cloud")
+    yield devcloud.up(root, venv=devcloud.ROOT / ".cloud" / "venv", tied=True)
+    devcloud.down(root)
