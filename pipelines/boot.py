@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import process, qemu
+from pipelines import console, process, qemu
 from pipelines.errors import HostError
 from pipelines.manifest import Check
 from pipelines.qemu import Firmware
@@ -120,9 +120,11 @@ def judged(run: Run, expectation: Expectation, firmware: Firmware) -> tuple[Chec
 
 
 def _run(image: Path, expectation: Expectation, firmware: Firmware, folder: Path, deadline: float) -> Run:
-    console = folder / f"console-{firmware}.log"
-    console.unlink(missing_ok=True)
+    log = folder / f"console-{firmware}.log"
+    log.unlink(missing_ok=True)
     accelerator = qemu.accelerator()
+    how = "under software emulation, which takes minutes" if accelerator == qemu.EMULATION else "with KVM"
+    console.note(f"booting {image.name} ({firmware}) {how}; its console: {log}")
     machine = qemu.Machine(
         type=expectation.machine if firmware == "bios" else "q35",  # OVMF is made for q35
         firmware=firmware,
@@ -134,13 +136,13 @@ def _run(image: Path, expectation: Expectation, firmware: Firmware, folder: Path
         media = qemu.Media(
             overlay=_overlay(image, work / "overlay.qcow2", expectation.virtual_size + _LARGER),
             seed=_seed(work, want_driver=bool(expectation.driver)),
-            console=console,
+            console=log,
             report=work / "report",
             variables=qemu.own_variables(firmware, work),
         )
-        log = work / "qemu.log"
-        seconds = _until_off(qemu.command(machine, media), log, deadline)
-        texts = [path.read_text(errors="replace") if path.exists() else "" for path in (media.report, console, log)]
+        own = work / "qemu.log"
+        seconds = _until_off(qemu.command(machine, media), own, deadline)
+        texts = [path.read_text(errors="replace") if path.exists() else "" for path in (media.report, log, own)]
     report = report_in(texts[0]) or report_in(texts[1])
     lines = tuple(line for text in (texts[2], texts[1]) if (line := _tail(text)))
     return Run(report=report, seconds=seconds, emulated=accelerator == qemu.EMULATION, last_lines=lines)

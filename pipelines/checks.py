@@ -42,5 +42,11 @@ def carried_out(name: str, judge: Callable[[Subject], Outcome], subject: Subject
     try:
         passed, detail = judge(subject)
     except (PipelineError, OSError, ValueError, LookupError) as error:
-        passed, detail = False, f"could not be checked: {error or type(error).__name__}"
+        passed, detail = False, not_carried_out(error)
     return Check(name=name, passed=passed, detail=detail)
+
+
+def not_carried_out(error: Exception) -> str:
+    """The detail of a check that could not be carried out, with what can be done about it."""
+    remedy = f" ({error.remedy})" if isinstance(error, PipelineError) and error.remedy else ""
+    return f"could not be checked: {str(error) or type(error).__name__}{remedy}"

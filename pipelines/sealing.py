@@ -29,7 +29,7 @@ _KEY_FILES = ("/var/lib/dkms/mok.key", "/var/lib/shim-signed/mok/MOK.priv")
 
 _PROXY = re.compile(r"^[^#\n]*\b((?:https?|ftp|all|no)_proxy)\b\s*=", re.IGNORECASE | re.MULTILINE)
 _APT_PROXY = re.compile(r"^[^#/\n]*\bAcquire\b[^;]*\bProxy\b", re.IGNORECASE | re.MULTILINE)
-_SOURCE = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?|URIs:\s*)(\S.*)$", re.MULTILINE)
+_SOURCE = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?|URIs:\s*|-?\s*uri:\s*)(\S.*)$", re.MULTILINE)
 
 
 def private_keys(guest: Guest) -> Outcome:
@@ -83,6 +83,7 @@ def package_sources(guest: Guest) -> Outcome:
     """The guest's package sources are not the builder's: none (cloud-init writes them), or `base.guest_mirror`."""
     mirror = guest.variant.base.guest_mirror if guest.variant.base else None
     paths = ["/etc/apt/sources.list", *_within(guest.files, "/etc/apt/sources.list.d", (".list", ".sources"))]
+    paths += _within(guest.files, "/etc/cloud/cloud.cfg.d", (".cfg",))  # from which cloud-init writes them
     found = {path: _SOURCE.findall(content) for path, content in _texts(guest.files, paths)}
     uris = [(path, uri) for path, lines in found.items() for line in lines for uri in line.split() if "://" in uri]
     wrong = [f"{path} has {uri}" for path, uri in uris if mirror is None or not uri.startswith(mirror.rstrip("/"))]

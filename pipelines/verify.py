@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipelines import boot, disk, filesystem, kernel_contract, manifest, sealing
-from pipelines.checks import Guest, Outcome, carried_out, outcome
+from pipelines.checks import Guest, Outcome, carried_out, not_carried_out, outcome
 from pipelines.errors import PipelineError
 from pipelines.manifest import Artifact, Build, Check, Manifest, Verification
 from pipelines.qemu import Firmware
@@ -188,7 +188,7 @@ def _inside(image: Image, made: Manifest) -> list[Check]:
     except (PipelineError, OSError, ValueError) as error:
         done = {check.name for check in checks}
         missing = [name for name in (*disk_names, *guest_names) if name not in done]
-        checks += _same(missing, False, f"could not be checked: {error}")
+        checks += _same(missing, False, not_carried_out(error))
     return checks
 
 

@@ -108,6 +108,7 @@ def _tree() -> dict[str, bytes | str | Link]:
         "/etc/nvidia/blacklist.conf": "# nouveau stays away\nblacklist nouveau\n",
         "/etc/ssh/sshd_config": "",
         "/etc/apt/apt.conf.d/70debconf": 'DPkg::Pre-Install-Pkgs {"/usr/sbin/dpkg-preconfigure --apt || true";};\n',
+        "/etc/cloud/cloud.cfg.d/90-gpu-image-apt.cfg": "apt:\n  sources_list: |\n    deb $MIRROR $RELEASE main\n",
         "/boot/grub/grub.cfg": GRUB_MENU,
         f"/boot/vmlinuz-{KERNEL}": b"kernel",
         INITRAMFS: initramfs("init", f"usr/lib/modules/{KERNEL}/kernel/drivers/virtio/virtio.ko"),

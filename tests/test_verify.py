@@ -169,6 +169,12 @@ def test_checks_that_cannot_be_carried_out_have_failed(good: Build) -> None:
     assert "could not be checked" in failed(verification)["driver-modules"]
 
 
+def test_a_missing_tool_is_named_with_its_package(good: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    detail = failed(verify(good, VARIANT, NOW))["format"]
+    assert detail == "could not be checked: qemu-img is not installed on this host (apt-get install qemu-utils)"
+
+
 def test_a_check_that_raises_has_failed(tmp_path: Path) -> None:
     guest = Guest()
     guest.files["/etc/gpu-image.json"] = "not JSON"
@@ -412,6 +418,12 @@ def test_a_package_that_is_not_held_is_refused(tmp_path: Path) -> None:
             "10.0.0.1",
         ),
         ("package-sources", "/etc/apt/sources.list.d/x.sources", "Types: deb\nURIs: http://10.0.0.1/d\n", "10.0.0.1"),
+        (
+            "package-sources",
+            "/etc/cloud/cloud.cfg.d/x.cfg",
+            "apt:\n  primary:\n    - uri: http://10.0.0.1/d\n",
+            "10.0.0.1",
+        ),
         ("proxy", "/etc/apt/apt.conf.d/60proxy", 'Acquire::http::Proxy "http://10.0.0.1:3128";\n', "sets an apt proxy"),
         ("proxy", "/etc/environment", "https_proxy=http://10.0.0.1\n", "/etc/environment sets https_proxy"),
         ("proxy", "/etc/profile.d/x.sh", "export HTTP_PROXY=http://10.0.0.1\n", "/etc/profile.d/x.sh sets HTTP_PROXY"),
