@@ -136,9 +136,10 @@ def _glance(root: Path, settings: Settings, venv: Path, options: Mapping[str, st
         **stores,
         "oslo_concurrency": {"lock_path": str(here / "locks")},
         "paste_deploy": {"flavor": "keystone", "config_file": str(venv / "etc" / "glance" / "glance-api-paste.ini")},
-        # Tokens are not cached: one that is revoked has to be refused at once, as it would be after its expiry.
+        # Glance asks Keystone about a token again after a second, and not at every request, which takes as long as
+        # the request: one that was revoked is soon refused, as it would be after its expiry.
         "keystone_authtoken": {
-            **auth, "auth_type": "password", "www_authenticate_uri": settings.keystone_url, "token_cache_time": "-1",
+            **auth, "auth_type": "password", "www_authenticate_uri": settings.keystone_url, "token_cache_time": "1",
         },
     }  # fmt: skip
 

@@ -46,6 +46,8 @@ def main() -> int:
     finally:
         for pid in services:
             os.kill(pid, signal.SIGKILL)  # SQLite and the file store survive this; there is nothing else to save
+        for pid in services:
+            os.waitpid(pid, 0)  # the ports are free when the lock is
 
 
 def keystone(root: Path, fd: int) -> None:

@@ -68,15 +68,21 @@ class Cloud:
     project_id: str
     _adapter: Any
 
-    def images(self, *, owner: str | None = None, properties: Mapping[str, str] | None = None) -> list[Image]:
-        """All images that the project sees, hidden ones too, all pages; narrowed by owner and by property values.
+    def images(
+        self,
+        *,
+        owner: str | None = None,
+        hidden: bool | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> list[Image]:
+        """All images that the project sees, all pages; narrowed by owner, by `hidden`, and by values of properties.
 
         Hidden ones are listed first: what another process shows in between is in both lists, and is not missed.
         """
         wanted = {**(properties or {}), **({"owner": owner} if owner else {}), "limit": str(PAGE)}
         found: dict[str, Image] = {}
-        for hidden in ("true", "false"):
-            query = urllib.parse.urlencode({**wanted, "os_hidden": hidden})
+        for choice in (True, False) if hidden is None else (hidden,):
+            query = urllib.parse.urlencode({**wanted, "os_hidden": str(choice).lower()})
             while query:
                 page = self._call("list images", "GET", f"/images?{query}").json()
                 found |= {raw["id"]: _image(raw) for raw in page["images"]}

@@ -51,9 +51,9 @@ def is_ours(image: Image, project_id: str) -> bool:
     return image.owner == project_id and named and SNAPSHOT_MARKS.isdisjoint(image.properties)
 
 
-def ours(cloud: glance.Cloud, variant: str) -> list[Image]:
-    """Our images of one variant, in any state, the newest build last."""
-    found = cloud.images(owner=cloud.project_id, properties={VARIANT: variant})
+def ours(cloud: glance.Cloud, variant: str, *, hidden: bool | None = None) -> list[Image]:
+    """Our images of one variant, in any state (or those that are hidden, or not), the newest build last."""
+    found = cloud.images(owner=cloud.project_id, hidden=hidden, properties={VARIANT: variant})
     return sorted((image for image in found if is_ours(image, cloud.project_id)), key=age)
 
 
@@ -64,7 +64,7 @@ def age(image: Image) -> tuple[str, str, str]:
 
 def current(cloud: glance.Cloud, variant: str) -> list[Image]:
     """Our images of one variant that users see: one, but for a moment within a promotion."""
-    return [image for image in ours(cloud, variant) if is_shown(image)]
+    return [image for image in ours(cloud, variant, hidden=False) if is_shown(image)]
 
 
 def is_shown(image: Image) -> bool:

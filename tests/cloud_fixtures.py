@@ -94,11 +94,11 @@ def make_variant(**release: object) -> Variant:
 
 @pytest.fixture
 def make_build(tmp_path: Path) -> Callable[..., manifest.Build]:
-    """Makes complete builds of a variant, each a minute younger than the one before; their images are real qcow2."""
+    """Makes complete builds, each a minute younger than the one before (and `later`, in hours); real qcow2 images."""
     ages = itertools.count()
 
-    def make(variant: Variant, *, kib: int = 200) -> manifest.Build:
-        made_at = NOW + timedelta(minutes=next(ages))
+    def make(variant: Variant, *, kib: int = 200, later: int = 0) -> manifest.Build:
+        made_at = NOW + timedelta(minutes=next(ages), hours=later)
         fingerprint = hashlib.sha256(os.urandom(8)).hexdigest()
         build_id = manifest.build_id(made_at, fingerprint)
         folder = tmp_path / "builds" / variant.name / build_id

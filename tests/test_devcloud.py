@@ -73,8 +73,8 @@ def test_a_tied_cloud_ends_with_the_process_that_started_it(tmp_path: Path) -> N
 
 
 def test_a_service_that_does_not_start_is_reported_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="identifier main not found") as failure:
-        devcloud.up(tmp_path, venv=devcloud.ROOT / ".cloud" / "venv", options={"enabled_backends": "main:nonsense"})
+    with pytest.raises(HostError, match="no-such-file") as failure:
+        devcloud.up(tmp_path, venv=devcloud.ROOT / ".cloud" / "venv", options={"log_config_append": "no-such-file"})
     assert str(tmp_path / "log") in failure.value.remedy
     assert locks.holder(tmp_path / ".lock") is None
 

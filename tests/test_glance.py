@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -208,3 +209,4 @@ def revoke(local_cloud: TestCloud, cloud: glance.Cloud) -> None:
     request.add_header("X-Auth-Token", token)
     request.add_header("X-Subject-Token", token)
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+    time.sleep(1.1)  # Glance remembers for a second that the token was good
