@@ -108,6 +108,8 @@ def command(recipe: Recipe, folder: Path, cache: Path, mirrors: Mapping[str, str
     build = {
         "ELEMENTS_PATH": str(_OURS),
         "DIB_IMAGE_CACHE": str(cache),
+        # Shared by all builds, apt's archive would be locked against the second of two, and grow for ever.
+        "DIB_APT_LOCAL_CACHE": "0",
         "DIB_LOCKFILES": str(cache / "locks"),
         "DIB_GPU_IMAGE_BUILD_ID": folder.name,
         "DIB_NO_TIMESTAMP": "1",
