@@ -57,7 +57,9 @@ def plain(tmp_path: Path, how: str = "well") -> Variant:
 def left_behind(builds: Path) -> list[str]:
     """Mounts and processes of a build, and files that are neither logs nor results."""
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if "dib-fake" in line]
-    sleepers = subprocess.run(["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False).stdout.split()
+    sleepers = subprocess.run(
+        ["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False
+    ).stdout.split()
     files = [str(path) for path in builds.rglob("*") if path.name in {"scratch", "image.d"}]
     return mounts + sleepers + files
 
