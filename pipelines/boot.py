@@ -237,7 +237,7 @@ def _driver_loads(report: Mapping[str, Any], expectation: Expectation, firmware:
         return Check(name="driver-loads", passed=None, detail="this image has no GPU driver")
     said = report.get("driver", {})
     output = str(said.get("output", said.get("unknown", "it did not say")))
-    everything = "\n".join([output, *said.get("kernel_log", [])])
+    everything = " | ".join([*output.splitlines(), *said.get("kernel_log", [])])
     rejected = any(words in output for words in _NOT_TRUSTED)
     if firmware == "secure" and not expectation.modules_signed:
         why = "rejected under Secure Boot, as expected: signed only by DKMS's throw-away key" if rejected else ""
@@ -245,8 +245,9 @@ def _driver_loads(report: Mapping[str, Any], expectation: Expectation, firmware:
     elif said.get("returncode") == 0:
         passed, detail = True, "loaded, and found a GPU"
     else:
-        passed = _NO_GPU in output
-        detail = f"loads, and finds no GPU: {output}" if passed else f"does not load: {everything}"
+        no_gpu = [line for line in output.splitlines() if _NO_GPU in line]
+        passed = bool(no_gpu)
+        detail = f"loads, and finds no GPU: {no_gpu[0]}" if passed else f"does not load: {everything}"
     return Check(name="driver-loads", passed=passed, detail=detail)
 
 

@@ -291,9 +291,12 @@ def test_a_default_that_is_not_the_first_entry_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", [f"/boot/vmlinuz-{KERNEL}", INITRAMFS, f"/usr{MODULES}/modules.dep"])
-def test_a_kernel_that_lacks_a_part_is_refused(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_kernel_that_lacks_a_part_is_refused(tmp_path: Path, path: str, empty: bool) -> None:
     guest = Guest()
     del guest.files[path]
+    if empty:
+        guest.files[path] = ""
     assert f"{path.removeprefix('/usr')} is missing or empty" in said("kernel", guest, tmp_path)
 
 
@@ -446,10 +449,10 @@ def test_a_trace_of_the_builder_is_found(
     assert problem in said(check, guest, tmp_path)
 
 
-def test_a_key_between_two_blocks_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_key_is_found_once_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "_BLOCK", 128)
-    (tmp_path / "disk").write_bytes(b"x" * 90 + PRIVATE_KEY + b"x" * 500)
-    assert list(sealing._private_keys(tmp_path / "disk")) == [90]
+    (tmp_path / "disk").write_bytes(b"x" * 90 + PRIVATE_KEY + b"x" * 500 + PRIVATE_KEY)
+    assert list(sealing._private_keys(tmp_path / "disk")) == [90, 590 + len(PRIVATE_KEY)]
 
 
 def test_a_private_key_in_free_space_is_found(made: Path, tmp_path: Path) -> None:
