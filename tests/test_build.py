@@ -78,7 +78,7 @@ def test_the_manifest_says_what_was_made(tmp_path: Path, builds: Path) -> None:
     assert (about.artifact.format, about.artifact.virtual_size) == ("qcow2", 2**30)
     assert about.packages == {"linux-image-6.12": "6.12.1"}
     assert about.kernel == "6.12"
-    assert list(about.stages)[0].startswith("base/root.d/")
+    assert next(iter(about.stages)).startswith("base/root.d/")
 
 
 def test_no_variable_of_ours_reaches_diskimage_builder_by_accident(

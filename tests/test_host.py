@@ -46,7 +46,7 @@ def test_mirrors_come_from_the_hosts_deb822_sources(tmp_path: Path) -> None:
 
 
 def test_mirrors_come_from_one_line_sources_with_options(tmp_path: Path) -> None:
-    text = "# deb http://no.example/debian bookworm main\ndeb [arch=amd64 trusted=yes] http://m.example/d bookworm main\n"
+    text = "# deb http://no.example/d bookworm main\ndeb [arch=amd64 trusted=yes] http://m.example/d bookworm main\n"
     assert host.mirrors("debian", etc(tmp_path, one_line=text)) == {"DIB_DISTRIBUTION_MIRROR": "http://m.example/d"}
 
 

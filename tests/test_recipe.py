@@ -87,7 +87,8 @@ def test_a_field_that_shapes_the_image_changes_the_fingerprint_by_its_name(
 
 
 @pytest.mark.parametrize(
-    "new", ["gpu:\n    description: other", "gpu:\n    keep: 5", "gpu:\n    glance: {tags: [x]}", "gpu:\n    rebuild_age: 3d"]
+    "new",
+    ["gpu:\n    description: other", "gpu:\n    keep: 5", "gpu:\n    glance: {tags: [x]}", "gpu:\n    rebuild_age: 3d"],
 )
 def test_what_does_not_shape_the_image_leaves_the_fingerprint(tmp_path: Path, new: str) -> None:
     before, after = recipe.resolve(variant(tmp_path)), recipe.resolve(variant(tmp_path, **{"gpu:": new}))
