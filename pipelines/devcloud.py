@@ -145,7 +145,6 @@ def _start(root: Path, python: Path, options: Mapping[str, str], tied: bool) -> 
             argv.append(f"--parent={os.getpid()}")
         (root / "log").write_text("", encoding="utf-8")
         child = process.start(argv, log=root / "log", pass_fds=fds)
-        locks.write(lock, str(child.pid))
     # The sockets and the lock are the server's alone from here on: when it dies, connections are refused, not held.
     cloud = _cloud(root, settings, started=True)
     try:

@@ -32,6 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     sys.argv = ["devcloud"]  # both services parse the command line of the process they are in
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.pwrite(options.lock_fd, str(os.getpid()).encode(), 0)  # whom `down` has to stop
     if options.parent:
         _end_with_parent(options.parent)
     services = {

@@ -37,16 +37,11 @@ def take(handle: IO[str], text: str) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    write(handle, text)
-    return True
-
-
-def write(handle: IO[str], text: str) -> None:
-    """Say who holds a lock that is held already."""
     handle.seek(0)
     handle.truncate()
     handle.write(text)
     handle.flush()
+    return True
 
 
 def holder(path: Path) -> str | None:

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,18 @@ def test_a_service_that_does_not_start_is_reported_with_its_last_words(tmp_path:
     assert locks.holder(tmp_path / ".lock") is None
 
 
+def test_many_changes_at_once_all_arrive(cloud: glance.Cloud) -> None:
+    def create(number: int) -> str:
+        name = f"at once {number}"
+        image_id = str(uuid.uuid4())
+        cloud.create(image_id, name=name, disk_format="raw", min_disk=1, min_ram=1, tags=[], properties={"my.n": name})
+        return cloud.update(image_id, name=f"{name}, changed").name
+
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(create, range(24)))
+    assert names == {f"at once {number}, changed" for number in range(24)}
+
+
 def test_env_lines_make_a_shell_the_administrators(local_cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "\n".join([*devcloud.env_lines(local_cloud.root), "env -0"])
     shown = subprocess.run(
@@ -114,6 +128,24 @@ def test_the_clouds_of_the_user_stay_visible(
 def test_only_its_owner_can_read_the_password(local_cloud: TestCloud) -> None:
     for name in ("clouds.yaml", "settings.json", "glance/glance-api.conf"):
         assert (local_cloud.root / name).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_an_installation_that_fails_is_made_again_and_one_that_is_current_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requirements = tmp_path / "requirements.txt"
+    monkeypatch.setattr(devcloud, "REQUIREMENTS", requirements)
+    requirements.write_text(f"nothing @ file://{tmp_path}/no-such-package.whl\n")
+    with pytest.raises(HostError, match="could not be installed") as failure:
+        devcloud.install(tmp_path / "venv")
+    assert "no-such-package" in (tmp_path / "install.log").read_text()
+    assert str(tmp_path / "install.log") in failure.value.remedy
+    requirements.write_text("# nothing\n")
+    python = devcloud.install(tmp_path / "venv")
+    made = python.parent.parent.joinpath("pyvenv.cfg").stat().st_mtime_ns
+    assert devcloud.install(tmp_path / "venv") == python
+    assert python.parent.parent.joinpath("pyvenv.cfg").stat().st_mtime_ns == made
 
 
 def _comes_true(what: Callable[[], bool]) -> bool:
