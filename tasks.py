@@ -188,10 +188,10 @@ def status(
     _: Context, cloud: str, only: str | None = None, catalog: str = CATALOG, json: bool = False, check: bool = False
 ) -> None:
     """What is in a cloud: current, candidate, retired or broken, and whose it is."""
-    from pipelines import released, report
+    from pipelines import refresh, report
 
     loaded = _load(catalog)
-    rows = released.status(_connect([cloud])[0], [loaded.for_cloud(v, cloud) for v in loaded.select(only)])
+    rows = refresh.status(loaded, loaded.select(only), _connect([cloud])[0])
     report.status(rows, as_json=json)
     if check and any(row.note for row in rows):
         sys.exit(7)

@@ -27,7 +27,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
         refresh.build(variants, builds, now)
     console.note("4/4  the release")
     refresh.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
-    report.status(released.status(cloud, variants), as_json=False)
+    report.status(refresh.status(catalog, variants, cloud), as_json=False)
     _show_properties(cloud)
 
 

@@ -136,6 +136,7 @@ def stop(child: Program, grace: float = GRACE_SECONDS) -> None:
         child.wait(timeout=grace)
     _signal_group(child, signal.SIGKILL)
     child.wait()
+    _wait_for_group(child)
 
 
 def _start(
@@ -182,6 +183,15 @@ def _lines(child: Program, deadline: float, on_idle: Callable[[], None]) -> Iter
             yield from lines
     if pending:
         yield pending + b"\n"
+
+
+def _wait_for_group(child: Program) -> None:
+    """Killed programs whose parent is gone end a moment later; bounded, since a zombie may be left to a lazy init."""
+    ends = time.monotonic() + 2.0
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < ends:
+            os.killpg(child.pid, 0)
+            time.sleep(0.01)
 
 
 def _signal_group(child: Program, number: int) -> None:

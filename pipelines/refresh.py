@@ -93,6 +93,12 @@ def plan(
     return planning.plan(targets, inventory, now)
 
 
+def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud) -> list[released.Row]:
+    """What a cloud has of these variants, with a note where it needs attention."""
+    fingerprints = {variant.name: recipe.resolve(variant).fingerprint for variant in variants}
+    return released.status(cloud, [catalog.for_cloud(v, cloud.name) for v in variants], fingerprints)
+
+
 def _verify(made: Build, variant: Variant, now: Clock, *, boot: bool, firmware: str | None) -> Verification:
     chosen: qemu.Firmware | None = None
     if firmware is not None:

@@ -83,10 +83,10 @@ def verifications(results: Sequence[Verification], *, as_json: bool) -> None:
 
 
 def status(rows: Iterable[released.Row], *, as_json: bool) -> None:
-    """`inv status`."""
+    """`inv status`. The JSON has our images alone; the table shows others of the same name too, and whose they are."""
     found = list(rows)
     if as_json:
-        console.emit_json([asdict(row) for row in found])
+        console.emit_json([asdict(row) for row in found if row.state != "foreign"])
         return
     columns = ("variant", "build_id", "state", "visibility", "name", "id", "whose", "note")
     cells = [tuple(str(getattr(row, column) or "-") for column in columns) for row in found]
