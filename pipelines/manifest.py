@@ -201,8 +201,11 @@ def newest_complete(root: Path, variant: str, wanted: str | None = None) -> Buil
 
 
 def lock(root: Path, variant: str) -> contextlib.AbstractContextManager[None]:
-    """Hold the variant's build lock; HostError that names the holder when another process has it."""
-    return locks.hold(_lock_file(root, variant), f"{variant} is being built already, by {{holder}}")
+    """Hold the variant's build lock; HostError that names the holder when another process has it.
+
+    The short wait is for those who only look: asking who holds a lock takes it for a moment.
+    """
+    return locks.hold(_lock_file(root, variant), f"{variant} is being built already, by {{holder}}", wait=0.5)
 
 
 def _lock_file(root: Path, variant: str) -> Path:
