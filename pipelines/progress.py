@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 _RUNNING = re.compile(r"dib-run-parts Running \S*/(?P<phase>[a-z-]+\.d)/(?P<script>[\w-]+)$")
 _COMPLETED = re.compile(r"dib-run-parts (?P<script>[\w-]+) completed$")
 _CONVERTING = "Converting image using qemu-img convert"
-_NOISE = re.compile(r"dib-run-parts|^\s*$|^\+|^> *$|^-+$")
+# DIB's own clean-up comes after what went wrong, and would hide it.
+_NOISE = re.compile(r"dib-run-parts|^\s*$|^\+|^> *$|^-+$|^Unmount /|diskimage_builder\.block_device")
 _KEPT_LINES = 40
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ")
 

@@ -45,6 +45,7 @@ def test_recent_lines_are_the_programs_own_without_traces_and_timestamps() -> No
         (1.0, "dib-run-parts Sourcing environment file x"),
         (1.0, "2026-11-22 16:00:00.000 | E: Unable to locate package nvidia-smi"),
         (1.0, ""),
+        (2.0, "Unmount /builds/x/scratch/dib_build.1/mnt/sys"),
     )
     assert progress.recent == ["E: Unable to locate package nvidia-smi"]
 

@@ -176,6 +176,7 @@ HOST_TRACES = (
     "var/log/apt/term.log",
     "tmp/leftover",
     "var/tmp/leftover",
+    "run/systemd/resolve/stub-resolv.conf",
     "root/.bash_history",
 )
 
@@ -195,7 +196,7 @@ def test_sealing_takes_every_trace_of_the_build_and_keeps_the_rest(tmp_path: Pat
 
 def test_sealing_gives_a_guest_with_resolved_its_stub(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
-    for folder in ("var/log", "var/tmp", "tmp", "root", "home", "etc", "usr/lib/systemd"):
+    for folder in ("var/log", "var/tmp", "tmp", "run", "root", "home", "etc", "usr/lib/systemd"):
         (tree / folder).mkdir(parents=True)
     (tree / "usr/lib/systemd/systemd-resolved").write_text("")
     (tree / "etc/resolv.conf").write_text("nameserver 10.0.0.1\n")
