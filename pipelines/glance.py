@@ -1,23 +1,30 @@
 """How do we talk to Glance?
 
-The only importer of the OpenStack libraries: openstack.config finds clouds and credentials, keystoneauth1 keeps the
-token valid, and Glance's v2 API is spoken directly. Both published clients may send an upload twice: the body is spent
-by then, so the second attempt stores an image of 0 bytes and calls it a success. Here a read is tried again, a change
-never is, and an upload starts over only from its first byte.
+The only importer of the OpenStack libraries: openstack.config finds clouds and credentials, glanceclient speaks the v2
+API, and keystoneauth1 below it keeps the token valid. A read is tried again, a change never is. Two changes go through
+glanceclient's transport instead of its methods, since a method's convenience would do harm there: an upload, which
+must not be sent twice, and an update, which must not be computed from what the image was a moment ago.
 
+https://docs.openstack.org/python-glanceclient/latest/
 https://docs.openstack.org/api-ref/image/v2/
 """
 
 import hashlib
+import json
 import os
+import re
 import urllib.parse
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipelines import console
+from pipelines import console, glance_image
 from pipelines.glance_errors import GlanceError, explained, unknown_cloud
+from pipelines.glance_image import Image
+
+__all__ = ["CHUNK", "Cloud", "Image", "connect", "names"]
 
 CHUNK = 2**20
 PAGE = 1000  # Glance's default limit for a page, too
@@ -26,38 +33,9 @@ TIMEOUT = (30.0, 120.0)
 # An upload is answered once the store has all of it, which takes a busy one a while.
 UPLOAD_TIMEOUT = (120.0, 3600.0)
 _READ_RETRIES = {"connect_retries": 2, "status_code_retries": 2, "retriable_status_codes": [429, 502, 503, 504]}
+_NO_RETRIES = {"connect_retries": 0, "status_code_retries": 0}
 _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-
-# What an image has besides its properties; an image's other keys are properties.
-_OWN_KEYS = frozenset(
-    (
-        *("checksum", "container_format", "created_at", "direct_url", "disk_format", "file", "id", "locations"),
-        *("min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner", "protected", "schema"),
-        *("self", "size", "status", "stores", "tags", "updated_at", "virtual_size", "visibility"),
-    )
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Image:
-    """An image, as Glance has it. `size` is in bytes, None before there is data, and so are `hash_*`."""
-
-    id: str
-    name: str
-    status: str
-    visibility: str
-    hidden: bool
-    protected: bool
-    owner: str
-    disk_format: str
-    size: int | None
-    hash_algorithm: str | None
-    hash_value: str | None
-    min_disk: int
-    min_ram: int
-    created_at: str
-    tags: tuple[str, ...]
-    properties: Mapping[str, str]
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +44,9 @@ class Cloud:
 
     name: str
     project_id: str
-    _adapter: Any
+    # Two of glanceclient's clients on one session, since it knows retries for all of a client's calls or for none.
+    _reads: Any
+    _changes: Any
 
     def images(
         self,
@@ -79,19 +59,21 @@ class Cloud:
 
         Hidden ones are listed first: what another process shows in between is in both lists, and is not missed.
         """
-        wanted = {**(properties or {}), **({"owner": owner} if owner else {}), "limit": str(PAGE)}
+        wanted = {**(properties or {}), **({"owner": owner} if owner else {})}
         found: dict[str, Image] = {}
-        for choice in (True, False) if hidden is None else (hidden,):
-            query = urllib.parse.urlencode({**wanted, "os_hidden": str(choice).lower()})
-            while query:
-                page = self._call("list images", "GET", f"/images?{query}").json()
-                found |= {raw["id"]: _image(raw) for raw in page["images"]}
-                query = urllib.parse.urlsplit(page.get("next", "")).query
+        with explained(self.name, "list images"):
+            for choice in (True, False) if hidden is None else (hidden,):
+                filters = {**wanted, "os_hidden": str(choice).lower()}
+                found |= {
+                    raw["id"]: glance_image.read(raw)
+                    for raw in self._reads.images.list(filters=filters, page_size=PAGE)
+                }
         return list(found.values())
 
     def image(self, image_id: str) -> Image:
         """One image by its ID."""
-        return _image(self._call(f"read image {image_id}", "GET", f"/images/{image_id}").json())
+        with explained(self.name, f"read image {image_id}"):
+            return glance_image.read(self._reads.images.get(image_id))
 
     def create(
         self,
@@ -117,7 +99,8 @@ class Cloud:
             "visibility": "private",
             "os_hidden": True,
         }
-        return _image(self._call(f"create image {name}", "POST", "/images", json=record).json())
+        with explained(self.name, f"create image {name}"):
+            return glance_image.read(self._changes.images.create(**record))
 
     def upload(self, image_id: str, chunks: Callable[[], Iterator[bytes]], size: int) -> None:
         """Send an image's data. `chunks` gives it from its first byte; it is called again after a refused token.
@@ -126,25 +109,34 @@ class Cloud:
         from `chunks` ends the upload, and Glance keeps none of it.
         """
         self.image(image_id)  # a token that has expired is noticed and renewed here, before the body is on its way
-        headers = {"Content-Type": "application/octet-stream", "x-openstack-image-size": str(size)}
         for attempt in (1, 2):
             try:
-                self._call(
-                    f"upload to image {image_id}",
-                    "PUT",
-                    f"/images/{image_id}/file",
-                    data=chunks(),
-                    headers=headers,
-                    timeout=UPLOAD_TIMEOUT,
-                    allow_reauth=False,
-                    redirect=False,
-                )
+                self._put(image_id, _Body(chunks(), size))
             except GlanceError as error:
                 if error.status != 401 or attempt == 2:
                     raise
-                self._adapter.session.invalidate()
+                self._changes.http_client.invalidate()  # the token
             else:
                 return
+
+    def _put(self, image_id: str, body: "_Body") -> None:
+        """Send a body once.
+
+        Not by `images.upload`, which leaves it to the layers below to send again, after a refused token or a redirect.
+        They keep the body as the generator that glanceclient made of it, by then spent: an image of 0 bytes is stored
+        and called a success, and nothing that is given to `images.upload` can notice. Nor can it be given a timeout.
+        """
+        headers = {"Content-Type": "application/octet-stream", "x-openstack-image-size": str(body.size)}
+        once = {"allow_reauth": False, "redirect": False}
+        doing = f"upload to image {image_id}"
+        with explained(self.name, doing):
+            response, _ = self._changes.http_client.put(
+                f"/v2/images/{image_id}/file", headers=headers, data=body, timeout=UPLOAD_TIMEOUT, **once
+            )
+        if response.status_code != 204:  # glanceclient takes a redirect for a success
+            what = f"{self.name}: cannot {doing}: HTTP {response.status_code}"
+            remedy = "Correct the image service's address in the cloud's catalog, or image_endpoint_override."
+            raise GlanceError(what, remedy=remedy, status=response.status_code)
 
     def download(self, image_id: str, sink: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> Image:
         """Write an image's data to `sink`; GlanceError unless it is what Glance says it is, by size and digest."""
@@ -152,9 +144,12 @@ class Cloud:
         doing = f"download image {image_id}"
         digest = hashlib.new(image.hash_algorithm or "sha512")
         count = 0
-        response = self._call(doing, "GET", f"/images/{image_id}/file", stream=True)
+        if image.size is None:
+            what = f"{self.name}: cannot {doing}: it has no data ({image.status})"
+            raise GlanceError(what, remedy="Choose another; `./inv status` lists them.", status=None)
         with explained(self.name, doing):
-            for chunk in response.iter_content(CHUNK):
+            # glanceclient's own check passes what Glance has no checksum for, whatever its size.
+            for chunk in self._reads.images.data(image_id, do_checksum=False):
                 sink.write(chunk)
                 digest.update(chunk)
                 count += len(chunk)
@@ -168,6 +163,9 @@ class Cloud:
         """Change an image, all at once or not at all: fields by Glance's names, and properties (added or replaced).
 
         `remove` names properties to take away, which the image must have.
+
+        Not by `images.update`, which reads the image first and sends the difference: what somebody else changed in
+        between would be undone (tags) or our own change left out, and it cannot take away the last tag.
         """
         changes: list[dict[str, Any]] = [
             {"op": "add", "path": _pointer(name), "value": list(value) if isinstance(value, tuple) else value}
@@ -175,36 +173,51 @@ class Cloud:
         ]
         changes += [{"op": "remove", "path": _pointer(name)} for name in remove]
         doing = f"change image {image_id} ({', '.join(change['path'][1:] for change in changes)})"
-        return _image(self._call(doing, "PATCH", f"/images/{image_id}", json=changes, headers=_PATCH).json())
+        with explained(self.name, doing):
+            path = f"/v2/images/{image_id}"
+            _, raw = self._changes.http_client.patch(path, headers=dict(_PATCH), data=json.dumps(changes))
+            return glance_image.read(raw)
 
     def delete(self, image_id: str) -> None:
         """Delete an image; one that is gone already is fine."""
         try:
-            self._call(f"delete image {image_id}", "DELETE", f"/images/{image_id}")
+            with explained(self.name, f"delete image {image_id}"):
+                self._changes.images.delete(image_id)
         except GlanceError as error:
             if error.status != 404:
                 raise
 
     def members(self, image_id: str) -> dict[str, str]:
         """The projects that a shared image is shared with → their answer (pending, accepted, rejected)."""
-        path = f"/images/{image_id}/members"
-        raw = self._call(f"read the members of image {image_id}", "GET", path).json()["members"]
-        return {member["member_id"]: member["status"] for member in raw}
+        with explained(self.name, f"read the members of image {image_id}"):
+            return {member["member_id"]: member["status"] for member in self._reads.image_members.list(image_id)}
 
     def add_member(self, image_id: str, project_id: str) -> None:
         """Share a shared image with a project."""
-        doing = f"share image {image_id} with project {project_id}"
-        self._call(doing, "POST", f"/images/{image_id}/members", json={"member": project_id})
+        with explained(self.name, f"share image {image_id} with project {project_id}"):
+            self._changes.image_members.create(image_id, project_id)
 
     def remove_member(self, image_id: str, project_id: str) -> None:
         """Share an image with a project no more."""
-        doing = f"share image {image_id} with project {project_id} no more"
-        self._call(doing, "DELETE", f"/images/{image_id}/members/{project_id}")
+        with explained(self.name, f"share image {image_id} with project {project_id} no more"):
+            self._changes.image_members.delete(image_id, project_id)
 
-    def _call(self, doing: str, method: str, path: str, **options: Any) -> Any:
-        retries = _READ_RETRIES if method == "GET" else {"connect_retries": 0, "status_code_retries": 0}
-        with explained(self.name, doing):
-            return self._adapter.request(path, method, **{"timeout": TIMEOUT, **retries, **options})
+
+class _Body:
+    """An upload's data, as the file that glanceclient reads: `size` bytes, or an error that ends the upload."""
+
+    def __init__(self, chunks: Iterator[bytes], size: int) -> None:
+        self.size = self._left = size
+        self._chunks = filter(None, chunks)  # an empty piece is no end
+
+    def read(self, _: int) -> bytes:
+        """The next piece, of whatever length; an empty one is the end."""
+        piece = next(self._chunks, b"")
+        self._left -= len(piece)
+        if not piece and self._left:
+            what = f"{self.size - self._left} of {self.size} bytes were there to upload"
+            raise GlanceError(what, remedy="Look after the image's file, and run the same command again.", status=None)
+        return piece
 
 
 def connect(cloud: str | None = None, *, extra: Path | None = None) -> Cloud:
@@ -212,34 +225,30 @@ def connect(cloud: str | None = None, *, extra: Path | None = None) -> Cloud:
 
     Without a name, OS_CLOUD and then the other OS_* variables say which one; `envvars` names the latter.
     """
-    from keystoneauth1.adapter import Adapter  # noqa: PLC0415  # slow imports: half a second
+    import glanceclient  # noqa: PLC0415  # slow imports: half a second
 
     wanted = cloud or os.environ.get("OS_CLOUD")
     with explained(wanted or "envvars", "read its configuration"):
         region = _region(wanted, extra)
         session = region.get_session()
-        if urllib.parse.urlsplit(region.config["auth"].get("auth_url", "")).hostname in (
-            "127.0.0.1",
-            "::1",
-            "localhost",
-        ):
-            session.session.trust_env = False  # http_proxy is for other hosts
-    override = region.get_endpoint("image")
-    adapter = Adapter(
-        session=session,
-        service_type="image",
-        region_name=region.get_region_name("image"),
-        interface=region.get_interface("image"),
-        endpoint_override=f"{override.rstrip('/').removesuffix('/v2')}/v2" if override else None,
-        min_version="2",
-        max_version="2.latest",
-    )
+    session.timeout = TIMEOUT
+    if urllib.parse.urlsplit(region.config["auth"].get("auth_url", "")).hostname in _LOOPBACK:
+        session.session.trust_env = False  # http_proxy is for other hosts
+    where = {"region_name": region.get_region_name("image"), "interface": region.get_interface("image") or "public"}
     with explained(region.name, "authenticate"):
         project = session.get_project_id()
     if not project:
         what = f"{region.name}: the credentials are for no project"
         raise GlanceError(what, remedy="Give project_name (OS_PROJECT_NAME) and its domain.", status=None)
-    return Cloud(name=region.name, project_id=project, _adapter=adapter)
+    with explained(region.name, "find its image service"):
+        endpoint = region.get_endpoint("image")
+        endpoint = endpoint or session.get_endpoint(service_type="image", skip_discovery=True, **where)
+    # glanceclient adds /v2 itself, and some clouds' catalogs have it, too.
+    where["endpoint_override"] = re.sub(r"/v2(\.\d+)?/?$", "", endpoint)
+    reads, changes = (
+        glanceclient.Client("2", session=session, **where, **policy) for policy in (_READ_RETRIES, _NO_RETRIES)
+    )
+    return Cloud(name=region.name, project_id=project, _reads=reads, _changes=changes)
 
 
 def names(extra: Path | None = None) -> tuple[str, ...]:
@@ -254,7 +263,10 @@ def _region(wanted: str | None, extra: Path | None) -> Any:
         raise unknown_cloud(wanted, names(extra))
     if len(configs) > 1:
         console.warn(f"two files define the cloud {wanted}: {configs[-1].config_filename} is used")
-    return configs[-1].get_one(cloud=wanted)
+    with warnings.catch_warnings():
+        # openstacksdk warns of its InfluxDB reports for every cloud, also for those that want none.
+        warnings.filterwarnings("ignore", message="Support for InfluxDB")
+        return configs[-1].get_one(cloud=wanted)
 
 
 def _configs(extra: Path | None) -> list[Any]:
@@ -270,27 +282,6 @@ def _configs(extra: Path | None) -> list[Any]:
 def _names(config: Any) -> set[str]:
     # With nothing configured at all, openstack.config makes up a cloud of this name.
     return set(config.get_cloud_names()) - ({"defaults"} if not config.config_filename else set())
-
-
-def _image(raw: Mapping[str, Any]) -> Image:
-    return Image(
-        id=raw["id"],
-        name=raw.get("name") or "",
-        status=raw["status"],
-        visibility=raw["visibility"],
-        hidden=bool(raw.get("os_hidden", False)),
-        protected=bool(raw.get("protected", False)),
-        owner=raw.get("owner") or "",
-        disk_format=raw.get("disk_format") or "",
-        size=raw.get("size"),
-        hash_algorithm=raw.get("os_hash_algo"),
-        hash_value=raw.get("os_hash_value"),
-        min_disk=raw.get("min_disk", 0),
-        min_ram=raw.get("min_ram", 0),
-        created_at=raw["created_at"],
-        tags=tuple(sorted(raw.get("tags", ()))),
-        properties={name: str(value) for name, value in raw.items() if name not in _OWN_KEYS and value is not None},
-    )
 
 
 def _pointer(name: str) -> str:

@@ -2,7 +2,9 @@
 
 import contextlib
 import difflib
+import html
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 
 from pipelines.errors import CloudError
@@ -22,10 +24,14 @@ _REMEDIES = {
 _AGAIN = "Run the same command again; what was done stays done. If it stays so, ask the cloud's administrators."
 
 _CONNECTION = "keystoneauth1.exceptions.connection"
+# glanceclient says "Error finding address" for each of these; the error of keystoneauth1 that it hides says why.
+_CUT = ("CommunicationError", "InvalidEndpoint")
+# Where an answer is read: what breaks there is the answer, whatever kind of exception it is.
+_READERS = frozenset({"glanceclient", "keystoneauth1", "requests", "warlock"})
 
 
 class GlanceError(CloudError):
-    """A cloud refused or could not be reached. `status` is the HTTP status, None where there was no answer."""
+    """A cloud refused or could not be reached. `status` is the HTTP status, None where there was no (clear) answer."""
 
     def __init__(self, what: str, *, remedy: str, status: int | None) -> None:
         super().__init__(what, remedy=remedy)
@@ -61,25 +67,52 @@ def _explain(error: Exception, what: str) -> GlanceError | None:
 
     Exceptions are told by where they come from, so that nothing slow is imported for them.
     """
+    if type(error).__name__ in _CUT and _home(error) == "glanceclient" and isinstance(error.__context__, Exception):
+        error = error.__context__
     home = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    status = getattr(error, "http_status", None)
-    if "keystoneauth1" in home and isinstance(status, int):
-        return GlanceError(f"{what}: {_said(error)}", remedy=_REMEDIES.get(status, _AGAIN), status=status)
+    status = _status(error)
+    if "glanceclient" in home or ("keystoneauth1" in home and status):
+        return GlanceError(f"{what}: {_said(error, status)}", remedy=_REMEDIES.get(status or 0, _AGAIN), status=status)
     if "requests" in home or any(kind.__module__ == _CONNECTION for kind in type(error).__mro__):
         remedy = f"Check the address and the network, and that the service runs. {_AGAIN}"
         return GlanceError(f"{what}: {_cut(error)}", remedy=remedy, status=None)
     if home & {"keystoneauth1", "openstack", "yaml"}:
         return GlanceError(f"{what}: {_plain(error)}", remedy="Check this cloud in clouds.yaml (or OS_*).", status=None)
-    return None
+    return _unreadable(error, what)
 
 
-def _said(error: Exception) -> str:
-    """What the service says: Glance in HTML, Keystone in JSON; one line of it."""
+def _unreadable(error: Exception, what: str) -> GlanceError | None:
+    """Our values do not fit the schema that Glance gave, or what answered is no Glance; else None."""
+    if isinstance(error.__context__, Exception) and _home(error.__context__) == "warlock":
+        return GlanceError(f"{what}: {_plain(error)}", remedy=_REMEDIES[400], status=None)
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if str(frame.f_globals.get("__name__")).partition(".")[0] not in _READERS:
+        return None
+    remedy = "Check that the image service's address is Glance's, and what stands before it."
+    return GlanceError(f"{what}: the answer is not Glance's ({_plain(error)})", remedy=remedy, status=None)
+
+
+def _home(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _status(error: Exception) -> int | None:
+    """An answer's HTTP status. glanceclient has no class for some, 415 and 429 among them: Glance's page says which."""
+    known = getattr(error, "http_status", getattr(error, "code", None))
+    if isinstance(known, int):
+        return known
+    found = re.match(r"(\d{3}) ", str(getattr(error, "details", "")))
+    return int(found[1]) if found else None
+
+
+def _said(error: Exception, status: int | None) -> str:
+    """What the service says: Glance's page, which glanceclient took apart, or Keystone's JSON; one line of it."""
     response = getattr(error, "response", None)
-    text = response.text if response is not None else ""
+    text = response.text if response is not None else str(getattr(error, "details", ""))
     found = re.search(r'"message":\s*"([^"]+)"', text)
     text = found[1] if found else re.sub(r"<(title)>.*?</\1>|<h1>.*?</h1>|<[^>]+>", " ", text, flags=re.S)
-    return f"HTTP {getattr(error, 'http_status', '')}: {' '.join(text.split())[:300] or _plain(error)}"
+    text = " ".join(html.unescape(text).split()).removeprefix(f"{status} ")
+    return f"HTTP {status or 'error'}: {text[:300] or _plain(error)}"
 
 
 def _cut(error: BaseException) -> str:

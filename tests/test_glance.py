@@ -6,13 +6,14 @@ import os
 import time
 import urllib.request
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from cloud_fixtures import QUOTA_MIB, TestCloud
-from fakes.proxy import Proxy, answer, cut_after
+from fakes.proxy import Fault, Proxy, Request, answer, cut_after, redirect
 
 from pipelines import glance
 from pipelines.errors import CloudError
@@ -57,6 +58,11 @@ def test_a_download_that_breaks_off_is_an_error(cloud: glance.Cloud, proxy: Prox
         glance.connect("local", extra=proxied).download(image.id, io.BytesIO())
 
 
+def test_an_image_without_data_is_not_downloaded(cloud: glance.Cloud) -> None:
+    with pytest.raises(GlanceError, match="no data"):
+        cloud.download(record(cloud).id, io.BytesIO())
+
+
 def test_an_image_is_changed_all_at_once_or_not_at_all(member: glance.Cloud) -> None:
     image = record(member, properties={"a.b": "1", "c.d": "2"})
     changed = member.update(image.id, name="new", os_hidden=False, tags=("x", "y"), **{"a.b": "3"}, remove=["c.d"])
@@ -64,6 +70,24 @@ def test_an_image_is_changed_all_at_once_or_not_at_all(member: glance.Cloud) -> 
     with pytest.raises(GlanceError):
         member.update(image.id, name="newer", visibility="public")
     assert member.image(image.id).name == "new"
+
+
+def test_a_change_leaves_alone_what_somebody_else_changes_meanwhile(
+    cloud: glance.Cloud, proxy: Proxy, proxied: Path
+) -> None:
+    image = record(cloud, properties={"a": "1"})
+
+    def meanwhile(_: Request) -> None:
+        cloud.update(image.id, tags=("theirs",), a="2")
+
+    proxy.on("PATCH", "/v2/images", meanwhile)
+    changed = glance.connect("local", extra=proxied).update(image.id, name="new", a="1")
+    assert (changed.name, changed.tags, changed.properties) == ("new", ("theirs",), {"a": "1"})
+
+
+def test_the_last_tag_can_be_taken_away(cloud: glance.Cloud) -> None:
+    image = record(cloud)
+    assert cloud.update(image.id, tags=()).tags == ()
 
 
 def test_a_list_has_hidden_images_and_every_page(cloud: glance.Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +133,54 @@ def test_a_token_that_ends_as_the_upload_begins_does_not_store_an_empty_image(
     behind.upload(image.id, pieces, len(DATA))
     assert [status for method, _, status in proxy.passed_on if method == "PUT"] == [401, 204]
     assert behind.image(image.id).hash_value == hashlib.sha512(DATA).hexdigest()
+
+
+@pytest.mark.parametrize("fault", [redirect, answer(503), answer(307)], ids=["redirect", "busy", "nowhere"])
+def test_an_upload_that_is_refused_is_not_sent_again(proxy: Proxy, proxied: Path, fault: Fault) -> None:
+    behind = glance.connect("local", extra=proxied)
+    image = record(behind)
+    proxy.on("PUT", "/file", fault)
+    with pytest.raises(GlanceError, match="cannot upload") as failure:
+        behind.upload(image.id, pieces, len(DATA))
+    assert failure.value.status in (307, 503)
+    assert [method for method, _ in proxy.seen].count("PUT") == 1
+    assert behind.image(image.id).status == "queued"
+
+
+@pytest.mark.parametrize("size", [len(DATA) + 1, len(DATA) - 1], ids=["too few", "too many"])
+def test_an_upload_of_another_size_than_was_said_leaves_no_image(cloud: glance.Cloud, size: int) -> None:
+    image = record(cloud)
+    with pytest.raises(GlanceError, match=f"{len(DATA)} of {size} bytes"):
+        cloud.upload(image.id, pieces, size)
+    assert cloud.image(image.id).size is None
+
+
+def test_an_empty_piece_does_not_end_an_upload(cloud: glance.Cloud) -> None:
+    image = record(cloud)
+    cloud.upload(image.id, lambda: iter([b"one", b"", b"two"]), 6)
+    assert cloud.image(image.id).hash_value == hashlib.sha512(b"onetwo").hexdigest()
+
+
+def test_data_that_is_not_of_the_images_format_is_refused_with_a_remedy(cloud: glance.Cloud) -> None:
+    image_id = str(uuid.uuid4())
+    cloud.create(image_id, name="no qcow2", disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties={})
+    with pytest.raises(GlanceError) as failure:
+        cloud.upload(image_id, pieces, len(DATA))
+    assert failure.value.status == 415
+    assert "verify" in failure.value.remedy
+
+
+def test_a_record_that_the_schema_refuses_is_an_error_of_the_clouds(cloud: glance.Cloud) -> None:
+    with pytest.raises(GlanceError, match="min_disk"):
+        record(cloud, min_disk="much")
+
+
+def test_an_answer_that_is_not_glances_is_told_from_our_own_bugs(proxy: Proxy, proxied: Path) -> None:
+    behind = glance.connect("local", extra=proxied)
+    proxy.on("GET", "/v2/images", answer(200))
+    with pytest.raises(GlanceError, match="not Glance's") as failure:
+        behind.images()
+    assert "address" in failure.value.remedy
 
 
 def test_a_read_is_tried_again(proxy: Proxy, proxied: Path) -> None:
@@ -179,6 +251,18 @@ def test_an_address_where_nobody_answers_is_named(tmp_path: Path) -> None:
         glance.connect("gone", extra=path)
 
 
+def test_an_address_may_have_the_version_already(proxy: Proxy, proxied: Path) -> None:
+    proxied.write_text(proxied.read_text().replace(proxy.url, f"{proxy.url}/v2/"))
+    behind = glance.connect("local", extra=proxied)
+    assert behind.image(record(behind).id).status == "queued"
+
+
+def test_connecting_warns_of_nothing(local_cloud: TestCloud) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert glance.connect("local", extra=local_cloud.root / "clouds.yaml").project_id
+
+
 def test_an_unknown_cloud_is_answered_with_the_known_ones(local_cloud: TestCloud) -> None:
     with pytest.raises(CloudError, match="no cloud named locla") as failure:
         glance.connect("locla", extra=local_cloud.root / "clouds.yaml")
@@ -204,7 +288,7 @@ def test_a_proxy_for_other_hosts_is_not_asked_about_loopback(
 
 def revoke(local_cloud: TestCloud, cloud: glance.Cloud) -> None:
     """End a token's life at Keystone, without its holder being told."""
-    token = cloud._adapter.session.get_token()
+    token = cloud._changes.http_client.get_token()
     request = urllib.request.Request(f"{local_cloud.again().keystone_url}/v3/auth/tokens", method="DELETE")
     request.add_header("X-Auth-Token", token)
     request.add_header("X-Subject-Token", token)

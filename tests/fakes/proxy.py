@@ -23,6 +23,7 @@ class Request:
     path: str
     headers: dict[str, str]
     status: int | None = None  # answer with this, and pass nothing on
+    location: str = ""  # where that answer redirects to
     body_limit: int | None = None  # pass on so many bytes, call `at_limit`, and cut the connection
     at_limit: Callable[[], None] = lambda: None
     drop: bool = False  # cut the connection, and pass nothing on
@@ -35,6 +36,11 @@ Fault = Callable[[Request], None]
 def answer(status: int) -> Fault:
     """Refuse with a status."""
     return lambda request: setattr(request, "status", status)
+
+
+def redirect(request: Request) -> None:
+    """Send the client here once more."""
+    request.status, request.location = 307, request.path
 
 
 def cut_after(count: int, then: Callable[[], None] = lambda: None) -> Fault:
@@ -131,7 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
         if request.status is not None:
             for _ in self._body():
                 pass
-            self._answer(request.status, [("Content-Type", "text/plain")], b"the proxy refuses")
+            headers = [("Content-Type", "text/plain")]
+            if request.location:
+                headers.append(("Location", f"{self.owner.url}{request.location}"))
+            self._answer(request.status, headers, b"the proxy refuses")
             return
         connection = http.client.HTTPConnection(*self.owner.upstream, timeout=60)
         try:
