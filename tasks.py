@@ -229,7 +229,8 @@ def demo(_: Context) -> None:
 def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run the tests; all of them, real builds and boots included, unless --fast."""
     chosen = "-m 'not slow'" if fast else ""
-    _run(context, f"pytest {chosen} {args}")
+    # One file stays with one worker: its tests may share a cloud, or look for what a build left on the host.
+    _run(context, f"pytest --numprocesses auto --dist loadfile {chosen} {args}")
 
 
 @verb()

@@ -12,19 +12,22 @@ from pathlib import Path
 import pytest
 
 from pipelines import devcloud, glance, manifest, released
-from tests.integration.conftest import PROJECT, Inv
+from tests.integration.conftest import BUILDS, PROJECT, Inv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 Real = Callable[[str], manifest.Build]
 
 
-def left_on_the_host() -> set[str]:
-    """Mounts below the builds, loop devices, and processes of diskimage-builder."""
-    mounts = {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if "scratch" in line}
-    loops = set(subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines())
-    found = subprocess.run(["pgrep", "-fa", "disk-image-create"], capture_output=True, text=True, check=False)
-    return mounts | {loop for loop in loops if "scratch" in loop} | set(found.stdout.splitlines())
+def left_on_the_host(builds: Path) -> list[str]:
+    """Mounts, loop devices, processes and temporary trees of builds below a folder."""
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(builds) in line]
+    loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
+    found = subprocess.run(
+        ["pgrep", "-fa", f"disk-image-create.*{builds}/"], capture_output=True, text=True, check=False
+    )
+    trees = [str(path) for path in builds.glob("*/*/scratch")]
+    return [*mounts, *(loop for loop in loops if str(builds) in loop), *found.stdout.splitlines(), *trees]
 
 
 def checks(inv: Inv, name: str, *arguments: str) -> tuple[int, dict[str, bool | None], dict[str, str]]:
@@ -47,7 +50,7 @@ def test_a_small_image_is_built_for_real_and_is_good(real: Real, inv: Inv) -> No
 
 def test_a_real_build_leaves_nothing_on_the_host(real: Real) -> None:
     made = real("debian-base")
-    assert left_on_the_host() == set()
+    assert left_on_the_host(BUILDS) == []
     assert {path.name for path in made.folder.iterdir()} <= {
         "build.log",
         "image.qcow2",
@@ -135,8 +138,7 @@ def test_sigterm_during_a_real_build_leaves_nothing_behind(tmp_path: Path, phase
         time.sleep(3)  # well inside the phase, with its mounts and programs
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=60) == 143
-    assert left_on_the_host() == set()
-    assert list(builds.glob("*/*/scratch")) == []
+    assert left_on_the_host(builds) == []
 
 
 def test_a_dead_mirror_ends_a_real_build_with_its_name_and_the_remedy(inv: Inv, tmp_path: Path) -> None:
@@ -150,4 +152,4 @@ def test_a_dead_mirror_ends_a_real_build_with_its_name_and_the_remedy(inv: Inv, 
     assert "08-debootstrap" in result.stderr
     assert "127.0.0.1:9" in result.stderr
     assert "mirror failed" in result.stderr
-    assert left_on_the_host() == set()
+    assert left_on_the_host(tmp_path) == []
