@@ -104,13 +104,17 @@ def proxy(guest: Guest) -> Outcome:
 
 
 def resolver(guest: Guest) -> Outcome:
-    """The guest finds its own name servers."""
+    """The guest finds its own name servers; nor is the builder's file kept in a copy beside it."""
+    copies = [f"/etc/{name}" for name in guest.files.listdir("/etc") if "resolv.conf" in name and name != "resolv.conf"]
+    kept = [f"{path} names a server" for path, text in _texts(guest.files, copies) if re.search("nameserver", text)]
     target = guest.files.target("/etc/resolv.conf")
     if target is not None:
         leads_to = os.path.normpath(PurePosixPath("/etc") / target)
-        return outcome([] if leads_to.startswith("/run/") else [f"/etc/resolv.conf leads to {leads_to}"], leads_to)
+        wrong = [] if leads_to.startswith("/run/") else [f"/etc/resolv.conf leads to {leads_to}"]
+        return outcome(wrong + kept, leads_to)
     servers = re.findall(r"^\s*nameserver\s+(\S+)", guest.files.text("/etc/resolv.conf") or "", re.MULTILINE)
-    return outcome([f"/etc/resolv.conf names the server {server}" for server in servers], "no name server")
+    named = [f"/etc/resolv.conf names the server {server}" for server in servers]
+    return outcome(named + kept, "no name server")
 
 
 def dib_traces(guest: Guest) -> Outcome:
@@ -120,7 +124,10 @@ def dib_traces(guest: Guest) -> Outcome:
     names = ("dib_environment", "dib_arguments", "dib-manifest-dpkg-", "dib-manifest-git-")
     found += [path for path in guest.files.walk("/etc") if path.rsplit("/", 1)[1].startswith(names)]
     found += [f"/usr/local/bin/{name}" for name in guest.files.listdir("/usr/local/bin") if name.startswith("dib-")]
-    return outcome([f"{path} is diskimage-builder's" for path in sorted(set(found))], "none")
+    problems = [f"{path} is diskimage-builder's" for path in sorted(set(found))]
+    if guest.files.target("/usr/sbin/update-initramfs") is not None:
+        problems.append("/usr/sbin/update-initramfs is still put aside, as during the build")
+    return outcome(problems, "none")
 
 
 def temporary_files(guest: Guest) -> Outcome:

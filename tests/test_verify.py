@@ -432,6 +432,8 @@ def test_a_package_that_is_not_held_is_refused(tmp_path: Path) -> None:
         ("proxy", "/etc/profile.d/x.sh", "export HTTP_PROXY=http://10.0.0.1\n", "/etc/profile.d/x.sh sets HTTP_PROXY"),
         ("resolver", "/etc/resolv.conf", "nameserver 10.0.0.2\n", "names the server 10.0.0.2"),
         ("resolver", "/etc/resolv.conf", Link("/etc/resolv.builder"), "leads to /etc/resolv.builder"),
+        ("resolver", "/etc/.resolv.conf.systemd-resolved.bak", "nameserver 10.0.0.2\n", "bak names a server"),
+        ("dib-traces", "/usr/sbin/update-initramfs", Link("/bin/true"), "still put aside"),
         ("dib-traces", "/etc/dib-manifests/dib_environment", "A=b", "/etc/dib-manifests is diskimage-builder's"),
         ("dib-traces", "/usr/local/bin/dib-run-parts", "x", "/usr/local/bin/dib-run-parts is diskimage-builder's"),
         ("temporary-files", "/var/tmp/left", "x", "/var/tmp/left was left behind"),

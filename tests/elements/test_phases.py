@@ -105,6 +105,7 @@ def test_a_failed_compilation_fails_the_build_and_shows_dkms_own_log(chroot: Chr
         f"/usr/src/nvidia-current-{VERSION}/dkms.conf", f'PACKAGE_NAME="nvidia-current"\nPACKAGE_VERSION="{VERSION}"\n'
     )
     chroot.file(f"/var/lib/dkms/nvidia-current/{VERSION}/build/make.log", "error: implicit declaration of function\n")
+    chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
     chroot.program("dkms", "exit 10")
     result = chroot.run(ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules", ARCH="amd64")
     assert result.returncode != 0
@@ -117,10 +118,19 @@ def test_modules_are_compiled_for_the_target_and_without_dibs_arch(chroot: Chroo
     chroot.file(
         f"/usr/src/nvidia-current-{VERSION}/dkms.conf", f'PACKAGE_NAME="nvidia-current"\nPACKAGE_VERSION="{VERSION}"\n'
     )
-    chroot.program("dkms", 'echo "dkms $* ARCH=${ARCH:-unset}"')
+    chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
+    chroot.program("dkms", 'echo "dkms $* ARCH=${ARCH:-unset} CC=$CC"')
     result = chroot.run(ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules", ARCH="amd64")
-    assert f"dkms install -m nvidia-current -v {VERSION} -k {KERNEL} ARCH=unset" in result.stdout
+    assert f"dkms install -m nvidia-current -v {VERSION} -k {KERNEL} ARCH=unset CC=gcc-14" in result.stdout
     assert result.returncode == 0
+
+
+def test_a_kernel_that_gcc_did_not_build_is_refused(chroot: Chroot) -> None:
+    chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
+    chroot.file(f"/boot/config-{KERNEL}", 'CONFIG_CC_VERSION_TEXT="clang 19"\nCONFIG_GCC_VERSION=0\n')
+    result = chroot.run(ELEMENTS / "driver-prerequisites/install.d/60-check-compiler")
+    assert result.returncode != 0
+    assert "not built by gcc but by: clang 19" in result.stdout
 
 
 def test_an_older_kernel_of_the_base_image_goes(chroot: Chroot) -> None:
@@ -169,6 +179,7 @@ HOST_TRACES = (
     "lib/diskimage-builder/elements-functions",
     "usr/local/bin/install-packages",
     "etc/resolv.conf",
+    "etc/.resolv.conf.systemd-resolved.bak",
     "var/lib/dbus/machine-id",
     "etc/ssh/ssh_host_rsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
@@ -210,6 +221,7 @@ def tree(tmp_path: Path) -> Path:
     root = tmp_path / "tree"
     for name in (
         "usr/lib/shim/shimx64.efi.signed",
+        "usr/lib/shim/mmx64.efi",
         "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
         "etc/hostname",
     ):
@@ -263,6 +275,25 @@ def test_both_firmwares_find_their_boot_code(tmp_path: Path, tree: Path) -> None
     assert "::/EFI/BOOT/BOOTX64.EFI" in listed
     assert "::/EFI/BOOT/grubx64.efi" in listed
     assert "configfile ($root)/boot/grub/grub.cfg" in output("mtype", "-i", f"{disk}@@2M", "::/EFI/debian/grub.cfg")
+
+
+def test_a_shim_behind_an_absolute_link_is_taken_from_the_guest_and_not_from_the_host(
+    tmp_path: Path, tree: Path
+) -> None:
+    shim = tree / "usr/lib/shim"
+    (shim / "shimx64.efi.signed").unlink()
+    (shim / "shimx64.efi.signed").symlink_to("/etc/hostname")  # as update-alternatives does, to a file the host has
+    (shim / "shimx64.efi.signed.latest").write_text("the guest's shim")
+    assert assembled(tmp_path, tree).returncode == 0
+    assert output("mtype", "-i", f"{tmp_path}/disk.raw@@2M", "::/EFI/BOOT/BOOTX64.EFI") == "the guest's shim"
+
+
+def test_a_guest_without_a_signed_shim_is_said(tmp_path: Path, tree: Path) -> None:
+    (tree / "usr/lib/shim/shimx64.efi.signed").unlink()
+    (tree / "usr/lib/shim/shimx64.efi.signed").symlink_to("/etc/hostname")
+    result = assembled(tmp_path, tree)
+    assert result.returncode != 0
+    assert "its signed boot loader is missing" in result.stdout
 
 
 @pytest.mark.parametrize("file_system", ["ext4", "xfs"])
