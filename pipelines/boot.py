@@ -20,7 +20,7 @@ from pipelines.manifest import Check
 from pipelines.qemu import Firmware
 
 DEADLINE_SECONDS = 900.0  # about 170 s are usual under software emulation on two cores
-CHECK_NAMES = ("boot-reached", "boot-firmware", "cloud-init", "root-grew", "kernel-running", "driver-loads")
+CHECK_NAMES = ("boot-reached", "boot-firmware", "cloud-init", "root-grew", "services", "kernel-running", "driver-loads")
 
 _LARGER = 2 * 2**30  # bytes by which the server's disk is larger than the image
 _SLACK = 2 * 2**20  # bytes that may stay free behind the root partition: GPT's backup, alignment
@@ -114,6 +114,7 @@ def judged(run: Run, expectation: Expectation, firmware: Firmware) -> tuple[Chec
         _firmware(report, firmware),
         _cloud_init(report),
         _root_grew(report, expectation),
+        _services(report),
         _kernel_running(report, expectation),
         _driver_loads(report, expectation, firmware),
     )
@@ -221,6 +222,12 @@ def _root_grew(report: Mapping[str, Any], expectation: Expectation) -> Check:
         problems.append(f"the file system has {_gib(said['filesystem'])} of {_gib(said['partition'])}")
     fine = f"{_gib(said['filesystem'])} of a disk of {_gib(said['disk'])}"
     return Check(name="root-grew", passed=not problems, detail="; ".join(problems) or fine)
+
+
+def _services(report: Mapping[str, Any]) -> Check:
+    said = report.get("services", {})
+    problems = [f"{unit} failed" for unit in said.get("failed", [f"unknown ({said.get('unknown', 'it did not say')})"])]
+    return Check(name="services", passed=not problems, detail="; ".join(problems) or "none failed")
 
 
 def _kernel_running(report: Mapping[str, Any], expectation: Expectation) -> Check:

@@ -21,7 +21,13 @@ TELLING = ("nvidia", "nvrm", "vermagic", "symbol", "lockdown", "verification fai
 def main(want_driver: bool) -> None:
     """Collect, report, power off."""
     report: dict[str, Any] = {"kernel": os.uname().release}
-    for name, ask in (("cloud_init", cloud_init), ("root", root), ("firmware", firmware), ("driver", driver)):
+    for name, ask in (
+        ("cloud_init", cloud_init),
+        ("root", root),
+        ("firmware", firmware),
+        ("services", services),
+        ("driver", driver),
+    ):
         if name == "driver" and not want_driver:
             continue
         try:
@@ -72,6 +78,13 @@ def firmware() -> dict[str, Any]:
     variables = list(Path("/sys/firmware/efi/efivars").glob("SecureBoot-*"))
     secure = bool(variables) and variables[0].read_bytes()[-1] == 1  # four bytes of attributes, one of value
     return {"uefi": Path("/sys/firmware/efi").is_dir(), "secure_boot": secure}
+
+
+def services() -> dict[str, Any]:
+    """The units that failed during the boot."""
+    argv = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend"]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {"failed": [line.split()[0] for line in listed if line.strip()]}
 
 
 def driver() -> dict[str, Any]:

@@ -32,6 +32,7 @@ REPORT = {
     "cloud_init": {"datasource": "DataSourceNoCloud [seed=/dev/vda]", "errors": [], "warnings": []},
     "root": {"filesystem": int(5.8 * GIB), "partition": int(5.87 * GIB), "partition_end": 6 * GIB, "disk": 6 * GIB},
     "firmware": {"uefi": True, "secure_boot": False},
+    "services": {"failed": []},
     "driver": {"returncode": 1, "output": "could not insert 'nvidia_current': No such device", "kernel_log": []},
 }
 REJECTED = {"returncode": 1, "output": "could not insert 'nvidia_current': Key was rejected by service"}
@@ -54,6 +55,15 @@ def test_a_good_boot_passes_every_check() -> None:
     assert tuple(check.name for check in checks) == boot.CHECK_NAMES
     assert [check.passed for check in checks] == [True] * len(checks)
     assert checks[0].detail == "reported after 150 s under software emulation"
+
+
+def test_a_failed_service_is_named() -> None:
+    check = verdict("services", services={"failed": ["systemd-modules-load.service"]})
+    assert (check.passed, check.detail) == (False, "systemd-modules-load.service failed")
+
+
+def test_a_guest_that_says_nothing_of_its_services_is_not_taken_for_good() -> None:
+    assert verdict("services", services={"unknown": "FileNotFoundError: systemctl"}).passed is False
 
 
 def test_a_silent_guest_fails_every_check_and_the_console_is_quoted() -> None:
