@@ -37,16 +37,19 @@ def verb(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Cal
     def decorate(function: Callable[..., None]) -> Any:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            signal.signal(signal.SIGTERM, _terminated)
-            sys.exit(_exit_code(lambda: function(*args, **kwargs)))
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, _interrupted)
+            if code := _exit_code(lambda: function(*args, **kwargs)):
+                sys.exit(code)  # and not on success: another task may follow
 
         return task(run, help=help or {}, **options)
 
     return decorate
 
 
-def _terminated(number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the clean-up must not be interrupted
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    for further in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(further, signal.SIG_IGN)  # once is enough: the clean-up must not be interrupted
     raise Interrupted(number)
 
 
@@ -56,10 +59,6 @@ def _exit_code(work: Callable[[], None]) -> int:
     except PipelineError as error:
         console.fail(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        interrupted = Interrupted(signal.SIGINT)
-        console.fail(interrupted)
-        return interrupted.exit_code
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except Exception:  # a bug of ours: show all of it
@@ -81,7 +80,7 @@ def show(_: Context, name: str, catalog: str = CATALOG, builds: str = BUILDS, js
     """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
     from pipelines import report
 
-    report.image(_one(catalog, name), Path(builds), _now(), as_json=json)
+    report.image(_one(catalog, name), Path(builds), as_json=json)
 
 
 @verb(
@@ -236,9 +235,9 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
 @verb()
 def lint(context: Context) -> None:
     """All linters: Python, types, layers, shell, elements, YAML."""
-    failed = [command for command in _linters() if not _passes(context, command)]
+    failed = [name for name, command in _linters().items() if not _passes(context, name, command)]
     if failed:
-        raise UsageError("linters complain: " + ", ".join(command.split()[0] for command in failed))
+        raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
 
 @verb(name="up")
@@ -268,21 +267,23 @@ def cloud_env(_: Context) -> None:
         console.say(line)
 
 
-def _linters() -> tuple[str, ...]:
+def _linters() -> dict[str, str]:
     scripts = "$(grep -rlE '^#!/bin/bash' inv .ci elements tests)"
-    return (
-        "ruff check .",
-        "ruff format --check .",
-        "mypy",
-        "lint-imports --no-logo",
-        f"shellcheck {scripts} $(find elements -path '*/environment.d/*')",
-        "env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint > /dev/null",
-        "yamllint --strict .",
-    )
+    return {
+        "ruff": "ruff check .",
+        "ruff format": "ruff format --check .",
+        "mypy": "mypy",
+        "import-linter": "lint-imports --no-logo",
+        "shellcheck": f"shellcheck {scripts} $(find elements -path '*/environment.d/*')",
+        # It says what it checks at length; what counts are the errors.
+        "dib-lint": "env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint > /tmp/dib-lint.$$ 2>&1"
+        " || { grep -A3 ERROR /tmp/dib-lint.$$; rm /tmp/dib-lint.$$; exit 1; }; rm /tmp/dib-lint.$$",
+        "yamllint": "yamllint --strict .",
+    }
 
 
-def _passes(context: Context, command: str) -> bool:
-    console.note(f"$ {command}")
+def _passes(context: Context, name: str, command: str) -> bool:
+    console.note(f"lint: {name}")
     return bool(_shell(context, command).ok)
 
 

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from pipelines import disk, host, manifest, process, recipe
 from pipelines.console import ticker
 from pipelines.errors import BuildError, HostError, ProgramError
 from pipelines.progress import Progress
-from pipelines.recipe import Recipe
+from pipelines.recipe import Command, Recipe
 from pipelines.variant import Variant
 
 DEADLINE_SECONDS = 3 * 3600.0
@@ -45,10 +45,18 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
         clean_leftovers(root, variant.name)
         folder = _new_folder(root, variant.name, manifest.build_id(now, plan.fingerprint))
         with _recorded(folder):
-            stages = _run(plan, folder, root, verbose=verbose)
-            made = _manifest(variant, plan, folder, now, stages)
+            timing = _run(plan, folder, root, verbose=verbose)
+            made = _manifest(variant, plan, folder, now, timing)
             manifest.write_json(folder / "manifest.json", made)
     return manifest.newest_complete(root, variant.name, folder.name)
+
+
+def command_for(plan: Recipe, folder: Path) -> Command:
+    """The disk-image-create run of a build in `folder`, as this host runs it."""
+    cache = folder.resolve().parent.parent / ".cache"
+    command = recipe.command(plan, folder.resolve(), cache, host.mirrors(_distribution(plan)))
+    environment = process.environment(**_proxies(), **command.environment)
+    return Command(argv=(*host.root_prefix(), *command.argv), environment=environment)
 
 
 def space_needed(variant: Variant) -> int:
@@ -87,7 +95,7 @@ def _new_folder(root: Path, variant: str, build_id: str) -> Path:
 
 
 @contextmanager
-def _recorded(folder: Path) -> Any:
+def _recorded(folder: Path) -> Iterator[None]:
     """The folder's state says complete or failed afterwards, and its scratch space is gone."""
     try:
         yield
@@ -100,11 +108,10 @@ def _recorded(folder: Path) -> Any:
     manifest.set_state(folder, manifest.COMPLETE)
 
 
-def _run(plan: Recipe, folder: Path, root: Path, *, verbose: bool) -> Mapping[str, float]:
-    cache = (root / ".cache").resolve()
-    (cache / "locks").mkdir(parents=True, exist_ok=True)
-    command = recipe.command(plan, folder.resolve(), cache, host.mirrors(_distribution(plan)))
-    environment = process.environment(**_proxies(), **command.environment)
+def _run(plan: Recipe, folder: Path, root: Path, *, verbose: bool) -> tuple[Progress, float]:
+    """What diskimage-builder did, and in how many seconds."""
+    (root / ".cache" / "locks").mkdir(parents=True, exist_ok=True)
+    command = command_for(plan, folder)
     log = folder / "build.log"
     progress = Progress(owners=_owners(plan))
     with ticker(plan.variant, verbose=verbose) as shown:
@@ -115,16 +122,20 @@ def _run(plan: Recipe, folder: Path, root: Path, *, verbose: bool) -> Mapping[st
             shown.line(text)
 
         try:
-            argv = [*host.root_prefix(), *command.argv]
             result = process.stream(
-                argv, deadline=DEADLINE_SECONDS, log=log, on_line=on_line, on_idle=shown.tick, env=environment
+                command.argv,
+                deadline=DEADLINE_SECONDS,
+                log=log,
+                on_line=on_line,
+                on_idle=shown.tick,
+                env=command.environment,
             )
         except ProgramError as error:
             raise _failure(plan, progress, log, str(error)) from error
     if result.returncode != 0:
         raise _failure(plan, progress, log, f"exit code {result.returncode}")
     progress.finish(time.monotonic())
-    return progress.stages
+    return progress, result.seconds
 
 
 def _stage_name(progress: Progress) -> str:
@@ -146,9 +157,7 @@ def _hint(lines: Sequence[str]) -> str:
     text = "\n".join(lines)
     if "No space left on device" in text:
         return "\nThe disk is full: free some space, or put the builds elsewhere with --builds DIR."
-    if any(
-        sign in text for sign in ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not")
-    ):
+    if any(sign in text for sign in _MIRROR_SIGNS):
         return "\nThe package mirror failed: `./inv doctor` shows which one is used; try again when it answers."
     return ""
 
@@ -172,25 +181,40 @@ def _proxies() -> dict[str, str]:
 
 
 def _manifest(
-    variant: Variant, plan: Recipe, folder: Path, now: datetime, stages: Mapping[str, float]
+    variant: Variant, plan: Recipe, folder: Path, now: datetime, timing: tuple[Progress, float]
 ) -> manifest.Manifest:
     identity = _read_json(folder / "image.d" / "gpu-image.json")
+    progress, seconds = timing
     return manifest.Manifest(
         variant=variant.name,
         build_id=folder.name,
         fingerprint=plan.fingerprint,
         created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        base={name: str(value) for name, value in asdict(variant.base).items() if value is not None},  # type: ignore[arg-type]  # resolve() refused None
+        base=_base(variant, plan, folder.parent.parent / ".cache"),
         kernel=identity["kernel"],
         driver={"version": identity["driver"], "modules": identity["modules"]} if identity["driver"] else {},
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
         artifacts=(_artifact(folder / "image.qcow2"),),
         packages=_packages(folder / "image.d" / "dib-manifests"),
         tools=_tools(),
-        stages=stages,
+        stages=progress.stages,
+        layers=progress.layers(),
+        seconds=round(seconds, 3),
         elements={name: recipe.element_digest(path) for name, path in plan.closure.items()},
         parts=plan.parts,
     )
+
+
+def _base(variant: Variant, plan: Recipe, cache: Path) -> dict[str, str]:
+    """The base as declared, and of a downloaded image the digest that DIB compared it with."""
+    assert variant.base is not None  # resolve() refused that
+    declared = {name: str(value) for name, value in asdict(variant.base).items() if value is not None}
+    for sums in cache.glob(f"SHA256SUMS.*.{plan.environment['DIB_RELEASE']}.{plan.architecture}"):
+        for line in sums.read_text(encoding="utf-8").splitlines():
+            digest, _, name = line.partition(" ")
+            if name.lstrip(" *") == plan.environment.get("BASE_IMAGE_FILE"):
+                declared["sha256"] = digest
+    return declared
 
 
 def _artifact(path: Path) -> manifest.Artifact:

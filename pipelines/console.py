@@ -22,11 +22,17 @@ _SHOW_STAGE_SECONDS = 2.0
 
 
 def _stdout() -> Console:
-    return Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False, emoji=False)
+
+
+class _Notes(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads what we say any more; that is no reason to break off a build."""
+        self.quiet = True
 
 
 def _stderr() -> Console:
-    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    return _Notes(file=sys.stderr, soft_wrap=True, highlight=False, emoji=False)
 
 
 def note(text: str) -> None:

@@ -52,7 +52,7 @@ class HostError(PipelineError):
 
 
 class Interrupted(PipelineError):
-    """SIGINT (130) or SIGTERM (143) arrived; everything started was stopped and cleaned up."""
+    """SIGINT (130), SIGTERM (143) or SIGHUP (129) arrived; everything started was stopped and cleaned up."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted", remedy="Run the same command again; nothing was left behind.")

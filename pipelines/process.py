@@ -190,10 +190,15 @@ def _wait_for_group(child: Program) -> None:
     ends = time.monotonic() + 2.0
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < ends:
-            os.killpg(child.pid, 0)
+            with contextlib.suppress(PermissionError):  # it is there, and root's
+                os.killpg(child.pid, 0)
             time.sleep(0.01)
 
 
 def _signal_group(child: Program, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
+        try:
+            os.killpg(child.pid, number)
+        except PermissionError:  # a group that sudo started is root's
+            argv = ["sudo", "-n", "kill", f"-{int(number)}", "--", f"-{child.pid}"]
+            subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=10)

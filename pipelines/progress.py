@@ -30,6 +30,14 @@ class Progress:
     current: str = "setting up"
     _since: float = 0.0
 
+    def layers(self) -> dict[str, float]:
+        """Seconds by layer."""
+        found: dict[str, float] = {}
+        for stage, seconds in self.stages.items():
+            layer = stage.partition("/")[0]
+            found[layer] = round(found.get(layer, 0.0) + seconds, 3)
+        return found
+
     def line(self, text: str, now: float) -> bool:
         """Take a line of output that came at `now` (seconds); true when a new stage begins."""
         text = TIMESTAMP.sub("", text)

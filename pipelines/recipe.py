@@ -25,7 +25,6 @@ LAYOUT_VERSION = "1"
 _OURS = Path(__file__).resolve().parent.parent / "elements"
 _OPERATING_SYSTEM = {
     ("debian", "bootstrap"): "debian-minimal",
-    ("ubuntu", "bootstrap"): "ubuntu-minimal",
     ("ubuntu", "cloud-image"): "ubuntu",
 }
 
@@ -143,7 +142,9 @@ def _layer_elements(variant: Variant) -> dict[str, tuple[str, ...]]:
     except KeyError:
         raise CatalogError(
             f"{variant.name}: a {base.distribution} guest from a {base.source} cannot be built",
-            remedy="Combinations that can: " + ", ".join(f"{d} from {s}" for d, s in _OPERATING_SYSTEM),
+            remedy="It is not supported yet. What is: "
+            + ", ".join(f"{d} from a {s}" for d, s in _OPERATING_SYSTEM)
+            + ".",
         ) from None
     kernel = ("driver-prerequisites",) if variant.gpu else ("target-kernel",)
     driver = ("nvidia-driver",) if variant.gpu else ()

@@ -6,10 +6,10 @@ As a table for people or as JSON for programs, from the same rows. What they con
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from pipelines import console, host, manifest, recipe, released
+from pipelines.build import command_for
 from pipelines.catalog import Catalog
 from pipelines.errors import HostError
 from pipelines.manifest import Verification
@@ -34,11 +34,12 @@ def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
     console.table("Images", ("name", "gpu", "newest build", "description"), cells)
 
 
-def image(variant: Variant, builds: Path, now: datetime, *, as_json: bool) -> None:
-    """`inv show`: what a variant resolves to. The command is the one that a build started at `now` would run."""
+def image(variant: Variant, builds: Path, *, as_json: bool) -> None:
+    """`inv show`: what a variant resolves to. In the command, BUILD_ID stands for the ID that a build gets."""
     plan = recipe.resolve(variant)
-    folder = builds.resolve() / variant.name / manifest.build_id(now, plan.fingerprint)
-    command = recipe.command(plan, folder, builds.resolve() / ".cache", {})
+    command = command_for(plan, builds / variant.name / "BUILD_ID")
+    # A proxy may carry a password; it reaches DIB all the same.
+    environment = {name: value for name, value in command.environment.items() if not name.endswith("_proxy")}
     about = {
         "name": variant.name,
         "description": variant.description,
@@ -46,7 +47,7 @@ def image(variant: Variant, builds: Path, now: datetime, *, as_json: bool) -> No
         "elements": list(plan.closure),
         "layers": {layer.name: f"{' '.join(layer.elements)} ({layer.key[:12]})" for layer in plan.layers},
         "packages": list(variant.packages),
-        "environment": dict(command.environment),
+        "environment": environment,
         "properties": dict(variant.properties),
         "fingerprint": plan.fingerprint,
         "release_digest": released.release_digest(variant),
@@ -56,7 +57,9 @@ def image(variant: Variant, builds: Path, now: datetime, *, as_json: bool) -> No
     if as_json:
         console.emit_json(about)
     else:
-        _show(about)
+        _show(
+            about | {"command": shlex.join(["env", "-i", *(f"{n}={v}" for n, v in environment.items()), *command.argv])}
+        )
 
 
 def actions(planned: Sequence[Action], *, as_json: bool) -> None:
@@ -115,8 +118,6 @@ def _show(about: Mapping[str, object]) -> None:
             console.say(f"{name}:")
             for key, item in value.items():
                 console.say(f"  {key}: {item}")
-        elif name == "command":
-            console.say(f"command:\n  {shlex.join(value)}" if isinstance(value, list) else "")
         else:
             console.say(f"{name}: {_text(value)}")
 

@@ -26,6 +26,7 @@ def test_a_stage_is_timed_and_belongs_to_the_layer_of_its_element() -> None:
         "base/install.d/01-package-installs": 42.5,
         "driver/post-install.d/50-compile-modules": 140.0,
     }
+    assert progress.layers() == {"base": 42.5, "driver": 140.0}
 
 
 def test_the_failing_script_and_its_element_are_known_when_the_output_ends() -> None:

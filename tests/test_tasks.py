@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +68,13 @@ def test_show_has_what_scripts_rely_on(images: Path) -> None:
 
 
 def test_show_prints_a_command_that_a_shell_takes(images: Path) -> None:
-    result = inv("show", "with-gpu", "--catalog", images)
-    assert "compression_type=zstd" in result.stdout
+    result = inv("show", "with-gpu", "--catalog", images, http_proxy="http://user:hunter2@127.0.0.1:9")
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("command: ")]
+    words = shlex.split(line.removeprefix("command: "))
+    assert words[:2] == ["env", "-i"]
+    assert "DIB_RELEASE=trixie" in words
+    assert "--qemu-img-options" in words
+    assert "hunter2" not in result.stdout
     assert result.stderr == ""
 
 
@@ -172,6 +178,12 @@ def test_of_several_failures_the_lowest_code_counts_and_the_rest_goes_on(images:
 def test_a_relative_catalog_is_relative_to_where_the_operator_is(images: Path) -> None:
     result = inv("list", "--catalog", "images.yaml", "--json", cwd=images.parent)
     assert [image["name"] for image in json.loads(result.stdout)] == ["plain", "with-gpu"]
+
+
+def test_tasks_that_follow_a_good_one_run_too(images: Path) -> None:
+    both = inv("list", "--catalog", images, "show", "nothing-of-that-name", "--catalog", images)
+    assert both.returncode == 2
+    assert "with-gpu" in both.stdout
 
 
 def test_the_verbs_are_listed() -> None:
