@@ -208,12 +208,8 @@ def schema(_: Context) -> None:
 def doctor(_: Context, only: str | None = None, catalog: str = CATALOG, builds: str = BUILDS) -> None:
     """Is this host fit to build? Exit code 6 when a build would fail, with the remedy."""
     from pipelines import report
-    from pipelines.build import space_needed
 
-    variants = _load(catalog).select(only)
-    needed = max(space_needed(variant) for variant in variants)
-    distributions = {variant.base.distribution for variant in variants if variant.base}
-    report.findings(Path(builds), needed, sorted(distributions))
+    report.findings(_load(catalog).select(only), Path(builds))
 
 
 @verb()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import disk, host, manifest, process, recipe
+from pipelines import disk, host, manifest, mirrors, process, recipe, room
 from pipelines.console import ticker
 from pipelines.errors import BuildError, HostError, ProgramError
 from pipelines.progress import Progress
@@ -26,7 +26,6 @@ from pipelines.variant import Variant
 DEADLINE_SECONDS = 3 * 3600.0
 KEPT_FAILURES = 3
 SHOWN_LINES = 12
-_GIB = 2**30
 _MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
 
@@ -38,9 +37,8 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     it, cleans up, and goes on as it came.
     """
     plan = recipe.resolve(variant)
-    host.require_tools(host.BUILD_TOOLS)
-    root.mkdir(parents=True, exist_ok=True)
-    host.require_space(root, space_needed(variant))
+    host.require(variant, root)
+    room.make(root)
     with manifest.lock(root, variant.name):
         clean_leftovers(root, variant.name)
         folder = _new_folder(root, variant.name, manifest.build_id(now, plan.fingerprint))
@@ -54,15 +52,9 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
 def command_for(plan: Recipe, folder: Path) -> Command:
     """The disk-image-create run of a build in `folder`, as this host runs it."""
     cache = folder.resolve().parent.parent / ".cache"
-    command = recipe.command(plan, folder.resolve(), cache, host.mirrors(_distribution(plan)))
+    command = recipe.command(plan, folder.resolve(), cache, mirrors.lent(_distribution(plan)))
     environment = process.environment(**_proxies(), **command.environment)
     return Command(argv=(*host.root_prefix(), *command.argv), environment=environment)
-
-
-def space_needed(variant: Variant) -> int:
-    """Free bytes that a build of the variant needs: tree, disk and artifact together, measured and rounded up."""
-    gib = 4 if not variant.gpu else 9
-    return (gib + (24 if variant.cuda.toolkit else 0)) * _GIB
 
 
 def clean_leftovers(root: Path, variant: str) -> tuple[str, ...]:

@@ -117,13 +117,18 @@ def command(machine: Machine, media: Media) -> tuple[str, ...]:
     )
 
 
+def missing_firmware(firmware: Firmware) -> Path | None:
+    """A file of OVMF that the firmware needs and this host lacks; QEMU brings its own BIOS."""
+    names = () if firmware == "bios" else (_CODE[firmware], _VARIABLES[firmware])
+    return next((_OVMF / name for name in names if not (_OVMF / name).exists()), None)
+
+
 def own_variables(firmware: Firmware, folder: Path) -> Path | None:
     """A copy of UEFI's variables for one machine, which writes into them; None for BIOS."""
     if firmware == "bios":
         return None
-    for name in (_CODE[firmware], _VARIABLES[firmware]):
-        if not (_OVMF / name).exists():
-            raise HostError(f"{_OVMF / name} is missing", remedy="apt-get install ovmf")
+    if (missing := missing_firmware(firmware)) is not None:
+        raise HostError(f"{missing} is missing", remedy="apt-get install ovmf")
     return Path(shutil.copyfile(_OVMF / _VARIABLES[firmware], folder / "variables.fd"))
 
 

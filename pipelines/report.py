@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipelines import console, host, manifest, recipe, released
+from pipelines import console, finding, host, manifest, recipe, released
 from pipelines.build import command_for
 from pipelines.catalog import Catalog
-from pipelines.errors import HostError
 from pipelines.manifest import Verification
 from pipelines.plan import Action
 from pipelines.variant import Variant
@@ -96,15 +95,19 @@ def status(rows: Iterable[released.Row], *, as_json: bool) -> None:
     console.table("Images in the cloud", columns, cells)
 
 
-def findings(builds: Path, needed: int, distributions: Sequence[str]) -> None:
-    """`inv doctor`; HostError when a build would fail."""
-    found = host.examine(builds, needed, distributions)
-    cells = [("ok" if f.fit else "FAILED" if f.fatal else "no", f.name, f.detail, f.remedy) for f in found]
-    console.table("This host", ("result", "what", "detail", "remedy"), cells)
-    broken = [finding for finding in found if finding.fatal and not finding.fit]
-    if broken:
-        remedies = "; ".join(dict.fromkeys(finding.remedy for finding in broken))
-        raise HostError(f"a build would fail here: {', '.join(f.name for f in broken)}", remedy=remedies)
+def findings(variants: Sequence[Variant], builds: Path) -> None:
+    """`inv doctor`; HostError when a build of one of the variants would fail."""
+    found = host.examine(variants, builds)
+    cells = [
+        (_fitness(f), f.name, "all" if len(f.images) == len(variants) else ", ".join(f.images), f.detail, f.remedy)
+        for f in found
+    ]
+    console.table("This host", ("result", "what", "for", "detail", "remedy"), cells)
+    finding.require(found)
+
+
+def _fitness(found: finding.Finding) -> str:
+    return "FAILED" if found.breaks else {True: "ok", False: "no", None: "-"}[found.fit]
 
 
 def _newest_build(builds: Path, variant: str) -> str | None:

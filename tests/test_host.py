@@ -1,96 +1,68 @@
-"""Is this host fit, and what does it lend to a build?"""
+"""Is this host fit to build?"""
 
+import os
 from pathlib import Path
 
 import pytest
+from host_fixtures import DEAD, variant
 
 from pipelines import host
 from pipelines.errors import HostError
 
-DEB822 = """\
-# the main archive
-Types: deb
-URIs: http://mirror.example/debian/
-Suites: bookworm bookworm-updates
-Components: main
-
-Types: deb deb-src
-URIs: http://mirror.example/debian-security
-Suites: bookworm-security
-Components: main
-Signed-By:
- -----BEGIN PGP PUBLIC KEY BLOCK-----
- .
- abc
-
-Types: deb
-Enabled: no
-URIs: http://disabled.example/debian
-Suites: bookworm
-"""
+LOCAL = f"environment: {{DIB_DISTRIBUTION_MIRROR: '{DEAD}', DIB_DEBIAN_SECURITY_MIRROR: '{DEAD}'}}"
 
 
-def etc(tmp_path: Path, *, release: str = "debian", one_line: str = "", deb822: str = "") -> Path:
-    (tmp_path / "apt/sources.list.d").mkdir(parents=True)
-    (tmp_path / "os-release").write_text(f'ID={release}\nVERSION_CODENAME="bookworm"\n')
-    (tmp_path / "apt/sources.list").write_text(one_line)
-    (tmp_path / "apt/sources.list.d/debian.sources").write_text(deb822)
-    return tmp_path
+@pytest.fixture
+def crippled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose unshare is refused, as in a container without rights."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "unshare").write_text(
+        "#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2; exit 1\n"
+    )
+    (programs / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return programs
 
 
-def test_mirrors_come_from_the_hosts_deb822_sources(tmp_path: Path) -> None:
-    assert host.mirrors("debian", etc(tmp_path, deb822=DEB822)) == {
-        "DIB_DISTRIBUTION_MIRROR": "http://mirror.example/debian",
-        "DIB_DEBIAN_SECURITY_MIRROR": "http://mirror.example/debian-security",
-    }
+def test_a_fit_host_lets_a_build_start(tmp_path: Path) -> None:
+    host.require(variant(tmp_path), tmp_path)
 
 
-def test_mirrors_come_from_one_line_sources_with_options(tmp_path: Path) -> None:
-    text = "# deb http://no.example/d bookworm main\ndeb [arch=amd64 trusted=yes] http://m.example/d bookworm main\n"
-    assert host.mirrors("debian", etc(tmp_path, one_line=text)) == {"DIB_DISTRIBUTION_MIRROR": "http://m.example/d"}
+def test_a_build_does_not_ask_the_servers_that_it_is_about_to_ask(tmp_path: Path) -> None:
+    host.require(variant(tmp_path, LOCAL), tmp_path)
 
 
-def test_a_guest_of_another_distribution_gets_no_mirror_of_the_host(tmp_path: Path) -> None:
-    assert host.mirrors("ubuntu", etc(tmp_path, deb822=DEB822)) == {}
+def test_a_build_without_namespaces_is_refused_with_the_reason_and_the_remedy(crippled: Path) -> None:
+    with pytest.raises(HostError, match=r"namespaces: .*Operation not permitted") as caught:
+        host.require(variant(crippled), crippled)
+    assert "CAP_SYS_ADMIN" in caught.value.remedy
 
 
-def test_a_host_of_another_distribution_lends_no_mirror(tmp_path: Path) -> None:
-    assert host.mirrors("debian", etc(tmp_path, release="fedora", deb822=DEB822)) == {}
+def test_everything_that_is_not_fit_is_named_at_once(crippled: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        host.require(variant(crippled), Path("/dev/null"))
+    assert "namespaces: " in caught.value.what
+    assert "builds folder: " in caught.value.what
+    assert "CAP_SYS_ADMIN" in caught.value.remedy
+    assert "--builds DIR" in caught.value.remedy
 
 
-def test_every_missing_program_is_named_with_one_command_that_installs_them() -> None:
-    tools = {"no-such-a": ("package-a", ""), "no-such-b|no-such-c": ("package-b", ""), "sh": ("dash", "")}
-    with pytest.raises(HostError, match="no-such-a, no-such-b") as caught:
-        host.require_tools(tools)
-    assert caught.value.remedy == "apt-get install package-a package-b"
+def test_doctor_shows_what_a_build_requires_and_more(tmp_path: Path) -> None:
+    plain = variant(tmp_path, LOCAL)
+    shown = {finding.name: finding for finding in host.examine([plain], tmp_path)}
+    assert {"sfdisk", "root", "namespaces", "disk space", "builds folder", "trixie packages", "KVM"} <= shown.keys()
+    assert shown["trixie packages"].breaks
 
 
-def test_one_of_two_alternative_programs_is_enough() -> None:
-    host.require_tools({"no-such-program|sh": ("dash", "")})
+def test_loop_devices_are_only_for_an_xfs_guest(tmp_path: Path) -> None:
+    probes = {check.probe for check in host.preconditions(variant(tmp_path), tmp_path)}
+    assert host.loop_devices not in probes
+    xfs = variant(tmp_path, "disk: {size: 4GiB, filesystem: xfs}")
+    assert host.loop_devices in {check.probe for check in host.preconditions(xfs, tmp_path)}
 
 
-def test_too_little_space_is_said_before_a_build(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="GiB free; this build needs") as caught:
-        host.require_space(tmp_path, 2**60)
-    assert "--builds" in caught.value.remedy
-
-
-def test_doctor_finds_too_little_space_fatal_and_says_what_to_do(tmp_path: Path) -> None:
-    findings = {finding.name: finding for finding in host.examine(tmp_path / "not-yet-there", 2**60, ())}
-    space = findings["disk space"]
-    assert (space.fit, space.fatal) == (False, True)
-    assert space.remedy
-
-
-def test_doctor_probes_kvm_and_says_what_it_means() -> None:
-    findings = {finding.name: finding for finding in host.examine(Path("/"), 1, ())}
-    assert "probed" in findings["KVM"].detail
-    assert not findings["KVM"].fatal
-
-
-def test_doctor_finds_a_dead_mirror_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = {"DIB_DISTRIBUTION_MIRROR": "http://127.0.0.1:9/debian"}
-    monkeypatch.setattr(host, "mirrors", lambda _: dead)
-    finding = {finding.name: finding for finding in host.examine(tmp_path, 1, ["debian"])}["debian mirror"]
-    assert (finding.fit, finding.fatal) == (False, True)
-    assert "127.0.0.1:9" in finding.detail
+def test_kvm_is_probed_and_stops_nobody() -> None:
+    finding = host.kvm()
+    assert "probed" in finding.detail
+    assert not finding.breaks

@@ -156,7 +156,9 @@ def test_a_host_without_the_tools_is_exit_6_with_one_command(images: Path, tmp_p
     assert "apt-get install" in result.stderr
 
 
-def test_doctor_is_exit_6_when_the_disk_is_too_small(images: Path, tmp_path: Path) -> None:
+def test_doctor_is_exit_6_when_the_disk_is_too_small(images: Path, tmp_path: Path, mirror: str) -> None:
+    ours = f"    environment: {{DIB_DISTRIBUTION_MIRROR: '{mirror}', DIB_DEBIAN_SECURITY_MIRROR: '{mirror}'}}\n"
+    images.write_text(GOOD.replace("  with-gpu:\n", f"{ours}  with-gpu:\n"))
     folder = tmp_path / "tiny"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10M", "tmpfs", folder], check=True)
@@ -165,7 +167,7 @@ def test_doctor_is_exit_6_when_the_disk_is_too_small(images: Path, tmp_path: Pat
     finally:
         subprocess.run(["umount", folder], check=True)
     assert result.returncode == 6
-    assert "disk space" in result.stderr
+    assert "plain cannot be built: disk space" in result.stderr
     assert "--builds DIR" in result.stderr
 
 

@@ -1,0 +1,120 @@
+"""Which package mirror does this host lend?
+
+A Debian guest is built from the mirror that the host's own apt uses, where the build can use it too. Read at run time;
+nothing of it may end up in an image.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+ETC = Path("/etc")
+DISTRIBUTION, SECURITY = "DIB_DISTRIBUTION_MIRROR", "DIB_DEBIAN_SECURITY_MIRROR"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageSource:
+    """A source of Debian packages, as the host's apt has it."""
+
+    uri: str
+    suites: tuple[str, ...]
+
+
+def lent(distribution: str, etc: Path = ETC) -> dict[str, str]:
+    """The DIB variables that let a guest of the host's own distribution be built from the host's mirrors.
+
+    Empty for another distribution, which then uses DIB's defaults. Where the host names no security mirror, or none
+    that a build can use, DIB's default stays.
+    """
+    found: dict[str, str] = {}
+    for variable, uri in _usable(distribution, etc):
+        if not has_password(uri):
+            found.setdefault(variable, uri)
+    return found
+
+
+def withheld(distribution: str, etc: Path = ETC) -> dict[str, str]:
+    """The variables for which the host has no mirror but one with a password in its URI.
+
+    DIB's variables are traced and logged, so such a mirror is never passed on. The values have the password left out.
+    """
+    passed_on = lent(distribution, etc)
+    return {name: without_password(uri) for name, uri in _usable(distribution, etc) if name not in passed_on}
+
+
+def has_password(uri: str) -> bool:
+    """Whether a URI has a user or a password in it."""
+    return "@" in urlsplit(uri).netloc
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown."""
+    return re.sub(r"(?<=://)[^/]*@", "***@", uri)
+
+
+def package_sources(etc: Path) -> tuple[PackageSource, ...]:
+    """The binary package sources in sources.list and sources.list.d, one-line and deb822 style (sources.list(5))."""
+    apt = etc / "apt"
+    found: list[PackageSource] = []
+    for path in sorted([apt / "sources.list", *(apt / "sources.list.d").glob("*.list")]):
+        if path.exists():
+            found += _one_line_sources(path.read_text(encoding="utf-8"))
+    for path in sorted((apt / "sources.list.d").glob("*.sources")):
+        found += _deb822_sources(path.read_text(encoding="utf-8"))
+    return tuple(found)
+
+
+def _usable(distribution: str, etc: Path) -> Iterator[tuple[str, str]]:
+    """Variable and URI of each source that a build could use."""
+    release = _os_release(etc)
+    if distribution != "debian" or release.get("ID") != distribution:
+        return
+    codename = release.get("VERSION_CODENAME", "")
+    for source in package_sources(etc):
+        uri = _server(source.uri, etc)
+        if uri is not None and codename in source.suites:
+            yield DISTRIBUTION, uri
+        if uri is not None and f"{codename}-security" in source.suites:
+            yield SECURITY, uri
+
+
+def _server(uri: str, etc: Path) -> str | None:
+    """The http or https URI that a source stands for; None for one that only this host's apt can read (cdrom, file).
+
+    Debian's cloud images name a file with a list of mirrors: mirror+file:/etc/apt/mirrors/debian.list (apt-transport-
+    mirror(1)).
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri.rstrip("/")
+    if not uri.startswith("mirror+file:"):
+        return None
+    named = PurePosixPath(urlsplit(uri).path)
+    path = etc / named.relative_to(ETC) if named.is_relative_to(ETC) else Path(named)
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    first = (line.split()[0] for line in lines if line.startswith(("http://", "https://")))
+    return next((each.rstrip("/") for each in first), None)
+
+
+def _os_release(etc: Path) -> dict[str, str]:
+    text = (etc / "os-release").read_text(encoding="utf-8") if (etc / "os-release").exists() else ""
+    return {name: value.strip('"') for name, _, value in (line.partition("=") for line in text.splitlines())}
+
+
+def _one_line_sources(text: str) -> Iterator[PackageSource]:
+    for line in text.splitlines():
+        words = re.sub(r"\[[^]]*\]", "", line.partition("#")[0]).split()
+        if len(words) >= 3 and words[0] == "deb":
+            yield PackageSource(uri=words[1], suites=(words[2],))
+
+
+def _deb822_sources(text: str) -> Iterator[PackageSource]:
+    for stanza in re.split(r"\n\s*\n", text):
+        lines = re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^#.*\n?", "", stanza))
+        fields = {
+            name.strip().lower(): value.split() for name, _, value in (x.partition(":") for x in lines.split("\n"))
+        }
+        if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"]) != ["no"]:
+            for uri in fields.get("uris", []):
+                yield PackageSource(uri=uri, suites=tuple(fields.get("suites", [])))
