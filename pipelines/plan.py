@@ -108,8 +108,11 @@ class _Known:
         return found
 
 
-def plan(targets: Iterable[Target], inventory: Inventory, now: datetime) -> list[Action]:
-    """What to do so that every target is built, verified and current in its clouds, in the order to do it."""
+def plan(targets: Iterable[Target], inventory: Inventory, now: datetime, *, fetches: bool = True) -> list[Action]:
+    """What to do so that every target is built, verified and current in its clouds, in the order to do it.
+
+    `fetches`: whether a build that only a cloud has can be brought here; else one that is needed is built anew.
+    """
     builds: dict[str, dict[str, LocalBuild]] = defaultdict(dict)
     images: dict[str, list[CloudImage]] = defaultdict(list)
     for build in inventory.builds:
@@ -119,7 +122,7 @@ def plan(targets: Iterable[Target], inventory: Inventory, now: datetime) -> list
     actions: list[Action] = []
     for target in targets:
         known = _Known(builds=builds[target.variant], images=images[target.variant])
-        actions += _for_target(target, known, now)
+        actions += _for_target(target, known, now, fetches)
     return actions
 
 
@@ -134,19 +137,39 @@ def _as_build(image: CloudImage) -> LocalBuild:
     )
 
 
-def _for_target(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
+def _for_target(target: Target, known: _Known, now: datetime, fetches: bool) -> Iterator[Action]:
     made = known.made()
     wanted = _newest(build for build in made.values() if _serves(build, target, now))
-    here = known.builds.get(wanted.build_id) if wanted else None
-    if wanted is None:
-        yield Action(verb="build", variant=target.variant, cloud=None, reason=_why_build(target, made))
-    elif wanted.verified is None:
+    reason = _why_not(wanted, target, known, fetches) if wanted else _why_build(target, made)
+    if wanted is None or reason:
+        yield Action(verb="build", variant=target.variant, cloud=None, reason=reason)
+        yield from _for_clouds(target, known, None)
+        return
+    if wanted.verified is None:
         reason = f"{wanted.build_id} was never verified"
         yield Action(verb="verify", variant=target.variant, cloud=None, reason=reason, build_id=wanted.build_id)
+    yield from _for_clouds(target, known, wanted.build_id)
+
+
+def _why_not(wanted: LocalBuild, target: Target, known: _Known, fetches: bool) -> str:
+    """Why the newest build that serves cannot be used all the same; empty when it can."""
+    current = [image for image in known.images if image.cloud in target.clouds and image.state == "current"]
+    newest = max(current, key=_by_age, default=None)
+    if newest is not None and newest.build_id > wanted.build_id:
+        shows = f"{newest.cloud} shows {newest.build_id}, which is not what is wanted"
+        return f"{shows}, and only a newer build replaces it"
+    if not fetches and wanted.build_id not in known.builds:
+        for action in _for_clouds(target, known, wanted.build_id):
+            if action.verb != "prune":
+                return f"{action.cloud} needs {wanted.build_id} ({action.verb}), which is not here"
+    return ""
+
+
+def _for_clouds(target: Target, known: _Known, wanted: str | None) -> Iterator[Action]:
     for cloud in target.clouds:
         images = [image for image in known.images if image.cloud == cloud]
-        source = "" if wanted is None or here is not None else _source(wanted.build_id, cloud, known.images)
-        yield from _for_cloud(target, cloud, images, wanted.build_id if wanted else None, source)
+        source = _source(wanted, cloud, known.images) if wanted and wanted not in known.builds else ""
+        yield from _for_cloud(target, cloud, images, wanted, source)
 
 
 def _for_cloud(

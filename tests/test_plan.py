@@ -124,6 +124,30 @@ def test_what_another_cloud_has_is_fetched_and_not_built_again() -> None:
     assert [verb for verb, _, _ in actions] == ["upload", "promote"]
 
 
+def test_what_another_cloud_has_is_built_again_where_nothing_can_be_fetched() -> None:
+    wanted = target(clouds={"prod": "r1", "lab": "r1"})
+    actions = plan([wanted], Inventory(images=(image(cloud="lab"),)), NOW, fetches=False)
+    assert [(action.verb, action.cloud) for action in actions] == [
+        ("build", None),
+        ("upload", "prod"),
+        ("promote", "prod"),
+        ("upload", "lab"),
+        ("promote", "lab"),
+    ]
+    assert actions[0].reason == f"prod needs {NEW} (upload), which is not here"
+
+
+def test_what_every_cloud_shows_need_not_be_here() -> None:
+    assert plan([target(clouds={"prod": "r1"})], Inventory(images=(image(),)), NOW, fetches=False) == []
+
+
+def test_an_older_build_never_replaces_what_is_shown() -> None:
+    other = image(NEW, fingerprint="f2")
+    actions = planned(target(clouds={"prod": "r1"}), [build(OLD)], [other])
+    reason = f"prod shows {NEW}, which is not what is wanted, and only a newer build replaces it"
+    assert actions[0] == ("build", None, reason)
+
+
 def test_an_uploaded_candidate_is_only_promoted() -> None:
     actions = planned(target(clouds={"prod": "r1"}), [build()], [image(state="candidate"), image(OLD)])
     assert actions == [("promote", "prod", f"prod has {OLD}, newest verified is {NEW}")]
@@ -307,11 +331,22 @@ def _promoted(each: CloudImage, action: Action, shown: tuple[str, ...]) -> Cloud
 
 
 @settings(max_examples=120, deadline=None)
-@given(worlds())
-def test_planning_after_carrying_the_plan_out_gives_an_empty_plan(world: tuple[list[Target], Inventory]) -> None:
+@given(worlds(), st.booleans())
+def test_planning_after_carrying_the_plan_out_gives_an_empty_plan(
+    world: tuple[list[Target], Inventory], fetches: bool
+) -> None:
     targets, inventory = world
-    after = carried_out(plan(targets, inventory, NOW), targets, inventory)
-    assert plan(targets, after, NOW) == []
+    after = carried_out(plan(targets, inventory, NOW, fetches=fetches), targets, inventory)
+    assert plan(targets, after, NOW, fetches=fetches) == []
+
+
+@settings(max_examples=120, deadline=None)
+@given(worlds())
+def test_without_fetching_no_cloud_needs_what_is_not_here(world: tuple[list[Target], Inventory]) -> None:
+    targets, inventory = world
+    here = {(each.variant, each.build_id) for each in inventory.builds}
+    for action in plan(targets, inventory, NOW, fetches=False):
+        assert action.verb == "prune" or action.build_id is None or (action.variant, action.build_id) in here
 
 
 @settings(max_examples=120, deadline=None)
