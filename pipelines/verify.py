@@ -7,13 +7,13 @@ are the build's verify.json.
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines import boot, disk, filesystem, kernel_contract, manifest, sealing
-from pipelines.checks import Guest, Outcome, carried_out, not_carried_out, outcome
+from pipelines import boot, disk, filesystem, kernel_contract, manifest, qemu, sealing
+from pipelines.checks import Guest, Outcome, carried_out, not_carried_out, outcome, raise_for_host
 from pipelines.errors import PipelineError
 from pipelines.manifest import Artifact, Build, Check, Manifest, Verification
 from pipelines.qemu import Firmware
@@ -46,21 +46,27 @@ def verify(build: Build, variant: Variant, now: datetime, *, firmware: Firmware 
     """Check a complete build and write its verify.json; with `firmware`, boot it too.
 
     A check that fails, or that cannot be carried out, is in the result and raises nothing. VerifyError when the
-    build's manifest is missing or corrupt, HostError when a boot is asked for and QEMU is not installed.
+    build's manifest is missing or corrupt. HostError, and no verify.json, when this host is the reason: its disk is
+    full, or a program is missing. A boot with a firmware that the image's properties do not ask for is in the result
+    alone: it decides nothing about a release.
     """
     made = build.manifest()
     image = Image(path=build.image(), artifact=made.artifact, variant=variant)
-    checks = [carried_out(name, judge, image) for name, judge in FILE_CHECKS]
-    checks += _inside(image, made)
-    if firmware is not None:
-        checks += boot.boot(image.path, expectation=_expectation(made, variant), firmware=firmware, folder=build.folder)
-    result = Verification(
-        variant=build.variant,
-        build_id=build.build_id,
-        checked_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        checks=tuple(checks),
-    )
-    manifest.write_json(build.folder / "verify.json", result)
+    try:
+        checks = [carried_out(name, judge, image) for name, judge in FILE_CHECKS]
+        checks += _inside(image, made)
+        booted = () if firmware is None else _boot(image, made, build.folder, firmware)
+        result = Verification(
+            variant=build.variant,
+            build_id=build.build_id,
+            checked_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            checks=(*checks, *booted),
+        )
+        decides = firmware == qemu.firmware_of(dict(variant.properties))
+        manifest.write_json(build.folder / "verify.json", result if decides else replace(result, checks=tuple(checks)))
+    except (PipelineError, OSError) as error:
+        raise_for_host(error)
+        raise
     return result
 
 
@@ -186,6 +192,7 @@ def _inside(image: Image, made: Manifest) -> list[Check]:
             with filesystem.opened(raw, _root(table), image.variant.disk.filesystem) as files:
                 checks += _in_guest(Guest(manifest=made, variant=image.variant, disk=raw, files=files))
     except (PipelineError, OSError, ValueError) as error:
+        raise_for_host(error)
         done = {check.name for check in checks}
         missing = [name for name in (*disk_names, *guest_names) if name not in done]
         checks += _same(missing, False, not_carried_out(error))
@@ -213,6 +220,10 @@ def _architecture(variant: Variant) -> str:
     if variant.base is None:
         raise ValueError("the variant has no base, so its architecture is unknown")
     return variant.base.architecture
+
+
+def _boot(image: Image, made: Manifest, folder: Path, firmware: Firmware) -> tuple[Check, ...]:
+    return boot.boot(image.path, expectation=_expectation(made, image.variant), firmware=firmware, folder=folder)
 
 
 def _expectation(made: Manifest, variant: Variant) -> boot.Expectation:

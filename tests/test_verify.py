@@ -1,5 +1,6 @@
 """Is it good? Every check is seen failing on a real, small image that is broken in one way."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from small_image import (
 )
 
 from pipelines import boot, checks, disk, filesystem, kernel_contract, qemu, sealing
-from pipelines.errors import VerifyError
+from pipelines.errors import HostError, ProgramError, VerifyError
 from pipelines.manifest import Build, Verification
 from pipelines.variant import Base, Source, Variant
 from pipelines.verify import DRIVER_CHECKS, identity, packages, verify
@@ -135,11 +136,27 @@ def test_a_boot_adds_its_checks_to_the_result(good: Build, tmp_path: Path, monke
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     qemu.kvm_works.cache_clear()
-    problems = failed(verify(good, VARIANT, NOW, firmware="bios"))
+    results = {firmware: verify(good, VARIANT, NOW, firmware=firmware) for firmware in ("uefi", "bios")}
+    written = good.verification()
     qemu.kvm_works.cache_clear()
-    assert "the fake starts nothing" in problems["boot-reached"]
-    assert good.verification() is not None
-    assert set(problems) == set(boot.CHECK_NAMES)
+    for result in results.values():
+        assert "the fake starts nothing" in failed(result)["boot-reached"]
+        assert set(failed(result)) == set(boot.CHECK_NAMES)
+    # The image asks for UEFI: what another firmware makes of it is reported, and decides nothing.
+    assert written is not None
+    assert written.passed
+
+
+def test_a_boot_as_the_image_asks_for_decides(good: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "qemu-system-x86_64"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    qemu.kvm_works.cache_clear()
+    result = verify(good, VARIANT, NOW, firmware="uefi")
+    qemu.kvm_works.cache_clear()
+    assert good.verification() == result
+    assert not result.passed
 
 
 def test_what_is_inside_an_imported_image_is_its_makers_business(good: Build) -> None:
@@ -169,10 +186,51 @@ def test_checks_that_cannot_be_carried_out_have_failed(good: Build) -> None:
     assert "could not be checked" in failed(verification)["driver-modules"]
 
 
-def test_a_missing_tool_is_named_with_its_package(good: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tool_is_the_hosts_fault_and_not_the_builds(
+    good: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify(good, VARIANT, NOW)
     monkeypatch.setenv("PATH", str(tmp_path))
-    detail = failed(verify(good, VARIANT, NOW))["format"]
-    assert detail == "could not be checked: qemu-img is not installed on this host (apt-get install qemu-utils)"
+    with pytest.raises(HostError, match="qemu-img is not installed") as caught:
+        verify(good, VARIANT, NOW)
+    assert caught.value.remedy == "apt-get install qemu-utils"
+    verification = good.verification()
+    assert verification is not None
+    assert verification.passed
+
+
+def test_a_full_disk_is_the_hosts_fault_and_not_the_builds(good: Build, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", str(full))
+    try:
+        shutil.copytree(good.folder, full / good.build_id)
+        (full / "filler").write_bytes(bytes(shutil.disk_usage(full).free))
+        build = replace(good, folder=full / good.build_id)
+        with pytest.raises(HostError, match="No space left on device") as caught:
+            verify(build, VARIANT, NOW)
+        assert build.verification() is None
+    finally:
+        run("umount", str(full))
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ProgramError(("qemu-img", "convert"), 1, "qemu-img: error while writing: No space left on device\nmore"),
+        VerifyError("the root file system cannot be read: dump: No space left on device while writing file"),
+        VerifyError("the root file system cannot be read: mount: failed to setup loop device for /proc/1/fd/3."),
+        PermissionError(errno.EACCES, "Permission denied"),
+    ],
+)
+def test_a_check_that_this_host_prevents_has_no_result(error: Exception) -> None:
+    def prevented(_: object) -> checks.Outcome:
+        raise error
+
+    with pytest.raises(HostError):
+        checks.carried_out("any", prevented, object())
 
 
 def test_a_check_that_raises_has_failed(tmp_path: Path) -> None:
