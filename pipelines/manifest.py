@@ -10,22 +10,25 @@ A build is a folder, `builds/<variant>/<build_id>/`, and files are its only stat
 Every JSON file is written to a temporary name and then renamed, so a reader sees the old one or the new one.
 """
 
+import collections.abc
 import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import tempfile
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pipelines import locks
 from pipelines.errors import UsageError, VerifyError
 
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,10 +47,12 @@ class Artifact:
 class Manifest:
     """What a complete build is.
 
-    `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty
-    without one); `kernel` is the release that will boot, as in /lib/modules. `packages` maps name → version,
-    `tools` maps program → version, `stages` maps a stage ("layer/stage") → seconds, `elements` maps name → digest,
-    `parts` maps each input of the fingerprint, in an operator's words, to its digest.
+    `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty without
+    one; base has distribution, release and architecture, or nothing for an imported image); `kernel` is the release
+    that will boot, as in /lib/modules. `packages` maps name → version, `tools` maps program → version, `stages` maps a
+    stage ("layer/stage") → seconds, `elements` maps name → digest, `parts` maps each input of the fingerprint, in an
+    operator's words, to its digest. `layers` maps a layer to the
+    seconds of its stages; `seconds` is the whole build's wall time, what is between the stages included.
     """
 
     variant: str
@@ -64,6 +69,8 @@ class Manifest:
     stages: Mapping[str, float] = field(default_factory=dict)
     elements: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def artifact(self) -> Artifact:
@@ -152,24 +159,30 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read manifest.json; VerifyError, with the remedy, when it is missing, no JSON, or lacks a field."""
+    """Read manifest.json; VerifyError, with the remedy, when it is missing, no JSON, or a field is wrong."""
     raw = _read_json(path)
     try:
-        artifacts = tuple(Artifact(**item) for item in raw.pop("artifacts"))
-        manifest = Manifest(artifacts=artifacts, **raw)
-    except (TypeError, KeyError, AttributeError) as error:
+        artifacts = tuple(_typed(Artifact(**item)) for item in raw.pop("artifacts"))
+        manifest = _typed(Manifest(artifacts=artifacts, **raw))
+        made_at = datetime.fromisoformat(manifest.created_at)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise _corrupt(path, str(error)) from error
     if not artifacts:
         raise _corrupt(path, "it names no artifact")
+    if made_at.tzinfo is None:
+        raise _corrupt(path, f"created_at is {manifest.created_at}, without a time zone")
+    lacking = {"distribution", "release", "architecture"} - manifest.base.keys()
+    if manifest.base and lacking:
+        raise _corrupt(path, f"its base has no {' and no '.join(sorted(lacking))}")
     return manifest
 
 
 def read_verification(path: Path) -> Verification:
-    """Read verify.json; VerifyError when it is no JSON or lacks a field."""
+    """Read verify.json; VerifyError when it is no JSON, or a field is wrong."""
     raw = _read_json(path)
     try:
-        checks = tuple(Check(**item) for item in raw.pop("checks"))
-        return Verification(checks=checks, **raw)
+        checks = tuple(_typed(Check(**item)) for item in raw.pop("checks"))
+        return _typed(Verification(checks=checks, **raw))
     except (TypeError, KeyError, AttributeError) as error:
         raise _corrupt(path, str(error)) from error
 
@@ -236,6 +249,27 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise _corrupt(path, "it is not an object")
     return raw
+
+
+def _typed(value: _Value) -> _Value:
+    """The value, if every field is of its declared type; TypeError that names the first that is not."""
+    for name, kind in get_type_hints(type(value)).items():
+        if not _is_of(kind, getattr(value, name)):
+            raise TypeError(f"{name} is {getattr(value, name)!r}")
+    return value
+
+
+def _is_of(kind: Any, value: object) -> bool:
+    """Whether a value from JSON is of a type that the dataclasses above use."""
+    match get_origin(kind):
+        case None:
+            return type(value) is kind or (kind is float and type(value) is int)
+        case types.UnionType:
+            return any(_is_of(each, value) for each in get_args(kind))
+        case collections.abc.Mapping:
+            return isinstance(value, dict) and all(_is_of(get_args(kind)[1], each) for each in value.values())
+        case _:  # a tuple of dataclasses, which were looked at when they were made
+            return isinstance(value, tuple)
 
 
 def _corrupt(path: Path, why: str) -> VerifyError:

@@ -110,7 +110,7 @@ def make_build(tmp_path: Path) -> Callable[..., manifest.Build]:
             build_id=build_id,
             fingerprint=fingerprint,
             created_at=made_at.isoformat(),
-            base={"distribution": "debian"},
+            base={"distribution": "debian", "release": "trixie", "architecture": "amd64"},
             kernel="6.12.57+deb13-amd64",
             driver={},
             cuda={},

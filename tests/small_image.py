@@ -214,7 +214,7 @@ def manifest(*artifacts: Artifact) -> Manifest:
         build_id=BUILD_ID,
         fingerprint="0123456789abcdef",
         created_at="2026-11-22T12:00:00Z",
-        base={"distribution": "debian"},
+        base={"distribution": "debian", "release": "trixie", "architecture": "amd64"},
         kernel=KERNEL,
         driver={"version": DRIVER, "modules": "proprietary"},
         cuda={},

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -102,6 +102,34 @@ def test_a_corrupt_manifest_is_named_with_the_reason_and_a_remedy(tmp_path: Path
         read_manifest(path)
     assert str(path) in caught.value.what
     assert "Build the variant again" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"created_at": "yesterday"}, "Invalid isoformat string"),
+        ({"created_at": "2026-11-22T12:00:00"}, "without a time zone"),
+        ({"created_at": 5}, "created_at is 5"),
+        ({"fingerprint": None}, "fingerprint is None"),
+        ({"driver": "550"}, "driver is '550'"),
+        ({"parts": {"disk": 1}}, "parts is"),
+        ({"stages": {"driver": "long"}}, "stages is"),
+        ({"base": {"distribution": "debian", "release": "trixie"}}, "its base has no architecture"),
+        ({"artifacts": [asdict(ARTIFACT) | {"size": "1"}]}, "size is '1'"),
+        ({"artifacts": [asdict(ARTIFACT) | {"virtual_size": True}]}, "virtual_size is True"),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_refused(tmp_path: Path, change: dict[str, object], why: str) -> None:
+    write_json(tmp_path / "manifest.json", asdict(MANIFEST) | change)
+    with pytest.raises(VerifyError, match=why):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_a_verification_that_says_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
+    checks = [{"name": "format", "passed": "no", "detail": ""}]
+    write_json(tmp_path / "verify.json", asdict(VERIFICATION) | {"checks": checks})
+    with pytest.raises(VerifyError, match="passed is 'no'"):
+        read_verification(tmp_path / "verify.json")
 
 
 def test_a_manifest_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
