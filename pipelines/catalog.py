@@ -30,8 +30,8 @@ _STAND_INS = {"disk": {"size": "1GiB"}, "base": {"distribution": "debian", "rele
 class Catalog:
     """images.yaml, resolved.
 
-    `records` is a folder. `variants` are the images that can be built, by name, in the file's order; `abstract` names
-    those that are only inherited from. `overridden` is cloud → name → the variant as that cloud has it.
+    `variants` are the images that can be built, by name, in the file's order; `abstract` names those that are only
+    inherited from. `overridden` is cloud → name → the variant as that cloud has it.
     """
 
     version: int

@@ -58,9 +58,9 @@ def in_cloud(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def in_records(records: object) -> str | None:
-    """What is wrong with a `records` that is more than a folder; None when it is one."""
-    remote = isinstance(records, str) and "://" in records
-    return f"{records} is not supported yet; write a folder" if remote else None
+    """What is wrong with a `records` other than the default, which nothing reads yet."""
+    other = isinstance(records, str) and records != "builds"
+    return f"{records} is not supported yet; write builds, or leave it out" if other else None
 
 
 def _found(table: tuple[NotYet, ...], document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
