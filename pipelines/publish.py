@@ -109,8 +109,8 @@ def _refuse(variant: Variant, made: Manifest, verification: Verification) -> Non
         )
         remedy = f"Run `./inv verify {variant.name}` for the details, and build it again."
         raise VerifyError(f"{which} is not uploaded, because it failed verification: {failed}", remedy=remedy)
-    packages = variant.packages if variant.base else None
-    faults = properties.check(variant.properties, dkms=variant.gpu, packages=packages)
+    held = released.declared_properties(variant, made)
+    faults = properties.check(held, dkms=bool(made.driver), packages=made.packages if made.base else None)
     if faults:
         what = f"{variant.name} is not uploaded, because its properties are wrong: " + "; ".join(map(str, faults))
         raise CatalogError(what, remedy="Correct `glance: properties` in images.yaml.")
@@ -177,7 +177,7 @@ def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image
             image_id,
             name=name,
             disk_format=artifact.format,
-            min_disk=variant.min_disk,
+            min_disk=released.min_disk(made),
             min_ram=variant.glance.min_ram,
             tags=variant.glance.tags,
             properties=released.properties(variant, made, image_id),
@@ -262,7 +262,7 @@ def _update(cloud: Cloud, variant: Variant, made: Manifest, image: Image) -> boo
     wanted: dict[str, Value] = {
         "visibility": variant.glance.visibility,
         "protected": variant.glance.protected,
-        "min_disk": variant.min_disk,
+        "min_disk": released.min_disk(made),
         "min_ram": variant.glance.min_ram,
         "tags": tuple(sorted(variant.glance.tags)),
     }

@@ -11,10 +11,11 @@ from typing import Literal
 
 from pipelines import glance, manifest
 from pipelines import plan as planning
+from pipelines import properties as image_properties
 from pipelines.glance import Image
 from pipelines.manifest import Manifest
 from pipelines.plan import CloudImage
-from pipelines.variant import Variant
+from pipelines.variant import RELEASES, Variant
 
 PREFIX = "gpu_image_"
 ID, VARIANT, BUILD_ID = f"{PREFIX}id", f"{PREFIX}variant", f"{PREFIX}build_id"
@@ -81,7 +82,6 @@ def release_digest(variant: Variant) -> str:
         "tags": sorted(variant.glance.tags),
         "protected": variant.glance.protected,
         "min_ram": variant.glance.min_ram,
-        "min_disk": variant.min_disk,
         "properties": dict(variant.properties),
     }
     return manifest.digest(release)
@@ -92,9 +92,30 @@ def hidden_name(variant: str, build_id: str) -> str:
     return f"{variant} {build_id}"
 
 
+def min_disk(made: Manifest) -> int:
+    """Glance's min_disk: the image's virtual size in GiB, rounded up."""
+    return -(-made.artifact.virtual_size // 2**30)
+
+
+def declared_properties(variant: Variant, made: Manifest) -> dict[str, str]:
+    """What the catalog declares, and what follows from the image as it was made: the catalog may have gone on since."""
+    derived: dict[str, str] = {}
+    if made.base:
+        distribution, release = made.base["distribution"], made.base["release"]
+        derived = image_properties.derive(
+            distribution=distribution,
+            version=RELEASES.get(distribution, {}).get(release, ("", release))[1],
+            architecture=made.base["architecture"],
+            gpu=bool(made.driver),
+            packages=made.packages,
+        )
+    together = derived | dict(variant.glance.properties)
+    return {name: value for name, value in together.items() if value is not None}
+
+
 def properties(variant: Variant, made: Manifest, image_id: str) -> dict[str, str]:
-    """All properties that Glance will hold: the variant's own, and the image's identity."""
-    declared = variant.properties
+    """All properties that Glance will hold: the image's own, and its identity."""
+    declared = declared_properties(variant, made)
     identity = {
         ID: image_id,
         VARIANT: variant.name,

@@ -256,11 +256,6 @@ class Variant:
         return self.driver is not None and self.driver.source != "none"
 
     @property
-    def min_disk(self) -> int:
-        """Glance's min_disk: the virtual size in GiB, rounded up."""
-        return -(-self.disk.size // 2**30)
-
-    @property
     def properties(self) -> dict[str, str]:
         """What Glance will hold, derived and declared; publish.py adds the image's identity."""
         derived = self.base.derived_properties(self.gpu, self.packages) if self.base else {}

@@ -20,7 +20,7 @@ from cloud_fixtures import NOW, QUOTA_MIB, TestCloud, make_variant, verified
 from fakes.proxy import Proxy, Request, answer, cut_after
 from test_glance import revoke
 
-from pipelines import devcloud, glance, locks, publish, released
+from pipelines import devcloud, glance, locks, manifest, publish, released
 from pipelines.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.manifest import Build
 from pipelines.variant import Glance, Variant
@@ -69,6 +69,33 @@ def test_a_released_image_says_what_it_is(cloud: glance.Cloud, variant: Variant,
     assert image.properties["gpu_image_sha256"] == about.artifact.sha256
     assert image.properties["gpu_image_kernel"] == about.kernel
     assert image.properties["gpu_image_release_digest"] == publish.release_digest(variant)
+
+
+def test_a_released_image_is_labelled_as_it_was_made_and_not_as_the_catalog_is_now(
+    cloud: glance.Cloud, make_build: MakeBuild
+) -> None:
+    variant = make_variant(properties={"os_admin_user": "admin"})
+    build = make_build(variant)
+    made = dataclasses.replace(
+        build.manifest(),
+        base={"distribution": "ubuntu", "release": "24.04", "architecture": "amd64"},
+        artifacts=(dataclasses.replace(build.manifest().artifact, virtual_size=4 * 2**30 + 1),),
+        driver={"version": "580.1", "modules": "open"},
+        packages={"qemu-guest-agent": "1:8.2"},
+    )
+    manifest.write_json(build.folder / "manifest.json", made)
+    image = cloud.image(release(cloud, variant, build).image_id)
+    assert image.min_disk == 5
+    wanted = {
+        "os_distro": "ubuntu",
+        "os_version": "24.04",
+        "architecture": "x86_64",
+        "hw_firmware_type": "uefi",
+        "hw_qemu_guest_agent": "yes",
+        "os_admin_user": "admin",
+    }
+    assert wanted.items() <= image.properties.items()
+    assert not release(cloud, variant, build).changed
 
 
 def test_releasing_again_does_nothing_and_says_so(
