@@ -150,9 +150,12 @@ def verify(
     from pipelines import refresh, report
 
     variants = _load(catalog).select(name)
-    results = refresh.verify(variants, Path(builds), build, _now, boot=boot, firmware=firmware)
-    report.verifications(results, as_json=json)
-    refresh.require_passed(results)
+    verified = refresh.verify(variants, Path(builds), build, _now, boot=boot, firmware=firmware)
+    if not json:
+        report.verifications(verified.results, as_json=False)
+    elif (plain := verified.plain()) is not None:
+        console.emit_json(plain)
+    verified.require_passed()
 
 
 @verb(

@@ -4,7 +4,8 @@ Build then verify, verify then upload, for several variants: a failure of one ne
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast, get_args
@@ -20,7 +21,8 @@ from pipelines.manifest import Build, Verification
 from pipelines.variant import Variant
 
 Clock = Callable[[], datetime]
-_One = Callable[[Variant | Verification], contextlib.AbstractContextManager[None]]
+# What `plan` knows and no command carries out yet: a list of things to do must be one that can be done.
+_NOT_YET: frozenset[planning.Verb] = frozenset({"prune"})
 
 
 class SeveralFailed(PipelineError):
@@ -36,46 +38,77 @@ def build(variants: Sequence[Variant], root: Path, now: Clock, *, verbose: bool 
     """Build and verify each variant. A build that fails verification is kept, and never uploaded."""
     with _each(variants) as one:
         for variant in variants:
-            with one(variant):
+            with one(variant.name):
                 made = building.build(variant, root, now(), verbose=verbose)
                 console.note(f"{variant.name}: built {made.build_id}; verifying")
                 _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
                 _report_built(made)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """What became of each variant that was to be verified, by its name: a result, or why there is none."""
+
+    outcomes: Mapping[str, Verification | PipelineError]
+
+    @property
+    def results(self) -> list[Verification]:
+        """The verifications that took place."""
+        return [outcome for outcome in self.outcomes.values() if isinstance(outcome, Verification)]
+
+    def plain(self) -> object:
+        """The results as JSON values: one object for one variant (None where it has none), a list for several."""
+        plain = [asdict(result) for result in self.results]
+        return plain if len(self.outcomes) != 1 else next(iter(plain), None)
+
+    def require_passed(self) -> None:
+        """Raise what went wrong: checks that failed, and variants that could not be verified, together."""
+        with _each(tuple(self.outcomes)) as one:
+            for name, outcome in self.outcomes.items():
+                with one(name):
+                    if isinstance(outcome, PipelineError):
+                        raise outcome
+                    _require_passed(outcome)
+
+
 def verify(
     variants: Sequence[Variant], root: Path, build_id: str | None, now: Clock, *, boot: bool, firmware: str | None
-) -> list[Verification]:
-    """Verify the newest complete build of each variant, or the one named."""
-    results = []
-    with _each(variants) as one:
-        for variant in variants:
-            with one(variant):
-                made = manifest.newest_complete(root, variant.name, build_id)
-                results.append(_verify(made, variant, now, boot=boot, firmware=firmware))
-    return results
+) -> Verified:
+    """Verify the newest complete build of each variant, or the one named by its ID.
 
-
-def require_passed(results: Sequence[Verification]) -> None:
-    """VerifyError that names every check that failed."""
-    with _each(results) as one:
-        for result in results:
-            with one(result):
-                _require_passed(result)
+    What goes wrong with a variant is in the result; only an interrupt and a wrong command line are raised.
+    """
+    if firmware is not None:
+        _firmware(firmware)  # a wrong name is said once, and before any work
+    if build_id is not None and len(variants) > 1:
+        variants = [_owner(variants, root, build_id)]
+    outcomes: dict[str, Verification | PipelineError] = {}
+    for variant in variants:
+        try:
+            made = manifest.newest_complete(root, variant.name, build_id)
+            outcomes[variant.name] = _verify(made, variant, now, boot=boot, firmware=firmware)
+        except PipelineError as error:
+            if _stops_everything(error):
+                raise
+            outcomes[variant.name] = error
+    return Verified(outcomes=outcomes)
 
 
 def upload(variants: Sequence[Variant], cloud: Cloud, root: Path, build_id: str | None, now: Clock) -> None:
-    """Release the newest complete build of each variant; one that was never verified is verified first.
+    """Release the newest good build of each variant that is what images.yaml says now, or the one named.
 
-    A variant that was never built has nothing to release: an error when it is the only one, a note among several.
+    One that was never verified is verified first. A variant that was never built has nothing to release: an error when
+    it is the only one, a note among several.
     """
+    if build_id is not None:
+        variants = [_owner(variants, root, build_id)]
     with _each(variants) as one:
         for variant in variants:
-            with one(variant):
-                if len(variants) > 1 and not _is_built(root, variant):
+            with one(variant.name):
+                if len(variants) > 1 and not _complete(root, variant):
                     console.note(f"{variant.name}: no complete build; nothing to upload")
                     continue
-                made = manifest.newest_complete(root, variant.name, build_id)
+                made = _present(root, variant) if build_id is None else _named(root, variant, build_id)
                 verification = made.verification() or _verify(made, variant, now, boot=False, firmware=None)
                 _require_passed(verification)
                 console.say(str(publish.upload(cloud, variant, made, verification, now())))
@@ -84,13 +117,14 @@ def upload(variants: Sequence[Variant], cloud: Cloud, root: Path, build_id: str 
 def plan(
     catalog: Catalog, variants: Sequence[Variant], clouds: Sequence[Cloud], root: Path, now: datetime
 ) -> list[planning.Action]:
-    """What would have to be done for these variants here and in these clouds. Touches nothing."""
+    """What would have to be done for these variants here and in these clouds, and can be. Touches nothing."""
     targets = [_target(variant, catalog, clouds) for variant in variants]
     inventory = planning.Inventory(
         builds=tuple(build for variant in variants for build in _local_builds(root, variant)),
         images=tuple(image for cloud in clouds for image in released.inventory(cloud)),
     )
-    return planning.plan(targets, inventory, now)
+    actions = planning.plan(targets, inventory, now, fetches=False)
+    return [action for action in actions if action.verb not in _NOT_YET]
 
 
 def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud) -> list[released.Row]:
@@ -129,16 +163,56 @@ def _require_passed(result: Verification) -> None:
 def _report_built(made: Build) -> None:
     about = made.manifest()
     image = about.artifact
-    seconds = sum(about.stages.values())
     driver = f", NVIDIA {about.driver['version']}" if about.driver else ""
     console.say(
         f"{about.variant} {about.build_id}: kernel {about.kernel}{driver}, {image.size / 2**20:.0f} MiB "
-        f"({image.virtual_size / 2**30:.0f} GiB virtual), built in {seconds:.0f} s and verified: {made.image()}"
+        f"({image.virtual_size / 2**30:.0f} GiB virtual), built in {about.seconds:.0f} s and verified: {made.image()}"
     )
 
 
-def _is_built(root: Path, variant: Variant) -> bool:
-    return any(build.state == manifest.COMPLETE for build in manifest.builds(root, variant.name))
+def _complete(root: Path, variant: Variant) -> list[Build]:
+    return [build for build in manifest.builds(root, variant.name) if build.state == manifest.COMPLETE]
+
+
+def _owner(variants: Sequence[Variant], root: Path, build_id: str) -> Variant:
+    """The one variant that has this build."""
+    owners = [v for v in variants if any(build.build_id == build_id for build in _complete(root, v))]
+    if len(owners) == 1:
+        return owners[0]
+    if owners:
+        names = ", ".join(variant.name for variant in owners)
+        raise UsageError(f"{build_id} is a build of each of {names}", remedy="Name one of them with --only.")
+    names = ", ".join(variant.name for variant in variants)
+    raise UsageError(f"there is no complete build {build_id} of {names} in {root}", remedy="Name one that is there.")
+
+
+def _present(root: Path, variant: Variant) -> Build:
+    """The build that `plan` would release: the newest of what images.yaml says now whose verification has not failed.
+
+    UsageError when there is none of that, since an image must be what its release says of it.
+    """
+    wanted = recipe.resolve(variant).fingerprint
+    newest = manifest.newest_complete(root, variant.name)
+    same = [build for build in _complete(root, variant) if build.manifest().fingerprint == wanted]
+    if not same:
+        raise UsageError(
+            f"{variant.name}: {newest.build_id} is stale, since images.yaml or an element changed after it was built",
+            remedy=f"`./inv plan` says what changed. Run `./inv build {variant.name}`, or name it with --build.",
+        )
+    return next((build for build in reversed(same) if _may_be_good(build)), same[-1])
+
+
+def _may_be_good(build: Build) -> bool:
+    verification = build.verification()
+    return verification is None or verification.passed
+
+
+def _named(root: Path, variant: Variant, build_id: str) -> Build:
+    """The build that was asked for, stale or not."""
+    made = manifest.newest_complete(root, variant.name, build_id)
+    if made.manifest().fingerprint != recipe.resolve(variant).fingerprint:
+        console.warn(f"{variant.name}: {build_id} is stale (`./inv plan` says what changed); released as asked for")
+    return made
 
 
 def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud]) -> planning.Target:
@@ -154,9 +228,7 @@ def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud]) -> plan
 
 
 def _local_builds(root: Path, variant: Variant) -> Iterator[planning.LocalBuild]:
-    for build in manifest.builds(root, variant.name):
-        if build.state != manifest.COMPLETE:
-            continue
+    for build in _complete(root, variant):
         about = build.manifest()
         verification = build.verification()
         yield planning.LocalBuild(
@@ -169,22 +241,24 @@ def _local_builds(root: Path, variant: Variant) -> Iterator[planning.LocalBuild]
         )
 
 
+def _stops_everything(error: PipelineError) -> bool:
+    return error.exit_code >= 128  # an interrupt
+
+
 @contextlib.contextmanager
-def _each(
-    subjects: Sequence[Variant] | Sequence[Verification],
-) -> Iterator[Callable[..., contextlib.AbstractContextManager[None]]]:
+def _each(subjects: Sequence[object]) -> Iterator[Callable[[str], contextlib.AbstractContextManager[None]]]:
     """Pieces of work that fail alone. Of several, each failure is shown when it happens, and summed up at the end."""
     failed: dict[str, PipelineError] = {}
 
     @contextlib.contextmanager
-    def one(subject: Variant | Verification) -> Iterator[None]:
+    def one(name: str) -> Iterator[None]:
         try:
             yield
         except PipelineError as error:
-            if len(subjects) == 1 or error.exit_code >= 128:  # an interrupt stops everything
+            if len(subjects) == 1 or _stops_everything(error):
                 raise
             console.fail(error)
-            failed[subject.name if isinstance(subject, Variant) else subject.variant] = error
+            failed[name] = error
 
     yield one
     if failed:

@@ -1,16 +1,23 @@
 """Do the verbs fit together? Against a real Glance; diskimage-builder is a fake on PATH."""
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cloud_fixtures import make_variant, verified
+from test_tasks import inv
 
-from pipelines import catalog, glance, manifest, refresh, released
+from pipelines import catalog, glance, manifest, recipe, refresh, released
+from pipelines.catalog import Catalog
 from pipelines.errors import UsageError, VerifyError
-from pipelines.variant import Variant
+from pipelines.manifest import Build
+from pipelines.variant import Glance, Variant
 
+MakeBuild = Callable[..., Build]
 FAKES = Path(__file__).parent / "fakes"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -20,7 +27,7 @@ def now() -> datetime:
 
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.Catalog:
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """A catalog whose `good` and `other` a fake diskimage-builder makes, and whose `broken` it does not."""
     monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
     path = tmp_path / "images.yaml"
@@ -32,7 +39,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.Catalog:
     return catalog.load(path)
 
 
-def test_a_build_that_fails_verification_is_kept_for_inspection(images: catalog.Catalog, tmp_path: Path) -> None:
+def test_a_build_that_fails_verification_is_kept_for_inspection(images: Catalog, tmp_path: Path) -> None:
     # The fake's image is an empty disk: real verification refuses it.
     with pytest.raises(VerifyError, match="partition-table"):
         refresh.build(images.select("good"), tmp_path / "builds", now)
@@ -45,7 +52,7 @@ def test_a_build_that_fails_verification_is_kept_for_inspection(images: catalog.
 
 
 def test_a_failing_variant_does_not_stop_the_others(
-    images: catalog.Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(refresh.SeveralFailed) as caught:
         refresh.build(images.select("broken,good"), tmp_path / "builds", now)
@@ -55,12 +62,77 @@ def test_a_failing_variant_does_not_stop_the_others(
     assert [build.state for build in manifest.builds(tmp_path / "builds", "good")] == ["complete"]
 
 
-def test_a_build_that_was_never_verified_is_verified_before_it_is_uploaded(
-    cloud: glance.Cloud, variant: Variant, make_build: Callable[..., manifest.Build]
+def made_from(variant: Variant, build: Build, *, good: bool | None = True, **changes: object) -> Build:
+    """The build as one of what the variant is now, with the verdict of its verification."""
+    fields = {"fingerprint": recipe.resolve(variant).fingerprint} | changes
+    manifest.write_json(build.folder / "manifest.json", replace(build.manifest(), **fields))
+    if good is not None:
+        manifest.write_json(build.folder / "verify.json", verified(build, passed=good))
+    return build
+
+
+def builds_root(build: Build) -> Path:
+    return build.folder.parent.parent
+
+
+def shown(cloud: glance.Cloud, variant: Variant) -> list[str]:
+    """The builds that users get by the variant's name."""
+    return [image.properties[released.BUILD_ID] for image in released.current(cloud, variant.name)]
+
+
+def only(*variants: Variant) -> Catalog:
+    return Catalog(version=1, records="builds", clouds={}, variants={variant.name: variant for variant in variants})
+
+
+def planned(cloud: glance.Cloud, variant: Variant, root: Path) -> list[str]:
+    return [action.verb for action in refresh.plan(only(variant), [variant], [cloud], root, NOW)]
+
+
+# Verification
+
+
+def test_of_several_what_was_verified_is_reported_beside_what_could_not_be(
+    images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = make_build(variant)
+    with pytest.raises(VerifyError):
+        refresh.build(images.select("good"), tmp_path / "builds", now)
+    found = refresh.verify(images.select("good,other"), tmp_path / "builds", None, now, boot=False, firmware=None)
+    assert [(result.variant, result.passed) for result in found.results] == [("good", False)]
+    with pytest.raises(refresh.SeveralFailed, match="2 of 2 failed: good, other") as caught:
+        found.require_passed()
+    assert caught.value.exit_code == 1
+    said = capsys.readouterr().err
+    assert "partition-table" in said
+    assert "no complete build of other" in said
+
+
+def test_the_command_prints_the_results_and_then_every_failure(images: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(VerifyError):
+        refresh.build(images.select("good"), tmp_path / "builds", now)
+    common = ("--catalog", tmp_path / "images.yaml", "--builds", tmp_path / "builds")
+    several = inv("verify", "good,other", "--json", *common)
+    assert [result["variant"] for result in json.loads(several.stdout)] == ["good"]
+    assert several.returncode == 1
+    assert "2 of 2 failed: good, other" in several.stderr
+    assert "partition-table" in inv("verify", "good,other", *common).stdout
+    one = inv("verify", "good", "--json", *common)
+    assert (json.loads(one.stdout)["variant"], one.returncode) == ("good", 4)
+
+
+def test_a_wrong_firmware_is_said_once(images: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no firmware floppy"):
+        refresh.verify(images.select(None), tmp_path, None, now, boot=False, firmware="floppy")
+
+
+# Releases
+
+
+def test_a_build_that_was_never_verified_is_verified_before_it_is_uploaded(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    made = made_from(variant, make_build(variant), good=None)
     with pytest.raises(VerifyError, match="is not good"):
-        refresh.upload([variant], cloud, made.folder.parent.parent, None, now)
+        refresh.upload([variant], cloud, builds_root(made), None, now)
     assert (made.folder / "verify.json").exists()
     assert released.current(cloud, variant.name) == []
 
@@ -74,7 +146,91 @@ def test_an_upload_of_what_was_never_built_says_how_to_build_it(
 
 
 def test_among_several_a_variant_without_a_build_is_only_noted(
-    images: catalog.Catalog, cloud: glance.Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Catalog, cloud: glance.Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refresh.upload(images.select(None), cloud, tmp_path, None, now)
     assert "good: no complete build; nothing to upload" in capsys.readouterr().err
+
+
+def test_a_stale_build_is_not_released_unless_it_is_named(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = made_from(variant, make_build(variant), fingerprint="0" * 64)
+    with pytest.raises(UsageError, match=f"{stale.build_id} is stale") as caught:
+        refresh.upload([variant], cloud, builds_root(stale), None, now)
+    assert "--build" in caught.value.remedy
+    assert shown(cloud, variant) == []
+    refresh.upload([variant], cloud, builds_root(stale), stale.build_id, now)
+    assert shown(cloud, variant) == [stale.build_id]
+    assert "stale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("newest", [{"good": False}, {"fingerprint": "0" * 64}], ids=["failed", "stale"])
+def test_the_newest_good_build_of_what_is_wanted_now_is_released(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, newest: dict[str, object]
+) -> None:
+    made_from(variant, make_build(variant))
+    wanted = made_from(variant, make_build(variant))
+    made_from(variant, make_build(variant), **newest)
+    refresh.upload([variant], cloud, builds_root(wanted), None, now)
+    assert shown(cloud, variant) == [wanted.build_id]
+
+
+def test_a_build_that_is_named_is_released_alone(cloud: glance.Cloud, make_build: MakeBuild) -> None:
+    variants = [make_variant(), make_variant()]
+    first, second = (made_from(variant, make_build(variant)) for variant in variants)
+    refresh.upload(variants, cloud, builds_root(first), second.build_id, now)
+    assert [shown(cloud, variant) for variant in variants] == [[], [second.build_id]]
+
+
+def test_a_build_that_nobody_has_is_a_usage_error(cloud: glance.Cloud, make_build: MakeBuild) -> None:
+    variants = [make_variant(), make_variant()]
+    made = made_from(variants[0], make_build(variants[0]))
+    with pytest.raises(UsageError, match="no complete build 20261122T000000Z-nothere of"):
+        refresh.upload(variants, cloud, builds_root(made), "20261122T000000Z-nothere", now)
+
+
+# The plan
+
+
+def test_uploading_what_the_plan_says_makes_it_empty(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    made = made_from(variant, make_build(variant))
+    assert planned(cloud, variant, builds_root(made)) == ["upload", "promote"]
+    refresh.upload([variant], cloud, builds_root(made), None, now)
+    assert planned(cloud, variant, builds_root(made)) == []
+    changed = replace(variant, glance=Glance(tags=("changed",)))
+    assert planned(cloud, changed, builds_root(made)) == ["update"]
+    refresh.upload([changed], cloud, builds_root(made), None, now)
+    assert planned(cloud, changed, builds_root(made)) == []
+
+
+def test_images_beyond_keep_leave_nothing_to_do_that_no_command_does(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    kept_one = replace(variant, keep=1)
+    for _ in range(2):
+        made = made_from(kept_one, make_build(kept_one))
+        refresh.upload([kept_one], cloud, builds_root(made), None, now)
+    assert planned(cloud, kept_one, builds_root(made)) == []
+
+
+def test_what_is_in_the_cloud_alone_and_must_change_is_built_again(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
+) -> None:
+    made = made_from(variant, make_build(variant))
+    refresh.upload([variant], cloud, builds_root(made), None, now)
+    assert planned(cloud, variant, tmp_path / "empty") == []
+    changed = replace(variant, glance=Glance(tags=("changed",)))
+    assert planned(cloud, changed, tmp_path / "empty") == ["build", "upload", "promote"]
+
+
+def test_a_corrupt_manifest_is_reported_with_its_path(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    made = made_from(variant, make_build(variant), created_at="yesterday")
+    with pytest.raises(VerifyError, match=r"manifest\.json cannot be used: .*yesterday") as caught:
+        planned(cloud, variant, builds_root(made))
+    assert caught.value.exit_code == 4
+    assert "Build the variant again" in caught.value.remedy
