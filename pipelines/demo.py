@@ -16,7 +16,7 @@ VARIANT = "debian-cuda"
 def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], datetime]) -> None:
     """Do it; what is there and current already is not done again."""
     variants = catalog.select(VARIANT)
-    console.note("1/4  a real Keystone and Glance on loopback")
+    console.note("1/4  a real Keystone and Glance on loopback; ./inv cloud.down stops them")
     running = devcloud.up(cloud_root)
     cloud = glance.connect("local", extra=running.clouds_file)
     console.note("2/4  the plan")
@@ -34,4 +34,4 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
 def _show_properties(cloud: glance.Cloud) -> None:
     for image in released.current(cloud, VARIANT):
         console.table(f"Properties of {image.name}", ("property", "value"), sorted(image.properties.items()))
-    console.say('Look yourself: eval "$(./inv cloud.env)"; .venv/bin/glance image-list. Stop it: ./inv cloud.down')
+    console.say('Look yourself: eval "$(./inv cloud.env)"; .venv/bin/glance image-list')
