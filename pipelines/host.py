@@ -13,8 +13,6 @@ from pipelines.errors import HostError, ProgramError
 from pipelines.finding import Check, Finding
 from pipelines.variant import Variant
 
-_NO_ROOT = "Run as root, or allow this user sudo without a password."
-
 
 def require(variant: Variant, builds: Path) -> None:
     """HostError, before anything starts, that names all that would make a build fail.
@@ -38,10 +36,12 @@ def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
     """What this machine must have and allow."""
     yield from tools.needed(variant)
     yield Check(root)
-    yield Check(namespaces)
+    yield Check(room.space, (builds, room.space_needed(variant)))
     if variant.disk.filesystem == "xfs":
         yield Check(loop_devices)
-    yield from room.needed(variant, builds, root_prefix())
+    if root().fit:  # without, these would only say the same again
+        yield Check(namespaces)
+        yield Check(room.tree, (builds, root_prefix()))
 
 
 def root_prefix() -> tuple[str, ...]:
@@ -54,9 +54,9 @@ def root() -> Finding:
     if os.geteuid() == 0:
         return Finding(name="root", fit=True, fatal=True, detail="running as root")
     if _refusal(["sudo", "-n", "true"]):
-        return Finding(
-            name="root", fit=False, fatal=True, detail="not root, and sudo asks for a password", remedy=_NO_ROOT
-        )
+        remedy = "Run as root, or allow this user sudo without a password."
+        detail = "not root, and sudo does not work without a password"
+        return Finding(name="root", fit=False, fatal=True, detail=detail, remedy=remedy)
     return Finding(name="root", fit=True, fatal=True, detail="sudo works without a password")
 
 
@@ -66,7 +66,7 @@ def namespaces() -> Finding:
     refusal = _refusal([*root_prefix(), *unshare, "--mount-proc", "true"])
     if not refusal:
         return Finding(name="namespaces", fit=True, fatal=True, detail="mount and process namespaces")
-    remedy = "In a container: allow CAP_SYS_ADMIN (docker run --privileged)." if not root_prefix() else _NO_ROOT
+    remedy = "In a container: allow CAP_SYS_ADMIN (docker run --privileged)."
     return Finding(name="namespaces", fit=False, fatal=True, detail=refusal, remedy=remedy)
 
 

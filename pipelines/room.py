@@ -5,22 +5,15 @@ Free space, and a file system that can hold a guest's tree. The folder need not 
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines import process, tree_probe
 from pipelines.errors import HostError, ProgramError
-from pipelines.finding import Check, Finding
+from pipelines.finding import Finding
 from pipelines.variant import Variant
 
 _GIB = 2**30
 _ELSEWHERE = "Put the builds elsewhere with --builds DIR."
-
-
-def needed(variant: Variant, builds: Path, as_root: tuple[str, ...]) -> Iterator[Check]:
-    """What a build of the variant needs of the folder. `as_root` goes before a command that needs root."""
-    yield Check(space, (builds, space_needed(variant)))
-    yield Check(tree, (builds, as_root))
 
 
 def space_needed(variant: Variant) -> int:
@@ -48,7 +41,7 @@ def space(builds: Path, least: int) -> Finding:
 
 
 def tree(builds: Path, as_root: tuple[str, ...]) -> Finding:
-    """Whether root can make there what is in a guest's tree."""
+    """Whether root can make there what is in a guest's tree. `as_root` goes before a command that needs root."""
     folder = _existing(builds)
     if not folder.is_dir():
         return _unfit(f"{folder} is not a folder")

@@ -55,6 +55,16 @@ def test_doctor_shows_what_a_build_requires_and_more(tmp_path: Path) -> None:
     assert shown["trixie packages"].breaks
 
 
+def test_a_user_without_sudo_is_told_so_once(crippled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (crippled / "sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2; exit 1\n")
+    (crippled / "sudo").chmod(0o755)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(HostError) as caught:
+        host.require(variant(crippled), crippled)
+    assert caught.value.what == "plain cannot be built: root: not root, and sudo does not work without a password"
+    assert "Run as root" in caught.value.remedy
+
+
 def test_loop_devices_are_only_for_an_xfs_guest(tmp_path: Path) -> None:
     probes = {check.probe for check in host.preconditions(variant(tmp_path), tmp_path)}
     assert host.loop_devices not in probes
