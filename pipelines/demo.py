@@ -26,7 +26,8 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
         console.note("3/4  the build: diskimage-builder, with the driver compiled for the guest's kernel (minutes)")
         refresh.build(variants, builds, now)
     console.note("4/4  the release")
-    refresh.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
+    if actions:
+        refresh.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
     report.status(refresh.status(catalog, variants, cloud), as_json=False)
     _show_properties(cloud)
 

@@ -4,6 +4,7 @@ One list of preconditions for both who asks: a build, which does not start witho
 all of them and what else is worth knowing.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,6 +79,18 @@ def loop_devices() -> Finding:
     return Finding(name="loop devices", fit=fit, fatal=True, detail=detail, remedy=remedy)
 
 
+def loop_devices_unneeded() -> Finding:
+    """The same where nothing depends on it."""
+    return dataclasses.replace(loop_devices(), fatal=False)
+
+
+def device_mapper() -> Finding:
+    """Whether diskimage-builder could partition in its own way. Our disks are assembled without it."""
+    fit = Path("/dev/mapper/control").exists() and "device-mapper" in Path("/proc/misc").read_text(encoding="utf-8")
+    detail = "there" if fit else "not there; builds do not need it"
+    return Finding(name="device-mapper", fit=fit, fatal=False, detail=detail)
+
+
 def kvm() -> Finding:
     """Whether virtual machines run at full speed."""
     try:
@@ -91,6 +104,9 @@ def kvm() -> Finding:
 
 def _worth_knowing(variant: Variant) -> Iterator[Check]:
     yield from tools.useful(variant)
+    if variant.disk.filesystem != "xfs":
+        yield Check(loop_devices_unneeded)
+    yield Check(device_mapper)
     yield Check(kvm)
 
 

@@ -51,7 +51,8 @@ def test_everything_that_is_not_fit_is_named_at_once(crippled: Path) -> None:
 def test_doctor_shows_what_a_build_requires_and_more(tmp_path: Path) -> None:
     plain = variant(tmp_path, LOCAL)
     shown = {finding.name: finding for finding in host.examine([plain], tmp_path)}
-    assert {"sfdisk", "root", "namespaces", "disk space", "builds folder", "trixie packages", "KVM"} <= shown.keys()
+    assert {"sudo", "sfdisk", "root", "namespaces", "disk space", "builds folder", "trixie packages"} <= shown.keys()
+    assert {"qemu-img", "mmdebstrap", "debootstrap", "loop devices", "device-mapper", "KVM"} <= shown.keys()
     assert shown["trixie packages"].breaks
 
 
@@ -70,6 +71,10 @@ def test_loop_devices_are_only_for_an_xfs_guest(tmp_path: Path) -> None:
     assert host.loop_devices not in probes
     xfs = variant(tmp_path, "disk: {size: 4GiB, filesystem: xfs}")
     assert host.loop_devices in {check.probe for check in host.preconditions(xfs, tmp_path)}
+
+
+def test_a_host_without_device_mapper_builds_all_the_same() -> None:
+    assert not host.device_mapper().breaks
 
 
 def test_kvm_is_probed_and_stops_nobody() -> None:
