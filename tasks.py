@@ -5,19 +5,16 @@ Modules are imported where they are used, so that `./inv --list` is quick.
 """
 
 import functools
-import signal
 import sys
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from invoke import Collection, Context, task
 
-from pipelines import console
-from pipelines.errors import Interrupted, PipelineError, UsageError
+from pipelines import command, console
+from pipelines.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
 CATALOG = str(HERE / "images.yaml")
@@ -37,34 +34,12 @@ def verb(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Cal
     def decorate(function: Callable[..., None]) -> Any:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                signal.signal(number, _interrupted)
-            if code := _exit_code(lambda: function(*args, **kwargs)):
+            if code := command.finish(lambda: function(*args, **kwargs)):
                 sys.exit(code)  # and not on success: another task may follow
 
         return task(run, help=help or {}, **options)
 
     return decorate
-
-
-def _interrupted(number: int, _frame: FrameType | None) -> None:
-    for further in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(further, signal.SIG_IGN)  # once is enough: the clean-up must not be interrupted
-    raise Interrupted(number)
-
-
-def _exit_code(work: Callable[[], None]) -> int:
-    try:
-        work()
-    except PipelineError as error:
-        console.fail(error)
-        return error.exit_code
-    except BrokenPipeError:
-        return 0  # whoever read our output has seen enough
-    except Exception:  # a bug of ours: show all of it
-        traceback.print_exc()
-        return 1
-    return 0
 
 
 @verb(name="list", help=_CATALOG_HELP | _BUILDS_HELP | _JSON_HELP)
@@ -228,13 +203,14 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run the tests; all of them, real builds and boots included, unless --fast."""
     chosen = "-m 'not slow'" if fast else ""
     # One file stays with one worker: its tests may share a cloud, or look for what a build left on the host.
-    _run(context, f"pytest --numprocesses auto --dist loadfile {chosen} {args}")
+    if not _shell(context, f"pytest --numprocesses auto --dist loadfile {chosen} {args}").ok:
+        sys.exit(1)
 
 
 @verb()
 def lint(context: Context) -> None:
     """All linters: Python, types, layers, shell, elements, YAML."""
-    failed = [name for name, command in _linters().items() if not _passes(context, name, command)]
+    failed = [name for name, line in _linters().items() if not _passes(context, name, line)]
     if failed:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
@@ -281,20 +257,14 @@ def _linters() -> dict[str, str]:
     }
 
 
-def _passes(context: Context, name: str, command: str) -> bool:
+def _passes(context: Context, name: str, line: str) -> bool:
     console.note(f"lint: {name}")
-    return bool(_shell(context, command).ok)
+    return bool(_shell(context, line).ok)
 
 
-def _run(context: Context, command: str) -> None:
-    result = _shell(context, command)
-    if not result.ok:
-        sys.exit(1)
-
-
-def _shell(context: Context, command: str) -> Any:
+def _shell(context: Context, line: str) -> Any:
     with context.cd(str(HERE)):
-        return context.run(command, warn=True, in_stream=False)
+        return context.run(line, warn=True, in_stream=False)
 
 
 def _load(path: str) -> Any:

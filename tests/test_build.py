@@ -171,6 +171,20 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, builds: Path) -> None:
     assert [found.state for found in manifest.builds(builds, "plain")] == ["failed"]
 
 
+def test_under_nohup_a_build_outlives_its_terminal(tmp_path: Path, builds: Path) -> None:
+    argv = ["nohup", sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "build", "plain"]
+    argv += ["--catalog", str(catalog_file(tmp_path, "hang-install.d")), "--builds", str(builds)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        wait_for_phase(builds, "install.d")
+        child.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        still_there = child.poll() is None
+        child.send_signal(signal.SIGTERM)
+    assert still_there
+    assert child.returncode == 143
+    assert left_behind(builds) == []
+
+
 def test_a_reader_who_goes_away_does_not_break_off_the_build(tmp_path: Path, builds: Path) -> None:
     command = f"{sys.executable} -m invoke --search-root {PROJECT} build plain --verbose"
     command += f" --catalog {catalog_file(tmp_path)} --builds {builds} 2>&1 >/dev/null | head -n 1"
