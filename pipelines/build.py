@@ -210,6 +210,8 @@ def _base(variant: Variant, plan: Recipe, cache: Path) -> dict[str, str]:
 
 
 def _artifact(path: Path) -> manifest.Artifact:
+    if prefix := host.root_prefix():
+        process.run([*prefix, "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
     info = disk.info(path)
     sha256, sha512 = disk.digests(path)
     return manifest.Artifact(
