@@ -17,7 +17,7 @@ _REMEDIES = {
     404: "Check that it still exists, and that this project sees it; then run the same command again.",
     409: "Somebody else may be changing it, or it is in use; look at `./inv status`, then run the same command again.",
     413: "The project's quota, or Glance's limit for one image, is too small: delete what is not needed "
-    "(`./inv prune`), or have it raised.",
+    "(`./inv status` shows the retired images), or have it raised.",
     415: "Glance looked into the image and refused its format; verify the build.",
     503: "Glance is busy or in maintenance; run the same command again later.",
 }
