@@ -151,6 +151,8 @@ def _hint(lines: Sequence[str]) -> str:
         return "\nThe disk is full: free some space, or put the builds elsewhere with --builds DIR."
     if any(sign in text for sign in _MIRROR_SIGNS):
         return "\nThe package mirror failed: `./inv doctor` shows which one is used; try again when it answers."
+    if "curl: (" in text:
+        return "\nA server did not answer: `./inv doctor --only NAME` asks each one that the build needs."
     return ""
 
 

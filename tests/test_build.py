@@ -100,6 +100,12 @@ def test_a_failure_names_element_phase_last_line_and_log(tmp_path: Path, builds:
     assert left_behind(builds) == []
 
 
+def test_a_download_that_fails_leads_to_doctor(tmp_path: Path, builds: Path) -> None:
+    with pytest.raises(BuildError, match=r"Could not resolve host: images\.example") as caught:
+        build.build(plain(tmp_path, "offline"), builds, NOW)
+    assert "A server did not answer: `./inv doctor" in caught.value.remedy
+
+
 def test_the_log_of_a_failed_build_is_kept_and_its_image_is_not(tmp_path: Path, builds: Path) -> None:
     with pytest.raises(BuildError):
         build.build(plain(tmp_path, "fail"), builds, NOW)
