@@ -127,7 +127,7 @@ def verify(
     variants = _load(catalog).select(name)
     verified = refresh.verify(variants, Path(builds), build, _now, boot=boot, firmware=firmware)
     if not json:
-        report.verifications(verified.results, as_json=False)
+        report.verifications(verified.results)
     elif (plain := verified.plain()) is not None:
         console.emit_json(plain)
     verified.require_passed()

@@ -40,7 +40,7 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     host.require(variant, root)
     room.make(root)
     with manifest.lock(root, variant.name):
-        clean_leftovers(root, variant.name)
+        _clean_leftovers(root, variant.name)
         folder = _new_folder(root, variant.name, manifest.build_id(now, plan.fingerprint))
         with _recorded(folder):
             timing = _run(plan, folder, root, verbose=verbose)
@@ -57,22 +57,19 @@ def command_for(plan: Recipe, folder: Path) -> Command:
     return Command(argv=(*host.root_prefix(), *command.argv), environment=environment)
 
 
-def clean_leftovers(root: Path, variant: str) -> tuple[str, ...]:
-    """Clean what crashed builds left; keep the logs of the last failures. Returns the build_ids that went.
+def _clean_leftovers(root: Path, variant: str) -> None:
+    """Clean what crashed builds left; keep the logs of the last failures.
 
     Call it with the variant's lock held: then nothing that says running can be running.
     """
-    gone = []
     for build in manifest.builds(root, variant):
         # Holding the lock makes a crashed build look like a running one.
         if build.state in {manifest.RUNNING, "leftover"}:
+            _keep_only_logs(build.folder)  # first: on a full disk the state could not be written before
             manifest.set_state(build.folder, manifest.FAILED, "it was cut off before it ended")
-            _keep_only_logs(build.folder)
     failed = [build for build in manifest.builds(root, variant) if build.state == manifest.FAILED]
     for build in failed[:-KEPT_FAILURES]:
-        shutil.rmtree(build.folder)
-        gone.append(build.build_id)
-    return tuple(gone)
+        _remove(build.folder)
 
 
 def _new_folder(root: Path, variant: str, build_id: str) -> Path:

@@ -90,22 +90,6 @@ def check(path: Path) -> tuple[str, ...]:
     return tuple(f"{said[kind]} {words}" for kind, words in kinds.items() if said.get(kind))
 
 
-def convert_command(source: Path, target: Path, *, format: str, compression: str = "") -> tuple[str, ...]:
-    """The argv that converts an image of any format; `compression` is zlib or zstd, for qcow2."""
-    how = ("-c", "-o", f"compression_type={compression}") if compression else ()
-    return ("qemu-img", "convert", "-O", format, *how, str(source), str(target))
-
-
-def convert(source: Path, target: Path, *, format: str, compression: str = "") -> None:
-    """Convert an image; ProgramError when that fails, and no half-written target is left then."""
-    process.require("qemu-img", "qemu-utils")
-    try:
-        process.run(convert_command(source, target, format=format, compression=compression), deadline=_CONVERT_SECONDS)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-
-
 def digests(path: Path) -> tuple[str, str]:
     """A file's sha256 and sha512, hexadecimal, in one pass."""
     sha256, sha512 = hashlib.sha256(), hashlib.sha512()

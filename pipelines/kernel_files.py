@@ -53,11 +53,6 @@ def module_fields(data: bytes) -> dict[str, str]:
     raise ValueError("it has no .modinfo section")
 
 
-def signed(data: bytes) -> bool:
-    """Whether a module carries a signature, by whatever key."""
-    return decompressed(data).endswith(b"~Module signature appended~\n")
-
-
 def initramfs_names(data: bytes) -> list[str]:
     """The paths in an initramfs: early cpio archives (microcode) first, then the main one, compressed or not.
 

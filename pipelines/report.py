@@ -73,12 +73,8 @@ def actions(planned: Sequence[Action], *, as_json: bool) -> None:
         console.say("Nothing to do.")
 
 
-def verifications(results: Sequence[Verification], *, as_json: bool) -> None:
-    """`inv verify`: one object for one image, a list for several."""
-    if as_json:
-        found = [asdict(result) for result in results]
-        console.emit_json(found[0] if len(found) == 1 else found)
-        return
+def verifications(results: Sequence[Verification]) -> None:
+    """`inv verify`."""
     for result in results:
         cells = [(_MARKS[check.passed], check.name, check.detail) for check in result.checks]
         console.table(f"{result.variant} {result.build_id}", ("result", "check", "detail"), cells)

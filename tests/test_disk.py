@@ -81,11 +81,17 @@ def part(path: Path, offset: int, size: int) -> bytes:
         return os.pread(source.fileno(), size, offset)
 
 
+def qcow2(raw: Path, target: Path, compression: str) -> None:
+    """A compressed qcow2 of a raw disk."""
+    options = ("-c", "-o", f"compression_type={compression}")
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(target))
+
+
 # Image files
 
 
 def test_info_of_a_compressed_qcow2(raw: Path, tmp_path: Path) -> None:
-    disk.convert(raw, tmp_path / "image", format="qcow2", compression="zstd")
+    qcow2(raw, tmp_path / "image", "zstd")
     info = disk.info(tmp_path / "image")
     assert (info.format, info.compression, info.virtual_size) == ("qcow2", "zstd", SIZE)
     assert 0 < info.actual_size < 2 * MIB
@@ -111,18 +117,11 @@ def test_check_says_when_it_is_no_qcow2(raw: Path) -> None:
     assert "Image is not in qcow2 format" in problem
 
 
-def test_convert_to_raw_and_back_gives_the_same_disk(raw: Path, tmp_path: Path) -> None:
-    disk.convert(raw, tmp_path / "image.qcow2", format="qcow2", compression="zlib")
+def test_a_qcow2_read_as_raw_is_the_same_disk(raw: Path, tmp_path: Path) -> None:
+    qcow2(raw, tmp_path / "image.qcow2", "zlib")
     with disk.raw(tmp_path / "image.qcow2") as again:
         assert part(again, 0, ROOT_START + ROOT_SIZE) == part(raw, 0, ROOT_START + ROOT_SIZE)
         assert part(again, SIZE - MIB, MIB) == part(raw, SIZE - MIB, MIB)
-
-
-def test_a_failed_conversion_leaves_no_target(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"QFI\xfb broken")
-    with pytest.raises(ProgramError):
-        disk.convert(tmp_path / "source", tmp_path / "target", format="qcow2")
-    assert not (tmp_path / "target").exists()
 
 
 def test_the_raw_copy_of_a_qcow2_never_has_a_name(made: Path, tmp_path: Path) -> None:
