@@ -7,24 +7,21 @@ never a mount, a loop device or a temporary tree.
 import json
 import os
 import platform
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import disk, host, manifest, mirrors, process, recipe, room
+from pipelines import build_folder, host, manifest, mirrors, process, recipe
 from pipelines.console import ticker
-from pipelines.errors import BuildError, HostError, ProgramError
+from pipelines.errors import BuildError, ProgramError
 from pipelines.progress import Progress
 from pipelines.recipe import Command, Recipe
 from pipelines.variant import Variant
 
 DEADLINE_SECONDS = 3 * 3600.0
-KEPT_FAILURES = 3
 SHOWN_LINES = 12
 _MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
@@ -38,14 +35,10 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     """
     plan = recipe.resolve(variant)
     host.require(variant, root)
-    room.make(root)
-    with manifest.lock(root, variant.name):
-        _clean_leftovers(root, variant.name)
-        folder = _new_folder(root, variant.name, manifest.build_id(now, plan.fingerprint))
-        with _recorded(folder):
-            timing = _run(plan, folder, root, verbose=verbose)
-            made = _manifest(variant, plan, folder, now, timing)
-            manifest.write_json(folder / "manifest.json", made)
+    with build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)) as folder:
+        timing = _run(plan, folder, root, verbose=verbose)
+        made = _manifest(variant, plan, folder, now, timing)
+        manifest.write_json(folder / "manifest.json", made)
     return manifest.newest_complete(root, variant.name, folder.name)
 
 
@@ -55,46 +48,6 @@ def command_for(plan: Recipe, folder: Path) -> Command:
     command = recipe.command(plan, folder.resolve(), cache, mirrors.lent(_distribution(plan)))
     environment = process.environment(**_proxies(), **command.environment)
     return Command(argv=(*host.root_prefix(), *command.argv), environment=environment)
-
-
-def _clean_leftovers(root: Path, variant: str) -> None:
-    """Clean what crashed builds left; keep the logs of the last failures.
-
-    Call it with the variant's lock held: then nothing that says running can be running.
-    """
-    for build in manifest.builds(root, variant):
-        # Holding the lock makes a crashed build look like a running one.
-        if build.state in {manifest.RUNNING, "leftover"}:
-            _keep_only_logs(build.folder)  # first: on a full disk the state could not be written before
-            manifest.set_state(build.folder, manifest.FAILED, "it was cut off before it ended")
-    failed = [build for build in manifest.builds(root, variant) if build.state == manifest.FAILED]
-    for build in failed[:-KEPT_FAILURES]:
-        _remove(build.folder)
-
-
-def _new_folder(root: Path, variant: str, build_id: str) -> Path:
-    folder = root / variant / build_id
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise HostError(f"{folder} is there already", remedy="Wait a second and run the command again.") from None
-    manifest.set_state(folder, manifest.RUNNING, f"process {os.getpid()}")
-    (folder / "scratch").mkdir()
-    return folder
-
-
-@contextmanager
-def _recorded(folder: Path) -> Iterator[None]:
-    """The folder's state says complete or failed afterwards, and its scratch space is gone."""
-    try:
-        yield
-    except BaseException as error:
-        _keep_only_logs(folder)  # first: on a full disk the state could not be written before
-        manifest.set_state(folder, manifest.FAILED, getattr(error, "what", None) or type(error).__name__)
-        raise
-    _remove(folder / "scratch")
-    _remove(folder / "image.d")
-    manifest.set_state(folder, manifest.COMPLETE)
 
 
 def _run(plan: Recipe, folder: Path, root: Path, *, verbose: bool) -> tuple[Progress, float]:
@@ -185,7 +138,7 @@ def _manifest(
         kernel=identity["kernel"],
         driver={"version": identity["driver"], "modules": identity["modules"]} if identity["driver"] else {},
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
-        artifacts=(_artifact(folder / "image.qcow2"),),
+        artifacts=(build_folder.artifact(folder / "image.qcow2"),),
         packages=_packages(folder / "image.d" / "dib-manifests"),
         tools=_tools(),
         stages=progress.stages,
@@ -208,21 +161,6 @@ def _base(variant: Variant, plan: Recipe, cache: Path) -> dict[str, str]:
     return declared
 
 
-def _artifact(path: Path) -> manifest.Artifact:
-    if prefix := host.root_prefix():
-        process.run([*prefix, "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
-    info = disk.info(path)
-    sha256, sha512 = disk.digests(path)
-    return manifest.Artifact(
-        path=path.name,
-        format=info.format,
-        size=path.stat().st_size,
-        virtual_size=info.virtual_size,
-        sha256=sha256,
-        sha512=sha512,
-    )
-
-
 def _packages(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in folder.glob("dib-manifest-dpkg-*"):
@@ -243,22 +181,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BuildError(f"the build left no readable {path.name}: {error}", remedy="Report this.") from error
     return raw
-
-
-def _keep_only_logs(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name not in {"build.log", "state.json", "manifest.json", "verify.json"}:
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a tree, root's own included; the build's mounts ended with its namespace."""
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except PermissionError:
-        process.run([*host.root_prefix(), "rm", "-rf", "--one-file-system", str(path)], deadline=300)
-    except FileNotFoundError:
-        return

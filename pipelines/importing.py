@@ -1,0 +1,1 @@
+"""How does a ready image become a build?"""
