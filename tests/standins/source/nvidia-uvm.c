@@ -1,0 +1,20 @@
+// Needs nvidia.ko, as NVIDIA's module of this name does.
+
+#include <linux/init.h>
+#include <linux/module.h>
+
+int nvidia_get_rm_ops(void *operations);
+
+static int __init nvidia_uvm_init(void)
+{
+	return nvidia_get_rm_ops(NULL);
+}
+
+static void __exit nvidia_uvm_exit(void)
+{
+}
+
+module_init(nvidia_uvm_init);
+module_exit(nvidia_uvm_exit);
+MODULE_LICENSE("@LICENCE@");
+MODULE_VERSION("@VERSION@");
