@@ -158,17 +158,24 @@ def upload(
 @verb(
     help=_ONLY_HELP
     | _CATALOG_HELP
+    | _BUILDS_HELP
     | _JSON_HELP
     | {"cloud": "a cloud of clouds.yaml", "check": "exit 7 when something needs attention"}
 )
 def status(
-    _: Context, cloud: str, only: str | None = None, catalog: str = CATALOG, json: bool = False, check: bool = False
+    _: Context,
+    cloud: str,
+    only: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+    check: bool = False,
 ) -> None:
     """What is in a cloud: current, candidate, retired or broken, and whose it is."""
     from pipelines import refresh, report
 
     loaded = _load(catalog)
-    rows = refresh.status(loaded, loaded.select(only), _connect([cloud])[0])
+    rows = refresh.status(loaded, loaded.select(only), _connect([cloud])[0], Path(builds))
     report.status(rows, as_json=json)
     if check and any(row.note for row in rows):
         sys.exit(7)
@@ -210,7 +217,9 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
 @verb()
 def lint(context: Context) -> None:
     """All linters: Python, types, layers, shell, elements, YAML."""
-    failed = [name for name, line in _linters().items() if not _passes(context, name, line)]
+    from pipelines import linting
+
+    failed = [name for name, line in linting.COMMANDS.items() if not _passes(context, name, line)]
     if failed:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
@@ -240,21 +249,6 @@ def cloud_env(_: Context) -> None:
 
     for line in devcloud.env_lines(CLOUD_ROOT):
         console.say(line)
-
-
-def _linters() -> dict[str, str]:
-    scripts = "$(grep -rlE '^#!/bin/bash' inv .ci elements tests)"
-    return {
-        "ruff": "ruff check .",
-        "ruff format": "ruff format --check .",
-        "mypy": "mypy",
-        "import-linter": "lint-imports --no-logo",
-        "shellcheck": f"shellcheck {scripts} $(find elements -path '*/environment.d/*')",
-        # It says what it checks at length; what counts are the errors.
-        "dib-lint": "env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint > /tmp/dib-lint.$$ 2>&1"
-        " || { grep -A3 ERROR /tmp/dib-lint.$$; rm /tmp/dib-lint.$$; exit 1; }; rm /tmp/dib-lint.$$",
-        "yamllint": "yamllint --strict .",
-    }
 
 
 def _passes(context: Context, name: str, line: str) -> bool:

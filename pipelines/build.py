@@ -8,15 +8,16 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import build_folder, host, manifest, mirrors, process, recipe
+from pipelines import build_folder, closure, host, inputs, manifest, mirrors, process, recipe
 from pipelines.console import ticker
 from pipelines.errors import BuildError, ProgramError
+from pipelines.inputs import Inputs
 from pipelines.progress import Progress
 from pipelines.recipe import Command, Recipe
 from pipelines.variant import Variant
@@ -26,6 +27,16 @@ SHOWN_LINES = 12
 _MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """One build: of what, how, with which files, and where."""
+
+    variant: Variant
+    plan: Recipe
+    given: Inputs
+    folder: Path
+
+
 def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False) -> manifest.Build:
     """Build a variant below `root`; returns the complete build.
 
@@ -33,27 +44,31 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     BuildError with the failing element, the last lines and the log when diskimage-builder fails. An interrupt stops
     it, cleans up, and goes on as it came.
     """
-    plan = recipe.resolve(variant)
+    recipe.resolve(variant)  # what is wrong with the variant itself is said before anything is fetched
     host.require(variant, root)
+    given = inputs.collect(variant, root / ".cache" / "downloads")
+    plan = recipe.resolve(variant, given.digests)
     with build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)) as folder:
-        timing = _run(plan, folder, root, verbose=verbose)
-        made = _manifest(variant, plan, folder, now, timing)
+        job = _Job(variant=variant, plan=plan, given=given, folder=folder)
+        timing = _run(job, root, verbose=verbose)
+        made = _manifest(job, now, timing)
         manifest.write_json(folder / "manifest.json", made)
     return manifest.newest_complete(root, variant.name, folder.name)
 
 
-def command_for(plan: Recipe, folder: Path) -> Command:
-    """The disk-image-create run of a build in `folder`, as this host runs it."""
+def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path]) -> Command:
+    """The disk-image-create run of a build in `folder`, as this host runs it, with its files from outside."""
     cache = folder.resolve().parent.parent / ".cache"
-    command = recipe.command(plan, folder.resolve(), cache, mirrors.lent(_distribution(plan)))
+    command = recipe.command(plan, folder.resolve(), cache, mirrors.lent(plan.distribution), files)
     environment = process.environment(**_proxies(), **command.environment)
     return Command(argv=(*host.root_prefix(), *command.argv), environment=environment)
 
 
-def _run(plan: Recipe, folder: Path, root: Path, *, verbose: bool) -> tuple[Progress, float]:
+def _run(job: _Job, root: Path, *, verbose: bool) -> tuple[Progress, float]:
     """What diskimage-builder did, and in how many seconds."""
+    plan, folder = job.plan, job.folder
     (root / ".cache" / "locks").mkdir(parents=True, exist_ok=True)
-    command = command_for(plan, folder)
+    command = command_for(plan, folder, job.given.files)
     log = folder / "build.log"
     progress = Progress(owners=_owners(plan))
     with ticker(plan.variant, verbose=verbose) as shown:
@@ -115,18 +130,13 @@ def _owners(plan: Recipe) -> dict[str, tuple[str, str]]:
     }
 
 
-def _distribution(plan: Recipe) -> str:
-    return "ubuntu" if any(name.startswith("ubuntu") for name in plan.closure) else "debian"
-
-
 def _proxies() -> dict[str, str]:
     names = ("http_proxy", "https_proxy", "no_proxy")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _manifest(
-    variant: Variant, plan: Recipe, folder: Path, now: datetime, timing: tuple[Progress, float]
-) -> manifest.Manifest:
+def _manifest(job: _Job, now: datetime, timing: tuple[Progress, float]) -> manifest.Manifest:
+    variant, plan, given, folder = job.variant, job.plan, job.given, job.folder
     identity = _read_json(folder / "image.d" / "gpu-image.json")
     progress, seconds = timing
     return manifest.Manifest(
@@ -134,9 +144,9 @@ def _manifest(
         build_id=folder.name,
         fingerprint=plan.fingerprint,
         created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        base=_base(variant, plan, folder.parent.parent / ".cache"),
+        base=_base(variant, given),
         kernel=identity["kernel"],
-        driver={"version": identity["driver"], "modules": identity["modules"]} if identity["driver"] else {},
+        driver=_driver(variant, identity),
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
         artifacts=(build_folder.artifact(folder / "image.qcow2"),),
         packages=_packages(folder / "image.d" / "dib-manifests"),
@@ -144,21 +154,24 @@ def _manifest(
         stages=progress.stages,
         layers=progress.layers(),
         seconds=round(seconds, 3),
-        elements={name: recipe.element_digest(path) for name, path in plan.closure.items()},
+        elements={name: closure.element_digest(path) for name, path in plan.closure.items()},
         parts=plan.parts,
+        inputs=given.digests,
     )
 
 
-def _base(variant: Variant, plan: Recipe, cache: Path) -> dict[str, str]:
-    """The base as declared, and of a downloaded image the digest that DIB compared it with."""
+def _base(variant: Variant, given: Inputs) -> dict[str, str]:
+    """The base as declared, and of a cloud image its digest and the key that signed for it."""
     assert variant.base is not None  # resolve() refused that
     declared = {name: str(value) for name, value in asdict(variant.base).items() if value is not None}
-    for sums in cache.glob(f"SHA256SUMS.*.{plan.environment['DIB_RELEASE']}.{plan.architecture}"):
-        for line in sums.read_text(encoding="utf-8").splitlines():
-            digest, _, name = line.partition(" ")
-            if name.lstrip(" *") == plan.environment.get("BASE_IMAGE_FILE"):
-                declared["sha256"] = digest
-    return declared
+    known = {"sha256": given.digests.get(inputs.BASE_IMAGE), "signed_by": given.signers.get(inputs.BASE_IMAGE)}
+    return declared | {name: value for name, value in known.items() if value}
+
+
+def _driver(variant: Variant, identity: Mapping[str, str]) -> dict[str, str]:
+    if variant.driver is None or not identity["driver"]:
+        return {}
+    return {"version": identity["driver"], "modules": identity["modules"], "source": variant.driver.source}
 
 
 def _packages(folder: Path) -> dict[str, str]:
@@ -172,7 +185,7 @@ def _packages(folder: Path) -> dict[str, str]:
 
 def _tools() -> dict[str, str]:
     qemu = process.run(["qemu-img", "--version"], deadline=10).stdout.splitlines()[0]
-    return {"diskimage-builder": recipe.dib_version(), "qemu-img": qemu, "host kernel": platform.release()}
+    return {"diskimage-builder": closure.dib_version(), "qemu-img": qemu, "host kernel": platform.release()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

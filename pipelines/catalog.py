@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines import inheritance, properties, unsupported
+from pipelines.base import Base
 from pipelines.complaints import Complaints, Layer, did_you_mean, known_keys
+from pipelines.driver import Cuda, Driver
 from pipelines.errors import CatalogError
 from pipelines.notation import property_text
 from pipelines.schema import json_schema
-from pipelines.variant import Base, CatalogFile, Cloud, Cuda, Disk, Driver, Glance, Kernel, Variant
+from pipelines.variant import CatalogFile, Cloud, Disk, Glance, Kernel, Variant
 from pipelines.yamlfile import read
 
 __all__ = ["Base", "Catalog", "Cloud", "Cuda", "Disk", "Driver", "Glance", "Kernel", "Variant", "json_schema", "load"]
@@ -72,7 +74,7 @@ class Catalog:
 def load(path: Path) -> Catalog:
     """Read images.yaml; CatalogError (exit code 2) with all that is wrong in it."""
     document = read(path)
-    complaints = Complaints(document)
+    complaints = Complaints(document, path.parent)
     if isinstance(document.value, dict):
         catalog = _Resolver(document.value, complaints).catalog()
     else:
@@ -181,7 +183,9 @@ class _Resolver:
         sound = {name: value for name, value in declared.items() if isinstance(value, str | int | None)}
         faults = properties.check_each({n: None if v is None else property_text(v) for n, v in sound.items()})
         if variant is not None and not faults:
-            faults = properties.check(variant.properties, dkms=variant.gpu, packages=variant.packages)
+            faults = properties.check(
+                variant.properties, dkms=variant.gpu and not variant.signed_modules, packages=variant.packages
+            )
         found = ((("glance", "properties", fault.name), fault.what) for fault in faults)
         self._complaints.note_merged(found, document, layers)
 

@@ -9,6 +9,7 @@ import difflib
 import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -36,8 +37,9 @@ _INSTEAD = {
 class Complaints:
     """Collects the problems of one file."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, folder: Path) -> None:
         self._document = document
+        self._context = {"folder": folder}  # what relative paths in the file are relative to
         self._found: dict[tuple[Where, str], Problem] = {(p.where, p.what): p for p in document.problems}
 
     def all(self) -> list[Problem]:
@@ -83,7 +85,7 @@ class Complaints:
         seen: list[Where] = []
         for _ in range(_ROUNDS):
             try:
-                return adapter.validate_json(json.dumps(merged))
+                return adapter.validate_json(json.dumps(merged), context=self._context)
             except ValidationError as error:
                 new = [each for each in error.errors() if not any(_overlap(_location(each), loc) for loc in seen)]
             for each in new:

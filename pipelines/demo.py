@@ -28,7 +28,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     console.note("4/4  the release")
     if actions:
         refresh.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
-    report.status(refresh.status(catalog, variants, cloud), as_json=False)
+    report.status(refresh.status(catalog, variants, cloud, builds), as_json=False)
     _show_properties(cloud)
 
 

@@ -6,10 +6,11 @@ all of them and what else is worth knowing.
 
 import dataclasses
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines import finding, process, qemu, room, servers, tools
+from pipelines import finding, process, properties, qemu, room, servers, tools
 from pipelines.errors import HostError, ProgramError
 from pipelines.finding import Check, Finding
 from pipelines.variant import Variant
@@ -36,8 +37,11 @@ def examine(variants: Sequence[Variant], builds: Path) -> tuple[Finding, ...]:
 def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
     """What this machine must have and allow."""
     yield from tools.needed(variant)
-    yield Check(root)
     yield Check(room.space, (builds, room.space_needed(variant)))
+    if variant.base is None:
+        return  # an imported image is converted, by whoever may write here
+    yield Check(root)
+    yield Check(architecture, (variant.base.architecture,))
     if variant.disk.filesystem == "xfs":
         yield Check(loop_devices)
     if root().fit:  # without, these would only say the same again
@@ -59,6 +63,19 @@ def root() -> Finding:
         detail = "not root, and sudo does not work without a password"
         return Finding(name="root", fit=False, fatal=True, detail=detail, remedy=remedy)
     return Finding(name="root", fit=True, fatal=True, detail="sudo works without a password")
+
+
+def architecture(guest: str) -> Finding:
+    """Whether the guest's programs run here: its packages' scripts and compilers do, while it is built."""
+    machine = platform.machine()
+    fit = properties.ARCHITECTURES[guest] == machine
+    detail = (
+        f"{guest} guests are built here"
+        if fit
+        else f"this host is {machine}: it cannot run an {guest} guest's programs"
+    )
+    remedy = "" if fit else f"Build it on an {guest} host."
+    return Finding(name="architecture", fit=fit, fatal=True, detail=detail, remedy=remedy)
 
 
 def namespaces() -> Finding:

@@ -51,8 +51,8 @@ class Manifest:
     one; base has distribution, release and architecture, or nothing for an imported image); `kernel` is the release
     that will boot, as in /lib/modules. `packages` maps name → version, `tools` maps program → version, `stages` maps a
     stage ("layer/stage") → seconds, `elements` maps name → digest, `parts` maps each input of the fingerprint, in an
-    operator's words, to its digest. `layers` maps a layer to the
-    seconds of its stages; `seconds` is the whole build's wall time, what is between the stages included.
+    operator's words, to its digest. `inputs` maps a file from outside (base image, runfile) to its sha256. `layers`
+    maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is between the stages included.
     """
 
     variant: str
@@ -70,6 +70,7 @@ class Manifest:
     elements: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     layers: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

@@ -7,6 +7,7 @@ itself to editors. Values that come from Python, already of the right type, pass
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
@@ -19,9 +20,23 @@ _SECRET = re.compile(r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API)
 # What the pipeline itself sets for the elements, and where images.yaml says it.
 _SAID_ELSEWHERE = {
     "DIB_RELEASE": "base.release",
-    "DIB_CLOUD_IMAGES": "base.url",
+    "DIB_BASE_IMAGE": "base.url",
+    "DIB_BASE_DISTRIBUTION": "base.distribution",
+    "DIB_GUEST_MIRROR": "base.guest_mirror",
+    "DIB_KERNEL_FLAVOUR": "kernel.flavour",
+    "DIB_NVIDIA_SOURCE": "driver.source",
     "DIB_NVIDIA_MODULES": "driver.modules",
     "DIB_NVIDIA_BRANCH": "driver.branch",
+    "DIB_NVIDIA_VERSION": "driver.version",
+    "DIB_NVIDIA_DESKTOP": "driver.desktop",
+    "DIB_NVIDIA_RUNFILE": "driver.url",
+    "DIB_NVIDIA_LOCAL": "driver.path",
+    "DIB_NVIDIA_KEYRING": "nvidia_repository.keyring_url",
+    "DIB_NVIDIA_REPOSITORY": "nvidia_repository.url",
+    "DIB_CUDA_TOOLKIT": "cuda.toolkit",
+    "DIB_CUDA_CUDNN": "cuda.cudnn",
+    "DIB_CUDA_NCCL": "cuda.nccl",
+    "DIB_CONTAINER_ENGINE": "containers",
     "DIB_GPT_DISK_SIZE": "disk.size",
     "DIB_GPT_DISK_ROOT_FSTYPE": "disk.filesystem",
     "DIB_GPU_IMAGE_VARIANT": "the image's name",
@@ -58,6 +73,16 @@ def property_text(value: object) -> str:
     raise ValueError("a property is text, a whole number, true or false; write it in quotes")
 
 
+def _local_path(value: object, info: ValidationInfo) -> Path:
+    """A path as this host has it: what is relative in images.yaml is relative to its folder."""
+    if info.mode == "python" and isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("this is no path; write one, relative to this file's folder or absolute")
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder, Path(value).expanduser()).absolute()
+
+
 def _environment_name(name: str) -> str:
     if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
         raise ValueError("only variables of diskimage-builder belong here; write a name that begins with DIB_")
@@ -88,7 +113,17 @@ _PACKAGE = r"[a-z0-9][a-z0-9.+-]*"
 _ELEMENT = r"[a-z0-9][a-z0-9._-]*"
 _URL = r"(https?|file)://\S+"
 _SHA256 = r"[0-9a-f]{64}"
+_FINGERPRINT = r"[0-9A-F]{40}"
+_DRIVER_VERSION = r"[0-9]{3,4}\.[0-9]+(\.[0-9]+)?"
 _TOOLKIT = r"archive|[0-9]+\.[0-9]+"
+
+
+def _pkcs11(uri: str) -> str:
+    if not uri.startswith("pkcs11:"):
+        raise ValueError('this is no PKCS#11 URI; write one like "pkcs11:token=images;object=modules"')
+    if "pin-value" in uri:
+        raise ValueError("a PIN is a secret; take it out of the file, and use pin-source or `env`")
+    return uri
 
 
 def _variant_name(name: str) -> str:
@@ -127,6 +162,24 @@ Sha256 = Annotated[
     AfterValidator(_matching(_SHA256, "this is no SHA-256; write its 64 lower-case hexadecimal digits")),
     _text(_SHA256),
 ]
+Fingerprint = Annotated[
+    str,
+    AfterValidator(
+        _matching(_FINGERPRINT, "this is no fingerprint; write its 40 hexadecimal digits, in capitals")
+    ),
+    _text(_FINGERPRINT),
+]
+DriverVersion = Annotated[
+    str,
+    AfterValidator(_matching(_DRIVER_VERSION, 'this is no driver version; write one in quotes, like "580.95.05"')),
+    _text(_DRIVER_VERSION),
+]
+Pkcs11 = Annotated[
+    str,
+    AfterValidator(_pkcs11),
+    _text("pkcs11:.+"),
+]
+LocalPath = Annotated[Path, PlainValidator(_local_path), WithJsonSchema({"type": "string", "minLength": 1})]
 Toolkit = Annotated[
     str,
     AfterValidator(_matching(_TOOLKIT, 'write "archive", a version in quotes like "12.4", or null')),

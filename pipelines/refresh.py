@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from pipelines import build as building
-from pipelines import console, manifest, publish, qemu, recipe, released
+from pipelines import console, fingerprint, importing, manifest, publish, qemu, released
 from pipelines import plan as planning
 from pipelines import verify as verifying
 from pipelines.catalog import Catalog
@@ -39,10 +39,16 @@ def build(variants: Sequence[Variant], root: Path, now: Clock, *, verbose: bool 
     with _each(variants) as one:
         for variant in variants:
             with one(variant.name):
-                made = building.build(variant, root, now(), verbose=verbose)
+                made = _made(variant, root, now(), verbose=verbose)
                 console.note(f"{variant.name}: built {made.build_id}; verifying")
                 _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
                 _report_built(made)
+
+
+def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool) -> Build:
+    if variant.kind == "import":
+        return importing.build(variant, root, now)
+    return building.build(variant, root, now, verbose=verbose)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +124,7 @@ def plan(
     catalog: Catalog, variants: Sequence[Variant], clouds: Sequence[Cloud], root: Path, now: datetime
 ) -> list[planning.Action]:
     """What would have to be done for these variants here and in these clouds, and can be. Touches nothing."""
-    targets = [_target(variant, catalog, clouds) for variant in variants]
+    targets = [_target(variant, catalog, clouds, root) for variant in variants]
     inventory = planning.Inventory(
         builds=tuple(build for variant in variants for build in _local_builds(root, variant)),
         images=tuple(image for cloud in clouds for image in released.inventory(cloud)),
@@ -127,9 +133,9 @@ def plan(
     return [action for action in actions if action.verb not in _NOT_YET]
 
 
-def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud) -> list[released.Row]:
+def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud, root: Path) -> list[released.Row]:
     """What a cloud has of these variants, with a note where it needs attention."""
-    fingerprints = {variant.name: recipe.resolve(variant).fingerprint for variant in variants}
+    fingerprints = {variant.name: fingerprint.present(variant, root).digest for variant in variants}
     return released.status(cloud, [catalog.for_cloud(v, cloud.name) for v in variants], fingerprints)
 
 
@@ -191,7 +197,7 @@ def _present(root: Path, variant: Variant) -> Build:
 
     UsageError when there is none of that, since an image must be what its release says of it.
     """
-    wanted = recipe.resolve(variant).fingerprint
+    wanted = fingerprint.present(variant, root).digest
     newest = manifest.newest_complete(root, variant.name)
     same = [build for build in _complete(root, variant) if build.manifest().fingerprint == wanted]
     if not same:
@@ -210,16 +216,16 @@ def _may_be_good(build: Build) -> bool:
 def _named(root: Path, variant: Variant, build_id: str) -> Build:
     """The build that was asked for, stale or not."""
     made = manifest.newest_complete(root, variant.name, build_id)
-    if made.manifest().fingerprint != recipe.resolve(variant).fingerprint:
+    if made.manifest().fingerprint != fingerprint.present(variant, root).digest:
         console.warn(f"{variant.name}: {build_id} is stale (`./inv plan` says what changed); released as asked for")
     return made
 
 
-def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud]) -> planning.Target:
-    resolved = recipe.resolve(variant)
+def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud], root: Path) -> planning.Target:
+    resolved = fingerprint.present(variant, root)
     return planning.Target(
         variant=variant.name,
-        fingerprint=resolved.fingerprint,
+        fingerprint=resolved.digest,
         parts=resolved.parts,
         clouds={cloud.name: released.release_digest(catalog.for_cloud(variant, cloud.name)) for cloud in clouds},
         keep=variant.keep,

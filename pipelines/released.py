@@ -12,10 +12,11 @@ from typing import Literal
 from pipelines import glance, manifest
 from pipelines import plan as planning
 from pipelines import properties as image_properties
+from pipelines.base import RELEASES
 from pipelines.glance import Image
 from pipelines.manifest import Manifest
 from pipelines.plan import CloudImage
-from pipelines.variant import RELEASES, Variant
+from pipelines.variant import Variant
 
 PREFIX = "gpu_image_"
 ID, VARIANT, BUILD_ID = f"{PREFIX}id", f"{PREFIX}variant", f"{PREFIX}build_id"

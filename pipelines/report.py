@@ -3,13 +3,11 @@
 As a table for people or as JSON for programs, from the same rows. What they contain is decided elsewhere.
 """
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipelines import console, finding, host, manifest, recipe, released
-from pipelines.build import command_for
+from pipelines import console, description, finding, host, released
 from pipelines.catalog import Catalog
 from pipelines.manifest import Verification
 from pipelines.plan import Action
@@ -20,7 +18,7 @@ _MARKS = {True: "ok", False: "FAILED", None: "n/a"}
 
 def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
     """`inv list`."""
-    newest = {variant.name: _newest_build(builds, variant.name) for variant in catalog.variants.values()}
+    newest = {variant.name: description.newest_build(builds, variant.name) for variant in catalog.variants.values()}
     if as_json:
         keys = ("name", "description", "gpu")
         found = ({key: getattr(variant, key) for key in keys} for variant in catalog.variants.values())
@@ -34,31 +32,12 @@ def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
 
 
 def image(variant: Variant, builds: Path, *, as_json: bool) -> None:
-    """`inv show`: what a variant resolves to. In the command, BUILD_ID stands for the ID that a build gets."""
-    plan = recipe.resolve(variant)
-    command = command_for(plan, builds / variant.name / "BUILD_ID")
-    # A proxy may carry a password; it reaches DIB all the same.
-    environment = {name: value for name, value in command.environment.items() if not name.endswith("_proxy")}
-    about = {
-        "name": variant.name,
-        "description": variant.description,
-        "gpu": variant.gpu,
-        "elements": list(plan.closure),
-        "layers": {layer.name: f"{' '.join(layer.elements)} ({layer.key[:12]})" for layer in plan.layers},
-        "packages": list(variant.packages),
-        "environment": environment,
-        "properties": dict(variant.properties),
-        "fingerprint": plan.fingerprint,
-        "release_digest": released.release_digest(variant),
-        "command": list(command.argv),
-        "newest_build": _newest_build(builds, variant.name),
-    }
+    """`inv show`: what a variant resolves to."""
+    about = description.of(variant, builds)
     if as_json:
         console.emit_json(about)
     else:
-        _show(
-            about | {"command": shlex.join(["env", "-i", *(f"{n}={v}" for n, v in environment.items()), *command.argv])}
-        )
+        _show(description.readable(about))
 
 
 def actions(planned: Sequence[Action], *, as_json: bool) -> None:
@@ -104,11 +83,6 @@ def findings(variants: Sequence[Variant], builds: Path) -> None:
 
 def _fitness(found: finding.Finding) -> str:
     return "FAILED" if found.breaks else {True: "ok", False: "no", None: "-"}[found.fit]
-
-
-def _newest_build(builds: Path, variant: str) -> str | None:
-    complete = [build.build_id for build in manifest.builds(builds, variant) if build.state == manifest.COMPLETE]
-    return complete[-1] if complete else None
 
 
 def _show(about: Mapping[str, object]) -> None:

@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines import mirrors, process
+from pipelines import inputs, mirrors, process
+from pipelines.base import Base
 from pipelines.errors import HostError, ProgramError
+from pipelines.fetch import Wanted
 from pipelines.finding import Check, Finding
-from pipelines.variant import Base, Variant
+from pipelines.variant import Variant
 
 DEADLINE_SECONDS = 8
 
@@ -21,9 +23,10 @@ def needed(variant: Variant, etc: Path = mirrors.ETC) -> Iterator[Check]:
     if variant.base is None:
         return
     said = variant.environment
-    if variant.base.source == "cloud-image" and "DIB_LOCAL_IMAGE" not in said:
-        yield Check(answers, ("cloud image", variant.base.url or ""))
-        yield Check(answers, ("checksums", variant.base.sha256sums_url or ""))
+    for name, file in inputs.wanted(variant).items():
+        yield from _files(name, file)
+    if variant.base.distribution not in {"debian", "ubuntu"}:
+        return  # the image's own dnf knows where to look
     host = mirrors.lent(variant.base.distribution, etc)
     mirror = said.get("DIB_DEBIAN_DISTRIBUTION_MIRROR") if variant.base.distribution == "debian" else None
     yield from _suites(variant.base, mirror or said.get(mirrors.DISTRIBUTION) or host.get(mirrors.DISTRIBUTION))
@@ -49,6 +52,16 @@ def answers(name: str, url: str) -> Finding:
     why = (result.stderr.strip().splitlines() or [f"curl ended with {result.returncode}"])[-1]
     remedy = "Check the network, the proxy (http_proxy), base and environment in images.yaml, and /etc/apt."
     return Finding(name=name, fit=False, fatal=True, detail=f"{shown}: {why}", remedy=remedy)
+
+
+def _files(name: str, file: Wanted) -> Iterator[Check]:
+    for what, url in (
+        (name, file.url),
+        (f"{name}: checksums", file.sums_url),
+        (f"{name}: signature", file.signature_url),
+    ):
+        if url is not None and not url.startswith("file:"):
+            yield Check(answers, (what, url))
 
 
 def unknown(name: str, variable: str) -> Finding:

@@ -27,7 +27,14 @@ _ALWAYS = (
 _OF_SOURCE = {
     # DIB asks it for its version even where mmdebstrap, which is quicker, does the work.
     "bootstrap": (("debootstrap", "debootstrap", "a guest from packages"),),
-    "cloud-image": (("unsquashfs", "squashfs-tools", "a guest from Ubuntu's cloud image"),),
+    "cloud-image": (
+        ("unsquashfs", "squashfs-tools", "a guest from a root file system"),
+        ("gpg", "gpg", "the signature of a cloud image's checksums"),
+    ),
+}
+_OF_DISTRIBUTION = {
+    "rocky": (("rpm", "rpm", "the packages of a finished image"),),
+    "rhel": (("rpm", "rpm", "the packages of a finished image"),),
 }
 _OF_FILESYSTEM = {
     "ext4": (("debugfs", "e2fsprogs", "reading files out of a finished image"),),
@@ -38,8 +45,11 @@ _MKE2FS_NEEDED = (1, 47)  # the first that knows all of the features that elemen
 
 def needed(variant: Variant) -> Iterator[Check]:
     """Without one of these a build of the variant, or its verification, fails."""
-    source = variant.base.source if variant.base else "bootstrap"
-    for name, package, purpose in (*_ALWAYS, *_OF_SOURCE[source], *_OF_FILESYSTEM[variant.disk.filesystem]):
+    if variant.base is None:
+        yield Check(program, ("qemu-img", "qemu-utils", "the image's format", True))
+        return
+    asked = (*_ALWAYS, *_OF_SOURCE[variant.base.source], *_OF_FILESYSTEM[variant.disk.filesystem])
+    for name, package, purpose in (*asked, *_OF_DISTRIBUTION.get(variant.base.distribution, ())):
         yield Check(program, (name, package, purpose, True))
     if variant.disk.filesystem == "ext4":
         yield Check(mke2fs)

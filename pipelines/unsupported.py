@@ -23,21 +23,7 @@ class NotYet:
 
 
 _OF_AN_IMAGE = (
-    NotYet(path=("kind",), supported=("build",)),
-    NotYet(path=("source",)),
-    NotYet(path=("base", "architecture"), supported=("amd64",)),
-    NotYet(path=("base", "sha256")),  # DIB checks against a list of checksums only
-    NotYet(path=("base", "signed_by")),
-    NotYet(path=("base", "guest_mirror")),
     NotYet(path=("disk", "format"), supported=("qcow2",)),
-    NotYet(path=("kernel", "flavour"), supported=("generic",)),
-    NotYet(path=("gpus",)),
-    NotYet(path=("driver", "source"), supported=("archive", "none")),
-    NotYet(path=("driver", "modules"), supported=("open", "proprietary"), default="auto"),
-    NotYet(path=("driver", "version")),
-    NotYet(path=("cuda", "toolkit"), supported=("archive",)),
-    NotYet(path=("cuda", "samples"), supported=(False,)),
-    NotYet(path=("secrets",)),
     NotYet(path=("flavors",)),
 )
 _OF_A_CLOUD = (NotYet(path=("disk_format",), supported=("qcow2",)),)

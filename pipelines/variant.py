@@ -4,95 +4,22 @@ The one set of definitions behind images.yaml: what pydantic checks, what the JS
 values that every other module reads. catalog.py turns the file into these; nothing else makes them.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipelines import notation, properties
+from pipelines.base import CONFIG, Base
+from pipelines.driver import Cuda, Driver, Engine, NvidiaRepository
+from pipelines.gpus import Choice, Wish, known, resolve
 
-# Debian's archive has one driver per release; Ubuntu's has several.
-ARCHIVE_BRANCHES: Mapping[str, int] = {"bookworm": 535, "trixie": 550}
-
-_CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-# A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
-RELEASES: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "debian": {"bookworm": ("bookworm", "12"), "trixie": ("trixie", "13")},
-    "ubuntu": {"22.04": ("jammy", "22.04"), "24.04": ("noble", "24.04"), "26.04": ("resolute", "26.04")},
-}
+SecretName = Literal["module-signing-key", "module-signing-certificate"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
-class Base:
-    """What the image is made from."""
-
-    distribution: Literal["debian", "ubuntu"]
-    """The distribution."""
-    release: str
-    """The release, as the distribution's users say it: "trixie", "24.04" (in quotes)."""
-    architecture: Literal["amd64", "arm64"] = "amd64"
-    """The guest's processor."""
-    source: Literal["bootstrap", "cloud-image"] = "bootstrap"
-    """bootstrap: made from packages; cloud-image: the distribution's own image, from `url`."""
-    url: notation.Url | None = None
-    """Where the cloud image is."""
-    sha256sums_url: notation.Url | None = None
-    """Where the distribution publishes the image's checksum."""
-    sha256: notation.Sha256 | None = None
-    """The image's checksum, computed or read from a named source by whoever writes it here."""
-    signed_by: str | None = None
-    """Fingerprint of the key that signed the checksums."""
-    guest_mirror: notation.Url | None = None
-    """Package mirror of the guest, in place of the distribution's own."""
-
-    @field_validator("release")
-    @classmethod
-    def _known_release(cls, release: str, info: ValidationInfo) -> str:
-        known = RELEASES.get(info.data.get("distribution", ""), {release: ()})
-        if release not in known:
-            close = difflib.get_close_matches(release, known, n=1) or list(known)
-            instead = " or ".join(f'"{each}"' for each in close)
-            raise ValueError(f'{info.data["distribution"]} "{release}" is not known; write {instead}')
-        return release
-
-    @model_validator(mode="after")
-    def _checked_download(self) -> Self:
-        if self.source == "bootstrap":
-            if self.url or self.sha256sums_url or self.sha256:
-                raise ValueError("a bootstrapped base has no url and no checksum; write `source: cloud-image`")
-        elif self.distribution == "debian":
-            raise ValueError("Debian's cloud images are not supported yet; write `source: bootstrap`")
-        elif not self.url:
-            raise ValueError("a cloud image needs its `url`")
-        elif not (self.sha256sums_url or self.sha256):
-            raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")
-        return self
-
-    @property
-    def codename(self) -> str:
-        """The release's code name, as package sources and DIB_RELEASE have it: "trixie", "noble"."""
-        return RELEASES[self.distribution][self.release][0]
-
-    @property
-    def version(self) -> str:
-        """The release's number, as /etc/os-release has it: "13", "24.04"."""
-        return RELEASES[self.distribution][self.release][1]
-
-    def derived_properties(self, gpu: bool, packages: tuple[str, ...]) -> dict[str, str]:
-        """The image properties that follow from the base."""
-        return properties.derive(
-            distribution=self.distribution,
-            version=self.version,
-            architecture=self.architecture,
-            gpu=gpu,
-            packages=packages,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Disk:
     """The image's disk."""
 
@@ -106,7 +33,7 @@ class Disk:
     """The root file system."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Kernel:
     """The guest's kernel."""
 
@@ -114,31 +41,7 @@ class Kernel:
     """Which of the distribution's kernels."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
-class Driver:
-    """The NVIDIA driver."""
-
-    source: Literal["archive", "nvidia-repo", "runfile", "none"]
-    """archive: the distribution's own packages; none: no driver."""
-    modules: Literal["auto", "open", "proprietary"] = "auto"
-    """Open kernel modules need a Turing GPU or newer; Maxwell, Pascal and Volta need the proprietary ones."""
-    branch: Annotated[int, Field(ge=390, le=9999)] | None = None
-    """Driver branch, for example 580; without it, the archive's own."""
-    version: str | None = None
-    """The exact driver version; without it, the newest of the branch."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
-class Cuda:
-    """CUDA, beyond the driver's own libraries."""
-
-    toolkit: notation.Toolkit | None = None
-    """null: none; "archive": the distribution's package; or a version in quotes, "12.4"."""
-    samples: bool = False
-    """Build CUDA's samples (deviceQuery, nbody) into the image."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Glance:
     """How the image appears in the cloud. A change here needs no build."""
 
@@ -162,35 +65,59 @@ class Glance:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Secret:
-    """Where a secret is: a file or a variable of ours. It is bound into the build, and never written."""
+    """Where a secret is: a file, a variable, a token of ours. It is bound into the build, and never written."""
 
-    file: str | None = None
-    """A file that holds it."""
+    file: notation.LocalPath | None = None
+    """A file that holds it; relative to this file's folder."""
     env: str | None = None
     """An environment variable that holds it."""
+    pkcs11: notation.Pkcs11 | None = None
+    """For a key: where a hardware token or HSM has it, as a PKCS#11 URI without its PIN."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if (self.file is None) == (self.env is None):
-            raise ValueError("a secret is in one place; write either `file` or `env`")
+        if sum(place is not None for place in (self.file, self.env, self.pkcs11)) != 1:
+            raise ValueError("a secret is in one place; write either `file`, `env` or `pkcs11`")
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Source:
     """The ready image of `kind: import`."""
 
-    path: str | None = None
-    """A file on this host."""
+    path: notation.LocalPath | None = None
+    """A file on this host; relative to this file's folder."""
     url: notation.Url | None = None
     """Where to download it."""
     sha256: notation.Sha256
     """Its checksum."""
+    format: Literal["auto", "qcow2", "raw", "vhdx", "vmdk"] = "auto"
+    """Its format; raw must be said, since any file could be that."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("an image is in one place; write its `url`, or the `path` of a local file")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
+class Guest:
+    """What is in the ready image of `kind: import`; nobody but its maker can tell."""
+
+    type: Literal["windows", "linux"]
+    """Nova's os_type: windows brings the Hyper-V enlightenments."""
+    distribution: str
+    """Nova's os_distro: "windows", "rocky"."""
+    version: str
+    """Nova's os_version, in quotes: "11", "2025"."""
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    """The guest's processor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Variant:
     """One image that we offer, with everything it inherits."""
 
@@ -204,23 +131,29 @@ class Variant:
     """What it is made from."""
     source: Source | None = None
     """The ready image of `kind: import`."""
+    guest: Guest | None = None
+    """What is in the ready image of `kind: import`."""
     disk: Disk
     """Size and format of the disk."""
     kernel: Kernel = field(default_factory=Kernel)
     """Which kernel the guest boots."""
     gpus: tuple[str, ...] = ()
-    """GPU models that the image must serve."""
+    """GPU models or generations that the image must serve, in lower case: h100, blackwell (`./inv gpus` lists them)."""
     driver: Driver | None = None
     """The NVIDIA driver; without it, the image has no GPU support."""
+    nvidia_repository: NvidiaRepository | None = None
+    """NVIDIA's network repository, for what comes from there."""
     cuda: Cuda = field(default_factory=Cuda)
-    """CUDA's toolkit and samples."""
+    """CUDA's toolkit, libraries and samples."""
+    containers: Engine | None = None
+    """A container engine with the NVIDIA runtime."""
     elements: tuple[notation.Element, ...] = ()
     """DIB elements beside those that follow from the variant; appended to the parent's."""
     packages: tuple[notation.Package, ...] = ()
     """Packages to install; appended to the parent's."""
     environment: Mapping[notation.EnvironmentName, str] = field(default_factory=dict)
     """DIB_* variables for the elements. Never a secret: they are traced, and copied into the guest."""
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    secrets: Mapping[SecretName, Secret] = field(default_factory=dict)
     """Secrets of the build, by name."""
     keep: Annotated[int, Field(ge=1)] = 2
     """How many good images stay in each cloud, the current one included."""
@@ -233,21 +166,36 @@ class Variant:
 
     @model_validator(mode="after")
     def _has_an_origin(self) -> Self:
-        if self.kind == "build" and self.base is None:
+        if self.kind == "import":
+            _imported(self)
+        elif self.base is None:
             raise ValueError("this image is made from nothing; write its `base`, or `abstract: true`")
-        if self.kind == "import" and self.source is None:
-            raise ValueError("an imported image needs its `source`")
+        elif self.source or self.guest:
+            raise ValueError("`source` and `guest` are for a ready image; write `kind: import`, or remove them")
         return self
 
     @model_validator(mode="after")
-    def _archive_has_the_branch(self) -> Self:
-        if self.base is None or self.driver is None or self.driver.source != "archive":
-            return self
-        only, branch = ARCHIVE_BRANCHES.get(self.base.codename), self.driver.branch
-        if only is None and branch is None:
-            raise ValueError(f"{self.base.codename}'s archive has several drivers; write `branch: 580` under `driver`")
-        if only is not None and branch not in (None, only):
-            raise ValueError(f"{self.base.codename}'s archive has driver {only} alone; remove `branch: {branch}`")
+    def _gpus_are_served(self) -> Self:
+        if unknown := [name for name in self.gpus if name not in known()]:
+            raise ValueError(f"{unknown[0]} is no GPU that we know; `./inv gpus` lists them")
+        _ = self.choice
+        return self
+
+    @model_validator(mode="after")
+    def _repository_is_trusted(self) -> Self:
+        if self.nvidia_repository is None and (wish := self._from_nvidia()):
+            raise ValueError(
+                f"{wish} comes from NVIDIA's repository, which must be trusted by checksum; "
+                "write `nvidia_repository: {keyring_sha256: …}`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signs_with_both(self) -> Self:
+        if len(self.secrets) == 1:
+            raise ValueError("modules are signed with a key and its certificate; write both under `secrets`")
+        if self.secrets and not self.gpu:
+            raise ValueError("without a driver there is no module to sign; remove `secrets`")
         return self
 
     @property
@@ -256,14 +204,75 @@ class Variant:
         return self.driver is not None and self.driver.source != "none"
 
     @property
+    def choice(self) -> Choice | None:
+        """Driver branch, modules and toolkit that serve the GPUs; None without a driver. gpus.Impossible if none do."""
+        if self.base is None or self.driver is None or not self.gpu:
+            return None
+        return resolve(
+            Wish(
+                gpus=self.gpus,
+                distribution=self.base.distribution,
+                release=self.base.codename,
+                architecture=self.base.architecture,
+                source=self.driver.source,
+                branch=self.driver.branch,
+                version=self.driver.version,
+                modules=self.driver.modules,
+                toolkit=self.cuda.toolkit,
+            )
+        )
+
+    @property
+    def signed_modules(self) -> bool:
+        """Whether a guest under Secure Boot accepts the driver: signed by the site's key, or by the distribution."""
+        return bool(self.secrets) or (self.driver is not None and self.driver.source == "precompiled")
+
+    @property
     def properties(self) -> dict[str, str]:
         """What Glance will hold, derived and declared; publish.py adds the image's identity."""
-        derived = self.base.derived_properties(self.gpu, self.packages) if self.base else {}
-        together = derived | dict(self.glance.properties)
+        together = self._derived_properties() | dict(self.glance.properties)
         return {name: value for name, value in together.items() if value is not None}
 
+    def _derived_properties(self) -> dict[str, str]:
+        if self.guest is not None:
+            return properties.derive_imported(
+                type=self.guest.type,
+                distribution=self.guest.distribution,
+                version=self.guest.version,
+                architecture=self.guest.architecture,
+                gpu=bool(self.gpus),
+            )
+        if self.base is None:
+            return {}
+        return properties.derive(
+            distribution=self.base.distribution,
+            version=self.base.version,
+            architecture=self.base.architecture,
+            gpu=self.gpu,
+            packages=self.packages,
+        )
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+    def _from_nvidia(self) -> str | None:
+        """The first wish that only NVIDIA's repository can grant."""
+        wishes = {
+            "the driver (`source: nvidia-repo`)": self.driver is not None and self.driver.source == "nvidia-repo",
+            "a toolkit's version": self.cuda.toolkit not in {None, "archive"},
+            "cuDNN": self.cuda.cudnn,
+            "NCCL": self.cuda.nccl,
+            "the container toolkit": self.containers is not None,
+        }
+        return next((wish for wish, asked in wishes.items() if asked), None)
+
+
+def _imported(variant: Variant) -> None:
+    if variant.source is None or variant.guest is None:
+        raise ValueError("an imported image needs its `source`, and its `guest`: what is in it")
+    building = ("base", "driver", "elements", "packages", "environment", "secrets", "containers", "nvidia_repository")
+    if said := [key for key in building if getattr(variant, key)]:
+        raise ValueError(f"an imported image is taken as it is; remove `{said[0]}`")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Cloud:
     """What one cloud of clouds.yaml has otherwise than the images say."""
 
@@ -273,7 +282,7 @@ class Cloud:
     """Merged over each image's own `glance`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class CatalogFile:
     """What we offer: the images, and where they go."""
 

@@ -1,0 +1,74 @@
+"""What does a variant resolve to?
+
+All of it, for `inv show`: elements and environment, the driver that was chosen and why, properties, the command.
+"""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines import build as building
+from pipelines import fingerprint, inputs, manifest, recipe, released
+from pipelines.variant import Variant
+
+
+def of(variant: Variant, builds: Path) -> dict[str, object]:
+    """The description as JSON values. In the command, BUILD_ID stands for the ID that a build gets."""
+    now = fingerprint.present(variant, builds)
+    return {
+        "name": variant.name,
+        "description": variant.description,
+        "gpu": variant.gpu,
+        **(_driver(variant) if variant.choice is not None else {}),
+        **(_built(variant, builds) if variant.kind == "build" else _imported(variant)),
+        "properties": dict(variant.properties),
+        "fingerprint": now.digest,
+        "release_digest": released.release_digest(variant),
+        "newest_build": newest_build(builds, variant.name),
+    }
+
+
+def readable(about: Mapping[str, object]) -> dict[str, object]:
+    """The same for people: the command as a line for a shell."""
+    argv, environment = about.get("command"), about.get("environment")
+    if not isinstance(argv, list) or not isinstance(environment, dict):
+        return dict(about)
+    line = shlex.join(["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *argv])
+    return dict(about) | {"command": line}
+
+
+def newest_build(builds: Path, variant: str) -> str | None:
+    """The ID of the newest complete build."""
+    complete = [build.build_id for build in manifest.builds(builds, variant) if build.state == manifest.COMPLETE]
+    return complete[-1] if complete else None
+
+
+def _driver(variant: Variant) -> dict[str, object]:
+    choice = variant.choice
+    assert choice is not None  # the caller asked
+    chosen = {"branch": choice.branch, "modules": choice.modules, "toolkit": choice.toolkit}
+    return {
+        "gpus": list(variant.gpus),
+        "driver": {name: value for name, value in chosen.items() if value is not None},
+        "why": list(choice.reasons),
+    }
+
+
+def _built(variant: Variant, builds: Path) -> dict[str, object]:
+    plan = recipe.resolve(variant)
+    cache = builds / ".cache" / "downloads"
+    command = building.command_for(plan, builds / variant.name / "BUILD_ID", inputs.places(variant, cache))
+    # A proxy may carry a password; it reaches DIB all the same.
+    environment = {name: value for name, value in command.environment.items() if not name.endswith("_proxy")}
+    return {
+        "elements": list(plan.closure),
+        "layers": {layer.name: f"{' '.join(layer.elements)} ({layer.key[:12]})" for layer in plan.layers},
+        "packages": list(variant.packages),
+        "environment": environment,
+        "command": list(command.argv),
+    }
+
+
+def _imported(variant: Variant) -> dict[str, object]:
+    assert variant.source is not None  # the catalog refused that
+    return {"source": str(variant.source.url or variant.source.path), "sha256": variant.source.sha256}

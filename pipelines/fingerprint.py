@@ -1,0 +1,39 @@
+"""What would a build of a variant be now?
+
+Its fingerprint and parts, offline: what only a server could tell of a file is taken from the newest build here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import importing, inputs, manifest, recipe
+from pipelines.errors import VerifyError
+from pipelines.manifest import Manifest
+from pipelines.variant import Variant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """sha256 over all that shapes the image; `parts` maps each input, in an operator's words, to its own digest."""
+
+    digest: str
+    parts: Mapping[str, str]
+
+
+def present(variant: Variant, builds: Path) -> Fingerprint:
+    """The fingerprint that a build of the variant would have now."""
+    if variant.kind == "import":
+        parts = importing.fingerprint_parts(variant)
+        return Fingerprint(digest=manifest.digest(parts), parts=parts)
+    plan = recipe.resolve(variant, inputs.known(variant, newest(variant, builds)))
+    return Fingerprint(digest=plan.fingerprint, parts=plan.parts)
+
+
+def newest(variant: Variant, builds: Path) -> Manifest | None:
+    """The manifest of the newest complete build; None where there is none, or it cannot be read."""
+    complete = [build for build in manifest.builds(builds, variant.name) if build.state == manifest.COMPLETE]
+    try:
+        return complete[-1].manifest() if complete else None
+    except VerifyError:
+        return None  # whoever needs the build itself says what is wrong with it

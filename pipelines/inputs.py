@@ -1,0 +1,164 @@
+"""Which files does a build take from outside, and which ones are they?
+
+A cloud image, a runfile, NVIDIA's keyring, a folder of packages, a certificate: each with a digest, which is part of
+the fingerprint. It is pinned in images.yaml, computed from a local file, or (a "current" image) known from the newest
+build's manifest, so that planning needs no server.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from pipelines import fetch, keys
+from pipelines.base import Base
+from pipelines.errors import CatalogError, HostError
+from pipelines.fetch import Wanted
+from pipelines.manifest import Manifest
+from pipelines.variant import Secret, Variant
+
+BASE_IMAGE, RUNFILE, KEYRING = "base image", "runfile", "NVIDIA's keyring"
+LOCAL_PACKAGES, CERTIFICATE = "local packages", "module-signing certificate"
+# The variable that tells an element where the file is, on the host.
+_VARIABLES = {
+    BASE_IMAGE: "DIB_BASE_IMAGE",
+    RUNFILE: "DIB_NVIDIA_RUNFILE",
+    KEYRING: "DIB_NVIDIA_KEYRING",
+    LOCAL_PACKAGES: "DIB_NVIDIA_LOCAL",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """The files of one build: where each is (by variable), its digest, and who signed for it (by name)."""
+
+    files: Mapping[str, Path]
+    digests: Mapping[str, str]
+    signers: Mapping[str, str]
+
+
+def wanted(variant: Variant) -> dict[str, Wanted]:
+    """The files to fetch, by name. CatalogError where a signature is required and no key is known."""
+    found: dict[str, Wanted] = {}
+    base, driver, repository = variant.base, variant.driver, variant.nvidia_repository
+    if base is not None and base.source == "cloud-image":
+        found[BASE_IMAGE] = _base_image(variant.name, base)
+    if driver is not None and driver.source == "runfile":
+        found[RUNFILE] = _plain(driver.url, driver.path, driver.sha256)
+    if base is not None and repository is not None:
+        found[KEYRING] = _plain(repository.keyring(base), None, repository.keyring_sha256)
+    return found
+
+
+def known(variant: Variant, newest: Manifest | None) -> dict[str, str]:
+    """The digests that are known without a server, by name; "" where only a build can tell.
+
+    `newest` is the manifest of the variant's newest build. What it says counts while the file is declared as it was.
+    """
+    locked = newest.inputs if newest is not None else {}
+    digests = {name: _pinned(file) or locked.get(name, "") for name, file in wanted(variant).items()}
+    return digests | {name: digest or locked.get(name, "") for name, digest in _local(variant).items()}
+
+
+def collect(variant: Variant, cache: Path) -> Inputs:
+    """Fetch and check all of a build's files. What is not right is never used: BuildError, or HostError."""
+    fetched = {name: fetch.fetch(file, cache) for name, file in wanted(variant).items()}
+    local = _local(variant)
+    if missing := [name for name, digest in local.items() if not digest]:
+        raise HostError(f"{variant.name}: the {missing[0]} cannot be read", remedy=_remedy(variant, missing[0]))
+    files = {_VARIABLES[name]: file.path for name, file in fetched.items()}
+    if variant.driver is not None and variant.driver.source == "local" and variant.driver.path is not None:
+        files[_VARIABLES[LOCAL_PACKAGES]] = variant.driver.path
+    return Inputs(
+        files=files,
+        digests={name: file.sha256 for name, file in fetched.items()} | local,
+        signers={name: file.signed_by for name, file in fetched.items() if file.signed_by},
+    )
+
+
+def places(variant: Variant, cache: Path) -> dict[str, Path]:
+    """Where each file will be, by variable, for who only looks; "DIGEST" where that is not known yet."""
+    return {
+        _VARIABLES[name]: file.path or cache / (file.sha256 or "DIGEST") / file.name
+        for name, file in wanted(variant).items()
+    }
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names and contents of a folder's packages; "" where there is no folder."""
+    if not folder.is_dir():
+        return ""
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".deb", ".rpm"}:
+            with path.open("rb") as source:
+                total.update(f"{path.name}\0{hashlib.file_digest(source, 'sha256').hexdigest()}\0".encode())
+    return total.hexdigest()
+
+
+def _base_image(name: str, base: Base) -> Wanted:
+    image = _plain(base.url, base.path, base.sha256)
+    if base.sha256 is not None or base.sha256sums_url is None:
+        return image
+    signed_by, keyring = base.signed_by, base.keyring
+    if base.signature == "none":
+        return Wanted(name=image.name, url=image.url, sums_url=base.sha256sums_url)
+    known_key = keys.default_key(base.distribution, base.codename)
+    if known_key is not None and signed_by in {None, known_key.fingerprint}:
+        signed_by, keyring = known_key.fingerprint, keyring or known_key.keyring
+    if signed_by is None or keyring is None:
+        raise CatalogError(
+            f"{name}: no key is known that signs {base.distribution}'s images",
+            remedy="Write `signed_by` and `keyring` under `base`, a literal `sha256`, or `signature: none`.",
+        )
+    return Wanted(
+        name=image.name,
+        url=image.url,
+        sums_url=base.sha256sums_url,
+        signature_url=base.signature_url or f"{base.sha256sums_url}.gpg",
+        signed_by=signed_by,
+        keyring=keyring,
+    )
+
+
+def _plain(url: str | None, path: Path | None, sha256: str | None) -> Wanted:
+    name = path.name if path is not None else PurePosixPath(urlsplit(url or "").path).name
+    return Wanted(name=name, url=url, path=path, sha256=sha256)
+
+
+def _pinned(file: Wanted) -> str | None:
+    """The digest of a file that no server need be asked about."""
+    if file.sha256 is not None or file.path is None:
+        return file.sha256
+    if not file.path.is_file():
+        return None
+    with file.path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _local(variant: Variant) -> dict[str, str]:
+    """The digests of what lies here and is not fetched; "" for what cannot be read here."""
+    found = {}
+    driver, certificate = variant.driver, variant.secrets.get("module-signing-certificate")
+    if driver is not None and driver.source == "local" and driver.path is not None:
+        found[LOCAL_PACKAGES] = folder_digest(driver.path)
+    if certificate is not None:
+        found[CERTIFICATE] = _certificate_digest(certificate)
+    return found
+
+
+def _certificate_digest(certificate: Secret) -> str:
+    content = b""
+    if certificate.file is not None and certificate.file.is_file():
+        content = certificate.file.read_bytes()
+    elif certificate.env is not None:
+        content = os.environ.get(certificate.env, "").encode()
+    return hashlib.sha256(content).hexdigest() if content else ""
+
+
+def _remedy(variant: Variant, name: str) -> str:
+    if name == LOCAL_PACKAGES and variant.driver is not None:
+        return f"Put the driver's packages into {variant.driver.path}, or correct `driver.path` in images.yaml."
+    return "Correct `secrets.module-signing-certificate` in images.yaml, or set the variable that it names."
