@@ -97,7 +97,7 @@ def metapackage(name: str, version: str, depends: str, **fields: str) -> Deb:
 
 def upstream_of(version: str) -> str:
     """NVIDIA's version in a package's: no epoch, no revision."""
-    return version.split(":")[-1].split("-")[0]
+    return version.rpartition(":")[2].partition("-")[0]
 
 
 def debian_packages(version: str = f"{VERSION}-1") -> tuple[Deb, ...]:

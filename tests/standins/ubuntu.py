@@ -1,0 +1,145 @@
+"""What do Ubuntu's archive and NVIDIA's repository for it hold, under their own names?
+
+Beside these packages the stand-in for Ubuntu's archive has Debian's, as they are: a name that both have is Debian's
+package, a name that only Ubuntu has is a metapackage here that depends on Debian's.
+"""
+
+from pathlib import Path
+
+from tests.standins import driver
+from tests.standins.deb import Deb
+
+BRANCH = 580
+ARCHIVE_VERSION = f"{driver.VERSION}-0ubuntu0.24.04.2"
+REPOSITORY_VERSION = f"{driver.VERSION}-0ubuntu1"
+_KERNEL_VERSION = "6.8.0-79.79"
+# Ubuntu's kernel packages → Debian's.
+_KERNELS = {
+    "linux-image-generic": "linux-image-amd64",
+    "linux-headers-generic": "linux-headers-amd64",
+    "linux-image-virtual": "linux-image-amd64",
+    "linux-headers-virtual": "linux-headers-amd64",
+    "linux-image-generic-hwe-24.04": "linux-image-amd64",
+    "linux-headers-generic-hwe-24.04": "linux-headers-amd64",
+}
+
+
+def archive_packages() -> tuple[Deb, ...]:
+    """Ubuntu's own: kernels, and the driver's server branch."""
+    kernels = [driver.metapackage(name, _KERNEL_VERSION, debians) for name, debians in _KERNELS.items()]
+    return (
+        *kernels,
+        *_driver(f"-{BRANCH}-server", ARCHIVE_VERSION, dkms="nvidia-srv"),
+        driver.program_package("nvidia-modprobe", ARCHIVE_VERSION, "nvidia-modprobe"),
+        fabric_manager(ARCHIVE_VERSION),
+    )
+
+
+def repository_packages() -> tuple[Deb, ...]:
+    """NVIDIA's: the driver under NVIDIA's names, and what belongs to CUDA.
+
+    The toolkit, cuDNN, NCCL and the container toolkit are names and versions alone: a compiler has no small stand-in.
+    """
+    same = f"(= {REPOSITORY_VERSION})"
+    suffix = f"-{BRANCH}"
+    user_space = f"nvidia-utils{suffix} {same}, nvidia-compute-utils{suffix} {same}, nvidia-modprobe"
+    return (
+        *_driver(suffix, REPOSITORY_VERSION, dkms="nvidia"),
+        driver.program_package("nvidia-modprobe", REPOSITORY_VERSION, "nvidia-modprobe"),
+        fabric_manager(REPOSITORY_VERSION),
+        driver.metapackage("nvidia-open", REPOSITORY_VERSION, f"nvidia-dkms{suffix}-open {same}, {user_space}"),
+        driver.metapackage("cuda-drivers", REPOSITORY_VERSION, f"nvidia-dkms{suffix} {same}, {user_space}"),
+        Deb(
+            name=f"nvidia-driver-pinning-{BRANCH}",
+            version=f"{BRANCH}-1",
+            architecture="all",
+            files={f"/etc/apt/preferences.d/nvidia-driver-pinning-{BRANCH}": _pinning()},
+        ),
+        *(Deb(name=name, version=version) for name, version in _CUDA.items()),
+    )
+
+
+_CUDA = {
+    "cuda-toolkit-12-8": "12.8.1-1",
+    "libcudnn9-cuda-12": "9.10.2.21-1",
+    "libnccl2": "2.27.3-1+cuda12.9",
+    "nvidia-container-toolkit": "1.17.8-1",
+}
+
+
+def keyring_package(keyring: Path, url: str) -> Deb:
+    """cuda-keyring as NVIDIA makes it: the key, the source and the pin, for the repository at `url`."""
+    return Deb(
+        name="cuda-keyring",
+        version="1.1-1",
+        architecture="all",
+        files={
+            "/usr/share/keyrings/cuda-archive-keyring.gpg": keyring.read_bytes(),
+            "/etc/apt/sources.list.d/cuda-ubuntu2404-x86_64.list": (
+                f"deb [signed-by=/usr/share/keyrings/cuda-archive-keyring.gpg] {url} /\n"
+            ),
+            "/etc/apt/preferences.d/cuda-repository-pin-600": (
+                "Package: *\nPin: release l=NVIDIA CUDA\nPin-Priority: 600\n"
+            ),
+        },
+    )
+
+
+def fabric_manager(version: str) -> Deb:
+    """The fabric manager, which must have the driver's version exactly."""
+    files = {
+        "/usr/bin/nv-fabricmanager": driver.text("nv-fabricmanager"),
+        "/usr/lib/systemd/system/nvidia-fabricmanager.service": driver.text("nvidia-fabricmanager.service"),
+        "/usr/share/nvidia/nvswitch/fabricmanager.cfg": "DAEMONIZE=1\n",
+    }
+    return Deb(name=f"nvidia-fabricmanager-{BRANCH}", version=version, files=files)
+
+
+def precompiled_package(kernel: str, modules: dict[str, bytes]) -> tuple[Deb, ...]:
+    """Ubuntu's signed modules for one kernel, and the package that follows the kernel's flavour."""
+    flavour = f"linux-modules-nvidia-{BRANCH}-server-open"
+    files = {f"/usr/lib/modules/{kernel}/kernel/nvidia-{BRANCH}srv-open/{name}": text for name, text in modules.items()}
+    common = f"nvidia-kernel-common-{BRANCH}-server (>= {driver.VERSION})"
+    return (
+        Deb(
+            name=f"{flavour}-{kernel}",
+            version=_KERNEL_VERSION,
+            fields={"Depends": f"linux-image-{kernel}, {common}"},
+            files=files,
+            scripts={"postinst": f"#!/bin/sh\nset -e\ndepmod -a {kernel}\n"},
+        ),
+        driver.metapackage(f"{flavour}-generic", _KERNEL_VERSION, f"{flavour}-{kernel} (= {_KERNEL_VERSION})"),
+    )
+
+
+def _driver(suffix: str, version: str, *, dkms: str) -> tuple[Deb, ...]:
+    """The driver with a suffix to each name: -580-server is Ubuntu's, -580 is NVIDIA's."""
+    same = f"(= {version})"
+    packages: list[Deb] = [
+        driver.library_package(f"libnvidia-compute{suffix}", version, "libcuda", "libnvidia-ml"),
+        driver.program_package(
+            f"nvidia-utils{suffix}", version, "nvidia-smi", Depends=f"libnvidia-compute{suffix} {same}"
+        ),
+        driver.program_package(
+            f"nvidia-compute-utils{suffix}", version, "nvidia-persistenced", Depends=f"libnvidia-compute{suffix} {same}"
+        ),
+        Deb(name=f"nvidia-kernel-common{suffix}", version=version),
+    ]
+    for modules, kind in (("open", "-open"), ("proprietary", "")):
+        source = driver.source_package(
+            f"nvidia-dkms{suffix}{kind}",
+            version,
+            modules=modules,
+            dkms=dkms,
+            Depends=f"dkms, gcc, make, nvidia-kernel-common{suffix} {same}",
+            Provides="nvidia-dkms-kernel",
+            Conflicts="nvidia-dkms-kernel",
+        )
+        libraries = f"libnvidia-compute{suffix} {same}, nvidia-kernel-common{suffix} {same}"
+        headless = driver.metapackage(f"nvidia-headless-no-dkms{suffix}{kind}", version, libraries)
+        packages += [source, headless]
+    return tuple(packages)
+
+
+def _pinning() -> str:
+    return f"Package: src:*nvidia*:any *nvidia*\nPin: version {BRANCH}.*\nPin-Priority: 1000\n"
