@@ -57,7 +57,7 @@ def known(variant: Variant, newest: Manifest | None) -> dict[str, str]:
 
     `newest` is the manifest of the variant's newest build. What it says counts while the file is declared as it was.
     """
-    locked = newest.inputs if newest is not None else {}
+    locked = _locked(variant, newest)
     digests = {name: _pinned(file) or locked.get(name, "") for name, file in wanted(variant).items()}
     return digests | {name: digest or locked.get(name, "") for name, digest in _local(variant).items()}
 
@@ -126,6 +126,13 @@ def _base_image(name: str, base: Base) -> Wanted:
 def _plain(url: str | None, path: Path | None, sha256: str | None) -> Wanted:
     name = path.name if path is not None else PurePosixPath(urlsplit(url or "").path).name
     return Wanted(name=name, url=url, path=path, sha256=sha256)
+
+
+def _locked(variant: Variant, newest: Manifest | None) -> Mapping[str, str]:
+    """What the newest build took, if its base was declared to be in the same place."""
+    if newest is None or variant.base is None or newest.base.get("url") != variant.base.url:
+        return {}
+    return newest.inputs
 
 
 def _pinned(file: Wanted) -> str | None:

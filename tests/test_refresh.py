@@ -11,7 +11,7 @@ import pytest
 from cloud_fixtures import make_variant, verified
 from test_tasks import inv
 
-from pipelines import catalog, glance, manifest, recipe, refresh, released
+from pipelines import catalog, fingerprint, glance, manifest, refresh, released
 from pipelines.catalog import Catalog
 from pipelines.errors import UsageError, VerifyError
 from pipelines.manifest import Build
@@ -64,7 +64,7 @@ def test_a_failing_variant_does_not_stop_the_others(
 
 def made_from(variant: Variant, build: Build, *, good: bool | None = True, **changes: object) -> Build:
     """The build as one of what the variant is now, with the verdict of its verification."""
-    fields = {"fingerprint": recipe.resolve(variant).fingerprint} | changes
+    fields = {"fingerprint": fingerprint.present(variant, builds_root(build)).digest} | changes
     manifest.write_json(build.folder / "manifest.json", replace(build.manifest(), **fields))
     if good is not None:
         manifest.write_json(build.folder / "verify.json", verified(build, passed=good))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import catalog, devcloud, manifest, recipe
+from pipelines import catalog, devcloud, fingerprint, manifest
 
 PROJECT = Path(__file__).parent.parent.parent
 BUILDS = PROJECT / "builds"
@@ -34,7 +34,7 @@ def real() -> Callable[[str], manifest.Build]:
 
 
 def _real(name: str) -> manifest.Build:
-    wanted = recipe.resolve(catalog.load(PROJECT / "images.yaml").variants[name]).fingerprint
+    wanted = fingerprint.present(catalog.load(PROJECT / "images.yaml").variants[name], BUILDS).digest
     for build in reversed(manifest.builds(BUILDS, name)):
         if build.state == manifest.COMPLETE and build.manifest().fingerprint == wanted:
             return build

@@ -1,0 +1,138 @@
+"""Which files does a build take from outside, and which ones are they?"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import catalog, fingerprint, inputs, keys
+from pipelines.errors import CatalogError, HostError
+from pipelines.variant import Variant
+
+SHA256 = "0123456789abcdef" * 4
+UBUNTU = 'distribution: ubuntu, release: "24.04", source: cloud-image'
+
+Written = Callable[..., Variant]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """The one image of a catalog in a folder of its own, from the lines below its name."""
+
+    def write(*lines: str) -> Variant:
+        path = tmp_path / "images.yaml"
+        text = "\n".join(f"    {line}" for line in ("disk: {size: 8GiB}", *lines))
+        path.write_text(f"version: 1\nimages:\n  a:\n{text}\n")
+        return catalog.load(path).variants["a"]
+
+    return write
+
+
+def ubuntu(*rest: str) -> str:
+    return f"base: {{{', '.join((UBUNTU, *rest))}}}"
+
+
+def test_a_bootstrapped_image_takes_no_file_from_outside(written: Written) -> None:
+    assert inputs.wanted(written("base: {distribution: debian, release: trixie}")) == {}
+
+
+def test_ubuntus_checksums_must_be_signed_by_its_known_key(written: Written) -> None:
+    sums = "https://images.example/SHA256SUMS"
+    variant = written(ubuntu("url: https://images.example/noble.squashfs", f"sha256sums_url: {sums}"))
+    (wanted,) = inputs.wanted(variant).values()
+    known = keys.default_key("ubuntu", "noble")
+    assert known is not None
+    assert (wanted.name, wanted.sums_url, wanted.signature_url) == ("noble.squashfs", sums, f"{sums}.gpg")
+    assert (wanted.signed_by, wanted.keyring) == (known.fingerprint, known.keyring)
+
+
+def test_a_key_of_ones_own_takes_the_place_of_the_distributions(written: Written, tmp_path: Path) -> None:
+    own = f"signed_by: {'AB' * 20}"
+    urls = ("url: https://images.example/x.qcow2", "sha256sums_url: https://images.example/SUMS")
+    (wanted,) = inputs.wanted(written(ubuntu(*urls, own, "keyring: keys/mine.asc"))).values()
+    assert (wanted.signed_by, wanted.keyring) == ("AB" * 20, tmp_path / "keys/mine.asc")
+
+
+def test_a_distribution_without_a_known_key_needs_one_or_a_checksum(written: Written) -> None:
+    debian = "distribution: debian, release: trixie, source: cloud-image"
+    urls = "url: https://images.example/x.qcow2, sha256sums_url: https://images.example/SHA512SUMS"
+    with pytest.raises(CatalogError) as caught:
+        inputs.wanted(written(f"base: {{{debian}, {urls}}}"))
+    assert "signature: none" in caught.value.remedy
+    (wanted,) = inputs.wanted(written(f"base: {{{debian}, {urls}, signature: none}}")).values()
+    assert wanted.signed_by is None
+
+
+def test_a_pinned_checksum_needs_no_server(written: Written) -> None:
+    variant = written(ubuntu("url: https://images.example/noble.squashfs", f"sha256: {SHA256}"))
+    assert inputs.known(variant, None) == {inputs.BASE_IMAGE: SHA256}
+
+
+def test_a_local_image_is_known_by_its_content_and_not_by_where_it_is(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "noble.squashfs").write_bytes(b"root")
+    variant = written(ubuntu("path: noble.squashfs", "signature: none"))
+    before = fingerprint.present(variant, tmp_path / "builds")
+    assert inputs.known(variant, None)[inputs.BASE_IMAGE] == hashlib.sha256(b"root").hexdigest()
+    (tmp_path / "elsewhere.squashfs").write_bytes(b"root")
+    moved = written(ubuntu("path: elsewhere.squashfs", "signature: none"))
+    assert fingerprint.present(moved, tmp_path / "builds").digest == before.digest
+    (tmp_path / "elsewhere.squashfs").write_bytes(b"other root")
+    assert fingerprint.present(moved, tmp_path / "builds").digest != before.digest
+
+
+def test_the_keyring_of_nvidias_repository_is_fetched_from_beside_it(written: Written) -> None:
+    variant = written(
+        "base: {distribution: debian, release: trixie}",
+        "driver: {source: nvidia-repo, branch: 580, modules: open}",
+        f"nvidia_repository: {{url: http://mirror.example/cuda, keyring_sha256: {SHA256}}}",
+    )
+    wanted = inputs.wanted(variant)[inputs.KEYRING]
+    assert (wanted.url, wanted.sha256) == ("http://mirror.example/cuda/cuda-keyring_1.1-1_all.deb", SHA256)
+
+
+LOCAL = ("base: {distribution: debian, release: trixie}", "driver: {source: local, path: packages, modules: open}")
+
+
+def test_local_packages_are_known_by_names_and_contents(written: Written, tmp_path: Path) -> None:
+    variant = written(*LOCAL)
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages/driver.deb").write_bytes(b"1")
+    first = inputs.known(variant, None)
+    (tmp_path / "packages/README").write_text("no package")
+    assert inputs.known(variant, None) == first
+    (tmp_path / "packages/driver.deb").write_bytes(b"2")
+    assert inputs.known(variant, None) != first
+    collected = inputs.collect(variant, tmp_path / "cache")
+    assert collected.files == {"DIB_NVIDIA_LOCAL": tmp_path / "packages"}
+
+
+def test_a_folder_of_packages_that_is_not_there_is_said_before_the_build(written: Written, tmp_path: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        inputs.collect(written(*LOCAL), tmp_path / "cache")
+    assert str(tmp_path / "packages") in caught.value.remedy
+
+
+def test_what_only_a_server_can_tell_is_taken_from_the_newest_build(written: Written) -> None:
+    urls = ("url: https://images.example/current.squashfs", "sha256sums_url: https://images.example/SHA256SUMS")
+    variant = written(ubuntu(*urls))
+    assert inputs.known(variant, None) == {inputs.BASE_IMAGE: ""}
+    newest = made({"url": "https://images.example/current.squashfs"}, {inputs.BASE_IMAGE: SHA256})
+    assert inputs.known(variant, newest) == {inputs.BASE_IMAGE: SHA256}
+    of_another = made({"url": "https://images.example/older.squashfs"}, {inputs.BASE_IMAGE: SHA256})
+    assert inputs.known(variant, of_another) == {inputs.BASE_IMAGE: ""}
+
+
+def made(base: dict[str, str], digests: dict[str, str]) -> "inputs.Manifest":
+    return inputs.Manifest(
+        variant="a",
+        build_id="20261122T000000Z-abcdef01",
+        fingerprint="f" * 64,
+        created_at="2026-11-22T00:00:00Z",
+        base=base,
+        kernel="6.8",
+        driver={},
+        cuda={},
+        artifacts=(),
+        inputs=digests,
+    )
