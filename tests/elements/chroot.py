@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 _ENTER = """
 set -eu
 mount -t tmpfs tmpfs "$1"
@@ -49,6 +50,23 @@ class Chroot:
         """A program that is found before the machine's own."""
         self.file(f"/usr/local/sbin/{name}", f"#!/bin/bash\n{script}\n")
         (self._files / f"usr/local/sbin/{name}").chmod(0o755)
+
+    def commands(self, element: str) -> None:
+        """What an element's bin/ has, where DIB puts it; a program of the test's is found before it."""
+        for path in (_ELEMENTS / element / "bin").iterdir():
+            self.file(f"/usr/local/bin/{path.name}", path.read_text())
+            (self._files / f"usr/local/bin/{path.name}").chmod(0o755)
+
+    def remove(self, path: str) -> None:
+        """Take back a file of the test's."""
+        home = self._modules if path.startswith("/lib/modules/") else self._files
+        (home / path.removeprefix("/lib/modules/").lstrip("/")).unlink()
+
+    def link(self, path: str, target: str) -> None:
+        """A symbolic link in the root."""
+        place = self._files / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
 
     def run(self, script: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a phase's script as DIB would; `stdout` has all that it prints."""

@@ -12,59 +12,116 @@ from tests.elements.chroot import Chroot
 
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 CONTRACT = ELEMENTS / "nvidia-driver/post-install.d/90-check-kernel-contract"
+USER_SPACE = ELEMENTS / "nvidia-driver/post-install.d/91-check-user-space"
 KERNEL = "6.12.1-amd64"
 VERSION = "550.163.01"
 
 
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+MODULES = ("nvidia-current", "nvidia-current-uvm", "nvidia-current-modeset")
+PROPRIETARY = {"DIB_NVIDIA_SOURCE": "archive", "DIB_NVIDIA_MODULES": "proprietary"}
+PRECOMPILED = {
+    "DIB_NVIDIA_SOURCE": "precompiled",
+    "DIB_NVIDIA_MODULES": "open",
+    "DIB_NVIDIA_SIGNER": "Canonical Ltd. Kernel Module Signing",
+}
+
+
 @pytest.fixture
 def chroot(tmp_path: Path) -> Chroot:
-    return Chroot(tmp_path)
+    made = Chroot(tmp_path)
+    made.commands("debian-family")
+    made.commands("nvidia-driver")
+    return made
 
 
 @pytest.fixture
 def guest(chroot: Chroot) -> Chroot:
-    """A guest in which the kernel contract holds."""
-    updates = f"/lib/modules/{KERNEL}/updates/dkms"
-    modules = ("nvidia-current", "nvidia-current-uvm", "nvidia-current-modeset")
-    for module in modules:
-        chroot.file(f"{updates}/{module}.ko", f"vermagic={KERNEL} SMP\nversion={VERSION}\n")
-    listed = "".join(f"updates/dkms/{module}.ko:\n" for module in modules)
+    """A guest in which the kernel contract holds, with modules that DKMS compiled."""
+    chroot.program("modinfo", 'sed -n "s/^$2=//p" "$3"')
+    for name in MODULES:
+        module(chroot, f"updates/dkms/{name}.ko")
+    listed = "".join(f"updates/dkms/{name}.ko:\n" for name in MODULES)
     chroot.file(f"/lib/modules/{KERNEL}/modules.dep", listed)
     chroot.file(f"/lib/modules/{KERNEL}/build/include/there")
-    chroot.file(f"/usr/lib/x86_64-linux-gnu/libcuda.so.{VERSION}")
-    chroot.file(f"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{VERSION}")
-    chroot.file("/usr/bin/nvidia-smi")
     chroot.program("dkms", f"echo 'nvidia-current/{VERSION}, {KERNEL}, x86_64: installed'")
-    chroot.program("modinfo", 'sed -n "s/^$2=//p" "$3"')
-    chroot.program("ldconfig", "echo '\tlibcuda.so.1 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libcuda.so.1'")
-    chroot.program(
-        "dpkg-query",
-        f'case $1 in --search) echo "nvidia-smi: /usr/bin/nvidia-smi";; *) echo -n "{VERSION}-2+deb13u1";; esac',
-    )
-    chroot.program("apt-mark", f"printf 'linux-image-{KERNEL}\\nnvidia-kernel-dkms\\n'")
+    libraries(chroot, VERSION)
+    owned(chroot, VERSION)
+    chroot.program("apt-mark", f"printf 'linux-image-{KERNEL}\\nnvidia-smi\\nlibcuda1\\nlibnvidia-ml1\\n'")
     return chroot
 
 
+def module(
+    chroot: Chroot,
+    path: str,
+    *,
+    kernel: str = KERNEL,
+    version: str = VERSION,
+    licence: str = "NVIDIA",
+    signer: str = "",
+) -> None:
+    """A kernel module, as the test's modinfo reads it."""
+    text = f"vermagic={kernel} SMP\nversion={version}\nlicense={licence}\nsigner={signer}\n"
+    chroot.file(f"/lib/modules/{KERNEL}/{path}", text)
+
+
+def libraries(chroot: Chroot, version: str) -> None:
+    cache = []
+    for name in ("libcuda", "libnvidia-ml"):
+        chroot.file(f"{LIBRARIES}/{name}.so.{version}", "library")
+        chroot.link(f"{LIBRARIES}/{name}.so.1", f"{name}.so.{version}")
+        cache.append(f"echo '\t{name}.so.1 (libc6,x86-64) => {LIBRARIES}/{name}.so.1'")
+    chroot.file("/usr/bin/nvidia-smi", "program")
+    chroot.program("ldconfig", "\n".join(cache))
+
+
+def owned(chroot: Chroot, smi: str) -> None:
+    """dpkg-query knows which packages the driver's files are of; nvidia-smi's has a version of the test's choice."""
+    chroot.program(
+        "dpkg-query",
+        f"""case "$*" in
+        *--search*vmlinuz*) echo "linux-image-{KERNEL}: /boot/vmlinuz-{KERNEL}" ;;
+        *--search*nvidia-smi*) echo "nvidia-smi: /usr/bin/nvidia-smi" ;;
+        *--search*libcuda*) echo "libcuda1:amd64: {LIBRARIES}/libcuda.so.{VERSION}" ;;
+        *--search*libnvidia-ml*) echo "libnvidia-ml1:amd64: {LIBRARIES}/libnvidia-ml.so.{VERSION}" ;;
+        *nvidia-smi) echo "{smi}-2+deb13u1" ;;
+        *linux-image*) echo "6.12.1-1" ;;
+        *) echo "2:{VERSION}-2+deb13u1" ;;
+        esac""",
+    )
+    chroot.file(f"/boot/vmlinuz-{KERNEL}", "kernel")
+
+
 def test_the_contract_holds_for_a_good_guest(guest: Chroot) -> None:
-    result = guest.run(CONTRACT, DIB_NVIDIA_MODULES="proprietary")
-    assert result.returncode == 0, result.stdout
-    assert f"Kernel contract holds: kernel {KERNEL}, NVIDIA {VERSION}" in result.stdout
+    first, second = guest.run(CONTRACT, **PROPRIETARY), guest.run(USER_SPACE, **PROPRIETARY)
+    assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout
+    assert f"Kernel contract holds: kernel {KERNEL}, NVIDIA {VERSION}" in first.stdout
 
 
-def broken(guest: Chroot) -> str:
-    result = guest.run(CONTRACT, DIB_NVIDIA_MODULES="proprietary")
+def broken(guest: Chroot, script: Path = CONTRACT, **environment: str) -> str:
+    result = guest.run(script, **(environment or PROPRIETARY))
     assert result.returncode != 0, result.stdout
     return result.stdout
 
 
 def test_a_module_for_another_kernel_breaks_it(guest: Chroot) -> None:
-    guest.file(f"/lib/modules/{KERNEL}/updates/dkms/nvidia-current.ko", f"vermagic=6.18.44 SMP\nversion={VERSION}\n")
+    module(guest, "updates/dkms/nvidia-current.ko", kernel="6.18.44")
     assert f"was built for 6.18.44, the guest boots {KERNEL}" in broken(guest)
 
 
-def test_a_module_of_another_version_breaks_it(guest: Chroot) -> None:
-    guest.file(f"/lib/modules/{KERNEL}/updates/dkms/nvidia-current.ko", f"vermagic={KERNEL} SMP\nversion=535.1\n")
-    assert "has version 535.1" in broken(guest)
+def test_modules_of_two_versions_break_it(guest: Chroot) -> None:
+    module(guest, "updates/dkms/nvidia-current.ko", version="535.1")
+    assert f"2 versions: 535.1 {VERSION}" in broken(guest)
+
+
+def test_modules_of_another_version_than_dkms_has_break_it(guest: Chroot) -> None:
+    guest.program("dkms", f"echo 'nvidia-current/535.1, {KERNEL}, x86_64: installed'")
+    assert f"dkms knows no NVIDIA module of version {VERSION}" in broken(guest)
+
+
+def test_modules_of_the_other_flavour_break_it(guest: Chroot) -> None:
+    module(guest, "updates/dkms/nvidia-current.ko", licence="Dual MIT/GPL")
+    assert "the modules are open, not proprietary" in broken(guest)
 
 
 def test_modules_that_dkms_built_and_did_not_install_break_it(guest: Chroot) -> None:
@@ -73,6 +130,11 @@ def test_modules_that_dkms_built_and_did_not_install_break_it(guest: Chroot) -> 
 
 
 def test_no_modules_at_all_break_it(guest: Chroot) -> None:
+    guest.program("guest-driver-modules", "true")
+    assert "too few NVIDIA modules" in broken(guest)
+
+
+def test_modules_that_dkms_does_not_know_break_it(guest: Chroot) -> None:
     guest.program("dkms", "true")
     assert "dkms knows no NVIDIA module" in broken(guest)
 
@@ -82,21 +144,90 @@ def test_a_module_that_depmod_does_not_list_breaks_it(guest: Chroot) -> None:
     assert "modules.dep does not list" in broken(guest)
 
 
-def test_an_nvidia_smi_of_another_version_breaks_it(guest: Chroot) -> None:
-    guest.program(
-        "dpkg-query", 'case $1 in --search) echo "nvidia-smi: /usr/bin/nvidia-smi";; *) echo -n "535.309-1";; esac'
-    )
-    assert f"nvidia-smi is 535.309-1, the modules are {VERSION}" in broken(guest)
-
-
-def test_a_driver_that_is_not_held_breaks_it(guest: Chroot) -> None:
+def test_a_kernel_that_is_not_held_breaks_it(guest: Chroot) -> None:
     guest.program("apt-mark", "true")
     assert f"linux-image-{KERNEL} is not held" in broken(guest)
 
 
+def test_the_kernels_own_drivers_for_such_cards_are_none_of_nvidias(guest: Chroot) -> None:
+    module(guest, "kernel/drivers/i2c/busses/i2c-nvidia-gpu.ko", version="")
+    module(guest, "kernel/drivers/platform/x86/nvidia-wmi-ec-backlight.ko", version="6.1")
+    assert guest.run(CONTRACT, **PROPRIETARY).returncode == 0
+
+
+def test_an_nvidia_smi_of_another_version_breaks_it(guest: Chroot) -> None:
+    owned(guest, "535.309")
+    assert f"nvidia-smi is of nvidia-smi 535.309, the modules are {VERSION}" in broken(guest, USER_SPACE)
+
+
+def test_a_driver_that_is_not_held_breaks_it(guest: Chroot) -> None:
+    guest.program("apt-mark", "echo nvidia-smi")
+    assert "libcuda1 is not held" in broken(guest, USER_SPACE)
+
+
 def test_missing_cuda_libraries_break_it(guest: Chroot) -> None:
     guest.program("ldconfig", "true")
-    assert "libcuda.so.1 is not where programs look for it" in broken(guest)
+    assert "libcuda.so.1 is not where programs look for it" in broken(guest, USER_SPACE)
+
+
+def test_a_library_that_leads_to_another_version_breaks_it(guest: Chroot) -> None:
+    guest.program(
+        "ldconfig",
+        f'for each in libcuda libnvidia-ml; do echo "\t$each.so.1 (libc6,x86-64) => {LIBRARIES}/$each.so.535.1"; done',
+    )
+    assert "libcuda.so.535.1, the modules are" in broken(guest, USER_SPACE)
+
+
+def test_a_driver_of_no_package_breaks_it(guest: Chroot) -> None:
+    guest.program("dpkg-query", "exit 1")
+    assert "/usr/bin/nvidia-smi is missing, or of no package" in broken(guest, USER_SPACE)
+
+
+def test_a_runfiles_driver_is_of_no_package(guest: Chroot) -> None:
+    guest.program("dpkg-query", "exit 1")
+    result = guest.run(USER_SPACE, DIB_NVIDIA_SOURCE="runfile")
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_runfiles_driver_without_nvidia_smi_breaks_it(guest: Chroot) -> None:
+    guest.program("dpkg-query", "exit 1")
+    guest.file("/usr/bin/nvidia-smi", "")
+    assert "/usr/bin/nvidia-smi is missing" in broken(guest, USER_SPACE, DIB_NVIDIA_SOURCE="runfile")
+
+
+@pytest.fixture
+def precompiled(guest: Chroot) -> Chroot:
+    """A guest in which the contract holds, with modules that Ubuntu compiled and signed."""
+    names = ("nvidia", "nvidia-uvm", "nvidia-modeset")
+    for name in MODULES:
+        guest.remove(f"/lib/modules/{KERNEL}/updates/dkms/{name}.ko")
+    for name in names:
+        own = f"kernel/nvidia-580srv-open/{name}.ko"
+        module(guest, own, licence="Dual MIT/GPL", signer=PRECOMPILED["DIB_NVIDIA_SIGNER"])
+    listed = "".join(f"kernel/nvidia-580srv-open/{name}.ko:\n" for name in names)
+    guest.file(f"/lib/modules/{KERNEL}/modules.dep", listed)
+    guest.program("dkms", "exit 1")
+    return guest
+
+
+def test_the_contract_holds_without_dkms_for_modules_that_the_distribution_signed(precompiled: Chroot) -> None:
+    result = precompiled.run(CONTRACT, **PRECOMPILED)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_precompiled_module_without_the_distributions_signature_breaks_it(precompiled: Chroot) -> None:
+    module(precompiled, "kernel/nvidia-580srv-open/nvidia.ko", licence="Dual MIT/GPL", signer="DKMS module signing key")
+    assert "is signed by DKMS module signing key" in broken(precompiled, **PRECOMPILED)
+
+
+def test_a_module_beside_the_precompiled_ones_breaks_it(precompiled: Chroot) -> None:
+    module(precompiled, "updates/dkms/nvidia-peermem.ko", signer=PRECOMPILED["DIB_NVIDIA_SIGNER"])
+    assert "updates/dkms/nvidia-peermem.ko is not the distribution's own" in broken(precompiled, **PRECOMPILED)
+
+
+def test_precompiled_modules_are_not_taken_for_those_of_dkms(precompiled: Chroot) -> None:
+    precompiled.program("dkms", "true")
+    assert "dkms knows no NVIDIA module" in broken(precompiled, **{**PRECOMPILED, "DIB_NVIDIA_SOURCE": "archive"})
 
 
 def test_a_failed_compilation_fails_the_build_and_shows_dkms_own_log(chroot: Chroot) -> None:
@@ -106,6 +237,7 @@ def test_a_failed_compilation_fails_the_build_and_shows_dkms_own_log(chroot: Chr
     )
     chroot.file(f"/var/lib/dkms/nvidia-current/{VERSION}/build/make.log", "error: implicit declaration of function\n")
     chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
+    chroot.program("gcc-14", "true")
     chroot.program("dkms", "exit 10")
     result = chroot.run(ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules", ARCH="amd64")
     assert result.returncode != 0
@@ -119,7 +251,8 @@ def test_modules_are_compiled_for_the_target_and_without_dibs_arch(chroot: Chroo
         f"/usr/src/nvidia-current-{VERSION}/dkms.conf", f'PACKAGE_NAME="nvidia-current"\nPACKAGE_VERSION="{VERSION}"\n'
     )
     chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
-    chroot.program("dkms", 'echo "dkms $* ARCH=${ARCH:-unset} CC=$CC"')
+    chroot.program("gcc-14", "true")
+    chroot.program("dkms", '[ $1 = status ] || echo "dkms $* ARCH=${ARCH:-unset} CC=$CC"')
     result = chroot.run(ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules", ARCH="amd64")
     assert f"dkms install -m nvidia-current -v {VERSION} -k {KERNEL} ARCH=unset CC=gcc-14" in result.stdout
     assert result.returncode == 0
@@ -138,11 +271,11 @@ def test_an_older_kernel_of_the_base_image_goes(chroot: Chroot) -> None:
         chroot.file(f"/lib/modules/{kernel}/modules.dep")
         chroot.file(f"/boot/vmlinuz-{kernel}")
     chroot.program("linux-version", f"case $1 in list) ;; sort) cat > /dev/null; echo {KERNEL};; esac")
-    chroot.program("dpkg-query", "echo linux-image-6.8.0-1")
+    chroot.program("dpkg-query", "echo installed linux-image-6.8.0-1; echo not-installed linux-doc-6.8.0-1")
     chroot.program("apt-get", 'echo "apt-get $*"')
     result = chroot.run(ELEMENTS / "target-kernel/install.d/50-keep-one-kernel", DIB_KERNEL_HEADERS="0")
     assert result.returncode == 0, result.stdout
-    assert "purge linux-image-6.8.0-1" in result.stdout
+    assert "purge linux-image-6.8.0-1\n" in result.stdout
     assert [line for line in result.stdout.splitlines() if "kernel left" in line] == [f"kernel left: {KERNEL}"]
 
 
@@ -158,7 +291,7 @@ def test_missing_headers_are_said_before_anything_is_compiled(chroot: Chroot) ->
 def test_an_ubuntu_driver_without_its_branch_is_refused(chroot: Chroot) -> None:
     chroot.program("pkg-map", "echo nvidia-dkms-@BRANCH@-server-open; echo nvidia-utils-@BRANCH@-server")
     chroot.program("install-packages", 'echo "installing $*"')
-    script = ELEMENTS / "nvidia-driver/install.d/70-install-driver"
+    script = ELEMENTS / "nvidia-archive/install.d/70-install-driver"
     common = {"DISTRO_NAME": "ubuntu", "DIB_NVIDIA_MODULES": "open"}
     refused = chroot.run(script, DIB_NVIDIA_BRANCH="", **common)
     assert refused.returncode != 0
