@@ -6,4 +6,6 @@ if [ "$DIB_GPT_DISK_ROOT_FSTYPE" = xfs ]; then
 else
     export DIB_GPT_DISK_ROOT_LABEL=cloudimg-rootfs
 fi
-export DIB_GPT_DISK_CMDLINE=${DIB_GPT_DISK_CMDLINE:-"console=tty0 console=ttyS0,115200n8"}
+serial=ttyS0,115200n8
+[ "${ARCH:-amd64}" != arm64 ] || serial=ttyAMA0
+export DIB_GPT_DISK_CMDLINE=${DIB_GPT_DISK_CMDLINE:-"console=tty0 console=$serial"}
