@@ -136,28 +136,42 @@ def ticker(label: str, *, verbose: bool = False) -> Iterator[Ticker]:
 
 
 class Meter:
-    """A progress meter for bytes; `advance` takes a number of bytes."""
+    """A progress meter for bytes; `advance` takes a number of bytes. Plain lines now and then without a terminal."""
 
-    def __init__(self, progress: Progress, task: object) -> None:
+    def __init__(self, label: str, progress: Progress, total: int | None, done: int) -> None:
+        self._label = label
         self._progress = progress
-        self._task = task
+        self._task = progress.add_task(escape(label), total=total, completed=done)
+        self._total = total
+        self._done = self._begun = done
+        self._started = self._shown = time.monotonic()
 
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
-        self._progress.advance(self._task, count)  # type: ignore[arg-type]  # rich's TaskID is an int by another name
+        self._done += count
+        self._progress.advance(self._task, count)
+        if self._progress.disable and time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
+            of = "" if self._total is None else f" of {self._total / 2**20:.0f}"
+            note(f"{self._label}: {self._done / 2**20:.0f}{of} MiB")
+            self._shown = time.monotonic()
+
+    def close(self) -> None:
+        """All is done: one closing line where there was no bar."""
+        if self._progress.disable:
+            seconds = max(time.monotonic() - self._started, 0.001)
+            speed = (self._done - self._begun) / 2**20 / seconds
+            note(f"{self._label}: {self._done / 2**20:.0f} MiB in {seconds:.1f} s, {speed:.0f} MiB/s")
 
 
 @contextmanager
-def meter(label: str, total: int) -> Iterator[Meter]:
-    """A progress bar over `total` bytes on stderr; one closing line when that is not a terminal."""
-    started = time.monotonic()
+def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
+    """A progress bar on stderr over `total` bytes (None: nobody knows), of which `done` were there before."""
     console = _stderr()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Meter(progress, progress.add_task(escape(label), total=total))
-    if not console.is_terminal:
-        seconds = max(time.monotonic() - started, 0.001)
-        note(f"{label}: {total / 2**20:.0f} MiB in {seconds:.1f} s, {total / 2**20 / seconds:.0f} MiB/s")
+        shown = Meter(label, progress, total, done)
+        yield shown
+    shown.close()
 
 
 def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
