@@ -1,0 +1,1 @@
+export DIB_CUDA_TOOLKIT=${DIB_CUDA_TOOLKIT:-archive}
