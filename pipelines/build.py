@@ -9,12 +9,12 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import build_folder, closure, host, inputs, manifest, mirrors, process, recipe
+from pipelines import build_folder, closure, host, inputs, manifest, mirrors, process, recipe, secrets
 from pipelines.console import ticker
 from pipelines.errors import BuildError, ProgramError
 from pipelines.inputs import Inputs
@@ -29,11 +29,12 @@ _MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure reso
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One build: of what, how, with which files, and where."""
+    """One build: of what, how, with which files and secrets, and where."""
 
     variant: Variant
     plan: Recipe
     given: Inputs
+    bound: Mapping[str, bytes] = field(repr=False)  # no traceback shows them
     folder: Path
 
 
@@ -46,10 +47,11 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     """
     recipe.resolve(variant)  # what is wrong with the variant itself is said before anything is fetched
     host.require(variant, root)
+    bound = secrets.read(variant)
     given = inputs.collect(variant, root / ".cache" / "downloads")
     plan = recipe.resolve(variant, given.digests)
     with build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)) as folder:
-        job = _Job(variant=variant, plan=plan, given=given, folder=folder)
+        job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder)
         timing = _run(job, root, verbose=verbose)
         made = _manifest(job, now, timing)
         manifest.write_json(folder / "manifest.json", made)
@@ -86,6 +88,7 @@ def _run(job: _Job, root: Path, *, verbose: bool) -> tuple[Progress, float]:
                 on_line=on_line,
                 on_idle=shown.tick,
                 env=command.environment,
+                stdin=secrets.sent(job.bound),
             )
         except ProgramError as error:
             raise _failure(plan, progress, log, str(error)) from error
@@ -146,7 +149,7 @@ def _manifest(job: _Job, now: datetime, timing: tuple[Progress, float]) -> manif
         created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         base=_base(variant, given),
         kernel=identity["kernel"],
-        driver=_driver(variant, identity),
+        driver=_driver(job, identity),
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
         artifacts=(build_folder.artifact(folder / "image.qcow2"),),
         packages=_packages(folder / "image.d" / "dib-manifests"),
@@ -168,10 +171,14 @@ def _base(variant: Variant, given: Inputs) -> dict[str, str]:
     return declared | {name: value for name, value in known.items() if value}
 
 
-def _driver(variant: Variant, identity: Mapping[str, str]) -> dict[str, str]:
-    if variant.driver is None or not identity["driver"]:
+def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
+    """The driver, and the certificate (PEM) that its modules are signed with where that is the site's own."""
+    driver = job.variant.driver
+    if driver is None or not identity["driver"]:
         return {}
-    return {"version": identity["driver"], "modules": identity["modules"], "source": variant.driver.source}
+    made = {"version": identity["driver"], "modules": identity["modules"], "source": driver.source}
+    certificate = secrets.certificate(job.bound)
+    return made | ({"certificate": certificate} if certificate else {})
 
 
 def _packages(folder: Path) -> dict[str, str]:

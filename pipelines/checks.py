@@ -17,7 +17,7 @@ from pipelines.filesystem import FileSystem
 from pipelines.manifest import Check, Manifest
 from pipelines.variant import Variant
 
-Outcome = tuple[bool, str]
+Outcome = tuple[bool | None, str]  # None: not applicable to this image
 Subject = TypeVar("Subject")
 _MOST_NAMED = 5
 

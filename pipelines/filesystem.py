@@ -6,6 +6,7 @@ ESP, read by mtools.
 
 import contextlib
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -130,6 +131,14 @@ def esp_files(disk: Path, partition: Partition) -> tuple[str, ...]:
 def esp_text(disk: Path, partition: Partition, path: str) -> str:
     """A text file of a FAT partition; ProgramError when there is none."""
     return _mtools("mtype", "-i", f"{disk}@@{partition.start}", f"::{path}")
+
+
+def esp_content(disk: Path, partition: Partition, path: str) -> bytes:
+    """A file of a FAT partition; ProgramError when there is none."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, "copy")
+        _mtools("mcopy", "-i", f"{disk}@@{partition.start}", f"::{path}", str(copy))
+        return copy.read_bytes()
 
 
 def _mtools(program: str, *arguments: str) -> str:

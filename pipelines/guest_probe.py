@@ -4,8 +4,11 @@ Runs inside a booted guest, with its Python alone: boot.py hands it over in the 
 that it writes to a virtio port and to the serial console. Then it powers the guest off.
 """
 
+import gzip
 import json
+import lzma
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -14,7 +17,10 @@ from typing import Any
 
 MARK = "GPU-IMAGE-REPORT "
 CLOUD_INIT_SECONDS = 600  # less than boot.py's own deadline, so that the report still gets out
+GPU_CHECK, GPU_CHECK_SECONDS = "/usr/bin/gpu-check", 120
 SECTOR = 512
+SIGNED = b"~Module signature appended~\n"  # include/linux/module_signature.h, as is the trailer before it
+TRAILER = struct.Struct(">BBBBB3xI")
 TELLING = ("nvidia", "nvrm", "vermagic", "symbol", "lockdown", "verification failed")
 
 
@@ -27,8 +33,10 @@ def main(want_driver: bool) -> None:
         ("firmware", firmware),
         ("services", services),
         ("driver", driver),
+        ("unsigned", unsigned),
+        ("gpu_check", gpu_check),
     ):
-        if name == "driver" and not want_driver:
+        if name in {"driver", "unsigned"} and not want_driver:
             continue
         try:
             report[name] = ask()
@@ -89,10 +97,52 @@ def services() -> dict[str, Any]:
 
 def driver() -> dict[str, Any]:
     """What loading the NVIDIA driver comes to; without a GPU it must end with "No such device"."""
-    tried = subprocess.run(["modprobe", "nvidia"], capture_output=True, text=True, check=False)
+    return tried("modprobe", "nvidia")
+
+
+def unsigned() -> dict[str, Any]:
+    """What the kernel says under Secure Boot to the smallest of the driver's modules, without its signature."""
+    if not firmware()["secure_boot"]:
+        return {}
+    found = Path("/lib/modules", os.uname().release).rglob("nvidia*.ko*")
+    path = min((path for path in found if "kernel/drivers" not in str(path)), key=lambda path: path.stat().st_size)
+    copy = Path("/run", f"{path.name.split('.')[0]}-unsigned.ko")
+    copy.write_bytes(without_signature(unpacked(path)))
+    return {"module": path.name, **tried("insmod", str(copy))}
+
+
+def unpacked(path: Path) -> bytes:
+    """A module's content, as the kernel reads it."""
+    packers = {".xz": lzma.decompress, ".gz": gzip.decompress}
+    if path.suffix == ".zst":
+        return subprocess.run(["zstd", "-dqc", str(path)], stdout=subprocess.PIPE, check=True).stdout
+    return packers.get(path.suffix, bytes)(path.read_bytes())
+
+
+def without_signature(module: bytes) -> bytes:
+    """A module without the signature that is appended to it."""
+    if not module.endswith(SIGNED):
+        return module
+    end = len(module) - len(SIGNED) - TRAILER.size
+    *_, signer, key_id, size = TRAILER.unpack(module[end : end + TRAILER.size])
+    return module[: end - signer - key_id - size]
+
+
+def tried(*argv: str) -> dict[str, Any]:
+    """How loading a module ends, and what the kernel logs of such things."""
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     kernel_log = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()
     said = [line for line in kernel_log if any(word in line.lower() for word in TELLING)]
-    return {"returncode": tried.returncode, "output": (tried.stdout + tried.stderr).strip(), "kernel_log": said[-15:]}
+    return {"returncode": ended.returncode, "output": (ended.stdout + ended.stderr).strip(), "kernel_log": said[-15:]}
+
+
+def gpu_check() -> dict[str, Any]:
+    """How the image's own gpu-check ends, and what it says; None where there is none."""
+    if not Path(GPU_CHECK).exists():
+        return {"returncode": None}
+    argv = [GPU_CHECK, "--json"]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=GPU_CHECK_SECONDS)
+    return {"returncode": ended.returncode, "output": ended.stdout, "errors": ended.stderr.strip()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """How do we run a program?
 
-The only importer of subprocess. Programs are argv lists with an explicit environment, no stdin, a deadline, and a
-process group of their own, so that an interrupt stops all of it: SIGTERM first, SIGKILL after a grace period.
+The only importer of subprocess. Programs are argv lists with an explicit environment, no stdin but what they are given,
+a deadline, and a process group of their own, so that an interrupt stops all of it: SIGTERM first, SIGKILL after a
+grace period.
 """
 
 import contextlib
@@ -59,15 +60,16 @@ def run(
     deadline: float,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    stdin: bytes = b"",
     check: bool = True,
 ) -> Result:
-    """Run a short program and keep what it prints. `deadline` is in seconds.
+    """Run a short program and keep what it prints. `deadline` is in seconds; `stdin` has 64 KiB at most.
 
     Raises ProgramError when it ends with another code than 0 (unless `check` is false) or passes the deadline, and
     HostError when it cannot be started.
     """
     started = time.monotonic()
-    with _start(argv, env, subprocess.PIPE, cwd=cwd) as child:
+    with _start(argv, env, subprocess.PIPE, cwd=cwd, stdin=stdin) as child:
         try:
             out, err = child.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
@@ -96,16 +98,18 @@ def stream(
     on_idle: Callable[[], None] = lambda: None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    stdin: bytes = b"",
 ) -> Result:
     """Run a long program; every line of stdout and stderr goes to `log` and to `on_line` as it comes.
 
-    `on_idle` is called about once a second while it prints nothing.
+    `on_idle` is called about once a second while it prints nothing. `stdin` is all that it can
+    read there, at most what a pipe holds (64 KiB).
 
     Returns whatever the exit code is (`stdout` and `stderr` are empty: read the log). Raises ProgramError when the
     deadline, in seconds, passes. An exception, an interrupt included, stops the whole process group first.
     """
     started = time.monotonic()
-    with log.open("ab") as sink, _start(argv, env, subprocess.STDOUT, cwd=cwd) as child:
+    with log.open("ab") as sink, _start(argv, env, subprocess.STDOUT, cwd=cwd, stdin=stdin) as child:
         try:
             for line in _lines(child, started + deadline, on_idle):
                 sink.write(line)
@@ -146,14 +150,16 @@ def _start(
     *,
     stdout: int | IO[bytes] = subprocess.PIPE,
     cwd: Path | None = None,
+    stdin: bytes = b"",
     pass_fds: Sequence[int] = (),
 ) -> Program:
+    source = _readable(stdin) if stdin else None
     try:
         return subprocess.Popen(
             list(argv),
             env=dict(environment() if env is None else env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if source is None else source,
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
@@ -161,6 +167,24 @@ def _start(
         )
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}", remedy="Run `./inv doctor`.") from error
+    finally:
+        if source is not None:
+            os.close(source)
+
+
+def _readable(content: bytes) -> int:
+    """A pipe's end from which a program reads some bytes once; nothing of them is left anywhere afterwards."""
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    try:
+        if os.write(sink, content) == len(content):
+            return source
+    except OSError:
+        pass
+    finally:
+        os.close(sink)
+    os.close(source)
+    raise HostError(f"a pipe of this host does not hold {len(content)} bytes", remedy="Give shorter secrets.")
 
 
 def _lines(child: Program, deadline: float, on_idle: Callable[[], None]) -> Iterator[bytes]:

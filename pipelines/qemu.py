@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines import process
+from pipelines import mok, process
 from pipelines.errors import HostError
 
 Firmware = Literal["bios", "uefi", "secure"]
@@ -123,13 +123,19 @@ def missing_firmware(firmware: Firmware) -> Path | None:
     return next((_OVMF / name for name in names if not (_OVMF / name).exists()), None)
 
 
-def own_variables(firmware: Firmware, folder: Path) -> Path | None:
-    """A copy of UEFI's variables for one machine, which writes into them; None for BIOS."""
+def own_variables(firmware: Firmware, folder: Path, certificate: bytes | None) -> Path | None:
+    """A copy of UEFI's variables for one machine, which writes into them; None for BIOS.
+
+    Under Secure Boot a site's certificate (DER) is enrolled in it, as its owner would with MokManager.
+    """
     if firmware == "bios":
         return None
     if (missing := missing_firmware(firmware)) is not None:
         raise HostError(f"{missing} is missing", remedy="apt-get install ovmf")
-    return Path(shutil.copyfile(_OVMF / _VARIABLES[firmware], folder / "variables.fd"))
+    variables = Path(shutil.copyfile(_OVMF / _VARIABLES[firmware], folder / "variables.fd"))
+    if firmware == "secure" and certificate is not None:
+        mok.enroll(variables, certificate)
+    return variables
 
 
 def _program() -> str:

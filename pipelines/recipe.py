@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import closure as closures
-from pipelines import manifest, selection
+from pipelines import manifest, secrets, selection
 from pipelines.errors import CatalogError
 from pipelines.variant import Variant
 
@@ -38,7 +38,7 @@ class Recipe:
     `closure` maps each element, ours and DIB's, dependencies first, to its folder. `environment` is what the variant
     asks of the elements; what depends on the host and the build is added by `command`. `parts` maps each input in an
     operator's words to its digest; the fingerprint is over all of them. `layer_of` maps an element to the first layer
-    that needs it.
+    that needs it. `secrets` are the names of those that it takes, never what they are.
     """
 
     variant: str
@@ -47,6 +47,7 @@ class Recipe:
     layer_of: Mapping[str, str]
     environment: Mapping[str, str]
     packages: tuple[str, ...]
+    secrets: tuple[str, ...]
     compression: str
     distribution: str
     architecture: str
@@ -84,6 +85,7 @@ def resolve(variant: Variant, digests: Mapping[str, str] | None = None) -> Recip
         layer_of=layer_of,
         environment={name: value for layer in environments.values() for name, value in layer.items()},
         packages=variant.packages,
+        secrets=tuple(sorted(variant.secrets)),
         compression=variant.disk.compression,
         distribution=variant.base.distribution,
         architecture=variant.base.architecture,
@@ -99,7 +101,8 @@ def command(
 
     `mirrors` is what the host lends (DIB_DISTRIBUTION_MIRROR and so on); the catalog has the last word. `files` are
     those from outside, by the variable that tells an element where each is. The program runs in mount and process
-    namespaces of its own, so that its mounts and processes end with it, however it ends.
+    namespaces of its own, so that its mounts and processes end with it, however it ends. Where it takes secrets it
+    reads them from its standard input first, as secrets.py sends them.
     """
     dib = [_program(), "-n", "-a", recipe.architecture, "-t", "qcow2", "--no-tmpfs"]
     dib += ["--qemu-img-options", f"compression_type={recipe.compression}", "-o", str(folder / "image")]
@@ -108,6 +111,11 @@ def command(
     # setpriv: where we are killed without a chance to clean up, unshare and with it the namespaces end too.
     namespaces = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
     given = {variable: str(path) for variable, path in files.items()}
+    inside = ["--mount-proc"]
+    if recipe.secrets:
+        place = folder / "scratch" / "secrets"
+        inside += secrets.receiver(place)
+        given["DIB_GPU_IMAGE_SECRETS"] = str(place)
     build = {
         "ELEMENTS_PATH": str(closures.OURS),
         "DIB_IMAGE_CACHE": str(cache),
@@ -118,9 +126,7 @@ def command(
         "DIB_NO_TIMESTAMP": "1",
         "TMP_DIR": str(folder / "scratch"),
     }
-    return Command(
-        argv=(*namespaces, "--mount-proc", *dib), environment={**mirrors, **recipe.environment, **given, **build}
-    )
+    return Command(argv=(*namespaces, *inside, *dib), environment={**mirrors, **recipe.environment, **given, **build})
 
 
 def _program() -> str:

@@ -32,6 +32,10 @@ _OF_SOURCE = {
         ("gpg", "gpg", "the signature of a cloud image's checksums"),
     ),
 }
+_OF_SECRETS = (
+    ("tar", "tar", "secrets on their way into a build"),
+    ("openssl", "openssl", "the signatures of kernel modules"),
+)
 _OF_DISTRIBUTION = {
     "rocky": (("rpm", "rpm", "the packages of a finished image"),),
     "rhel": (("rpm", "rpm", "the packages of a finished image"),),
@@ -49,6 +53,7 @@ def needed(variant: Variant) -> Iterator[Check]:
         yield Check(program, ("qemu-img", "qemu-utils", "the image's format", True))
         return
     asked = (*_ALWAYS, *_OF_SOURCE[variant.base.source], *_OF_FILESYSTEM[variant.disk.filesystem])
+    asked += _OF_SECRETS if variant.secrets else ()
     for name, package, purpose in (*asked, *_OF_DISTRIBUTION.get(variant.base.distribution, ())):
         yield Check(program, (name, package, purpose, True))
     if variant.disk.filesystem == "ext4":

@@ -6,13 +6,14 @@ are the build's verify.json.
 
 import hashlib
 import json
+import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines import boot, disk, filesystem, kernel_contract, manifest, qemu, sealing
+from pipelines import boot, disk, filesystem, kernel_contract, manifest, module_signatures, qemu, sealing
 from pipelines.checks import Guest, Outcome, carried_out, not_carried_out, outcome, raise_for_host
 from pipelines.errors import PipelineError
 from pipelines.manifest import Artifact, Build, Check, Manifest, Verification
@@ -175,7 +176,7 @@ DISK_CHECKS: tuple[tuple[str, Callable[[Disk], Outcome]], ...] = (
     ("esp", esp),
 )
 GUEST_CHECKS = (("identity", identity), ("packages", packages), *kernel_contract.CHECKS, *sealing.CHECKS)
-DRIVER_CHECKS = kernel_contract.DRIVER_CHECKS
+DRIVER_CHECKS = (*kernel_contract.DRIVER_CHECKS, ("module-signatures", module_signatures.module_signatures))
 
 
 def _inside(image: Image, made: Manifest) -> list[Check]:
@@ -227,7 +228,7 @@ def _boot(image: Image, made: Manifest, folder: Path, firmware: Firmware) -> tup
 
 
 def _expectation(made: Manifest, variant: Variant) -> boot.Expectation:
-    properties = variant.properties
+    properties, certificate = variant.properties, made.driver.get("certificate")
     return boot.Expectation(
         kernel=made.kernel,
         architecture=properties.get("architecture", "x86_64"),
@@ -235,5 +236,6 @@ def _expectation(made: Manifest, variant: Variant) -> boot.Expectation:
         virtual_size=made.artifact.virtual_size,
         machine=properties.get("hw_machine_type", "pc"),
         disk_bus=properties.get("hw_disk_bus", "virtio"),
-        modules_signed=properties.get("os_secure_boot") in {"required", "optional"},
+        modules_signed=variant.signed_modules,
+        certificate=ssl.PEM_cert_to_DER_cert(certificate) if certificate else None,
     )

@@ -1,0 +1,1 @@
+export DIB_GPU_IMAGE_SECRETS=${DIB_GPU_IMAGE_SECRETS:-/run/gpu-image-secrets}
