@@ -181,6 +181,17 @@ def status(
         sys.exit(7)
 
 
+@verb(
+    help=_JSON_HELP
+    | {"only": "models, generations or globs, by comma (default: all)", "count": "GPUs in a guest", "ram": "its RAM"}
+)
+def gpus(_: Context, only: str | None = None, count: int = 0, ram: str = "64GiB", json: bool = False) -> None:
+    """GPUs, driver branches and what fits; with --count and --ram, the image properties of such a guest."""
+    from pipelines import report_gpus
+
+    report_gpus.gpus(only, count, ram, _now().date(), as_json=json)
+
+
 @verb()
 def schema(_: Context) -> None:
     """The JSON Schema of images.yaml, for editors."""
@@ -286,5 +297,5 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-namespace = Collection(list_images, show, plan, build, verify, upload, status, schema, doctor, demo, test, lint)
+namespace = Collection(list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, demo, test, lint)
 namespace.add_collection(Collection("cloud", cloud_up, cloud_down, cloud_env))
