@@ -1,5 +1,6 @@
 """How is a signed apt archive made of a few packages?"""
 
+import lzma
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -31,7 +32,8 @@ def publish(root: Path, suites: Iterable[Suite], key: Key, *, origin: str) -> No
             (dists / component / "binary-amd64/Packages").write_text("")
         (dists / "main/binary-amd64/Packages").write_bytes(_ftparchive(root, "packages", pool.relative_to(root)))
         if suite.index is not None:
-            (dists / "universe/binary-amd64/Packages").unlink()
+            # The uncompressed one beside it is never asked for, but apt wants to find its digest in Release.
+            (dists / "universe/binary-amd64/Packages").write_bytes(lzma.decompress(suite.index.read_bytes()))
             shutil.copyfile(suite.index, dists / "universe/binary-amd64/Packages.xz")
         about = {
             "Origin": origin,

@@ -32,9 +32,21 @@ class Key:
         """A signature beside the file: Release.gpg, SHA256SUMS.gpg (binary, as Ubuntu's is)."""
         self._sign("--detach-sign", path, signature, *(["--armor"] if armor else []))
 
-    def _sign(self, how: str, path: Path, result: Path, *options: str) -> None:
+    @property
+    def armored(self) -> bytes:
+        """The public key as text, as /etc/pki/rpm-gpg has them."""
+        with self.home() as home:
+            return gpg(home, "--armor", "--export")
+
+    @contextmanager
+    def home(self) -> Iterator[Path]:
+        """A home of gpg's that has the key, for programs that call gpg themselves."""
         with _home() as home:
             gpg(home, "--import", self.folder / "secret.gpg")
+            yield home
+
+    def _sign(self, how: str, path: Path, result: Path, *options: str) -> None:
+        with self.home() as home:
             gpg(home, "--yes", *options, "--output", result, how, path)
 
 
