@@ -184,7 +184,9 @@ class _Resolver:
         faults = properties.check_each({n: None if v is None else property_text(v) for n, v in sound.items()})
         if variant is not None and not faults:
             faults = properties.check(
-                variant.properties, dkms=variant.gpu and not variant.signed_modules, packages=variant.packages
+                variant.properties,
+                modules_signed=variant.signed_modules or not variant.gpu,
+                packages=variant.packages,
             )
         found = ((("glance", "properties", fault.name), fault.what) for fault in faults)
         self._complaints.note_merged(found, document, layers)

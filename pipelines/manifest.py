@@ -48,11 +48,12 @@ class Manifest:
     """What a complete build is.
 
     `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty without
-    one; base has distribution, release and architecture, or nothing for an imported image); `kernel` is the release
-    that will boot, as in /lib/modules. `packages` maps name → version, `tools` maps program → version, `stages` maps a
-    stage ("layer/stage") → seconds, `elements` maps name → digest, `parts` maps each input of the fingerprint, in an
-    operator's words, to its digest. `inputs` maps a file from outside (base image, runfile) to its sha256. `layers`
-    maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is between the stages included.
+    one, and has the certificate (PEM) where a site signed its modules; base has distribution, release and architecture,
+    or nothing for an imported image); `kernel` is the release that will boot, as in /lib/modules. `packages` maps name
+    → version, `tools` maps program → version, `stages` maps a stage ("layer/stage") → seconds, `elements` maps name →
+    digest, `parts` maps each input of the fingerprint, in an operator's words, to its digest. `inputs` maps a file from
+    outside (base image, runfile) to its sha256. `layers` maps a layer to the seconds of its stages; `seconds` is the
+    whole build's wall time, what is between the stages included.
     """
 
     variant: str
@@ -77,6 +78,12 @@ class Manifest:
     def artifact(self) -> Artifact:
         """The canonical artifact."""
         return self.artifacts[0]
+
+    @property
+    def modules_signed(self) -> bool:
+        """Whether the driver, where there is one, is signed by a key that guests trust."""
+        driver = self.driver
+        return not driver or "certificate" in driver or driver.get("source") == "precompiled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

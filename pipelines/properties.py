@@ -105,14 +105,17 @@ def derive_imported(*, type: str, distribution: str, version: str, architecture:
     return derived
 
 
-def check(properties: Properties, *, dkms: bool = False, packages: Collection[str] | None = None) -> list[Fault]:
+def check(
+    properties: Properties, *, modules_signed: bool = True, packages: Collection[str] | None = None
+) -> list[Fault]:
     """All that is wrong with the properties of one image, each alone and together.
 
-    `dkms`: the driver's modules are signed only by DKMS's throw-away key, as those from the distribution's archive
-    are. `packages`: what is asked for in the image; None where that is not known (an imported image).
+    `modules_signed`: the driver, where there is one, is signed by a key that guests trust: the distribution's, or the
+    site's own; not by DKMS's throw-away key. `packages`: what is asked for in the image; None where that is not known
+    (an imported image).
     """
     alone = check_each(properties)
-    return alone or [fault for rule in _RULES for fault in rule(properties, dkms, packages)]
+    return alone or [fault for rule in _RULES for fault in rule(properties, modules_signed, packages)]
 
 
 def check_each(properties: Mapping[str, str | None]) -> list[Fault]:
@@ -162,7 +165,7 @@ def _quoted(value: str) -> str:
     return f'"{value}"'
 
 
-def _secure_boot(properties: Properties, dkms: bool, _: Collection[str] | None) -> Iterator[Fault]:
+def _secure_boot(properties: Properties, modules_signed: bool, _: Collection[str] | None) -> Iterator[Fault]:
     wish = properties.get("os_secure_boot")
     if wish not in ("required", "optional"):
         return
@@ -170,10 +173,11 @@ def _secure_boot(properties: Properties, dkms: bool, _: Collection[str] | None) 
         yield Fault(name="os_secure_boot", what=f"{wish} needs UEFI; write hw_firmware_type: uefi")
     if properties.get("architecture") == "x86_64" and "q35" not in properties.get("hw_machine_type", ""):
         yield Fault(name="os_secure_boot", what=f"{wish} needs the q35 machine; write hw_machine_type: q35")
-    if dkms:
+    if not modules_signed:
         what = (
             f"{wish} is impossible: DKMS signs the driver's modules with a throw-away key that no guest trusts, "
-            "and a kernel under Secure Boot rejects them; write disabled, or remove it"
+            "and a kernel under Secure Boot rejects them; write disabled, remove it, or sign with your own key, "
+            "under `secrets`"
         )
         yield Fault(name="os_secure_boot", what=what)
 

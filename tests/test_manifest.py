@@ -55,6 +55,21 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.json") == written
 
 
+@pytest.mark.parametrize(
+    ("driver", "signed"),
+    [
+        ({}, True),
+        ({"version": "550.163.01", "source": "archive"}, False),
+        ({"version": "550.163.01", "source": "archive", "certificate": "-----BEGIN CERTIFICATE-----"}, True),
+        ({"version": "580.95.05", "source": "precompiled"}, True),
+    ],
+)
+def test_only_a_site_or_the_distribution_signs_a_driver_so_that_guests_trust_it(
+    driver: dict[str, str], signed: bool
+) -> None:
+    assert replace(MANIFEST, driver=driver).modules_signed == signed
+
+
 def test_a_verification_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_json(tmp_path / "verify.json", VERIFICATION)
     assert read_verification(tmp_path / "verify.json") == VERIFICATION

@@ -34,7 +34,7 @@ def test_what_we_derive_is_right_by_our_own_rules(
     distribution: str, architecture: str, gpu: bool, packages: tuple[str, ...]
 ) -> None:
     found = derived(distribution=distribution, architecture=architecture, gpu=gpu, packages=packages)
-    assert faults(found, dkms=gpu, packages=packages) == []
+    assert faults(found, modules_signed=not gpu, packages=packages) == []
 
 
 def test_every_guest_gets_its_system_and_virtio_devices() -> None:
@@ -122,16 +122,16 @@ def test_a_property_that_is_taken_away_still_needs_a_known_name() -> None:
 
 
 def test_secure_boot_with_signed_modules_uefi_and_q35_is_accepted() -> None:
-    assert faults(GPU | {"os_secure_boot": "required"}, dkms=False) == []
+    assert faults(GPU | {"os_secure_boot": "required"}, modules_signed=True) == []
 
 
 def test_secure_boot_may_be_disabled_anywhere() -> None:
-    assert faults({"os_secure_boot": "disabled"}, dkms=True) == []
+    assert faults({"os_secure_boot": "disabled"}, modules_signed=False) == []
 
 
 @pytest.mark.parametrize("wish", ["required", "optional"])
 def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> None:
-    [found] = faults(GPU | {"os_secure_boot": wish}, dkms=True)
+    [found] = faults(GPU | {"os_secure_boot": wish}, modules_signed=False)
     assert "throw-away key" in found
 
 
