@@ -37,27 +37,30 @@ def placement(gpus: Sequence[str], count: int, ram_gib: int) -> Placement:
     if not gpu.bar:
         why = f"{gpu.label}'s memory is no PCI BAR, and arm64 guests boot by UEFI alone"
         return Placement(properties={"hw_firmware_type": "uefi"}, reasons=(why, *switches))
+    firmware, where = _firmware(gpu, count)
+    width, sums = _width(gpu, count, ram_gib)
+    return Placement(properties=firmware | width, reasons=(where, *sums, *switches))
+
+
+def _firmware(gpu: Gpu, count: int) -> tuple[dict[str, str], str]:
     if count * gpu.bar <= _LOW:
-        low = f"{count} × {_size(gpu.bar)}, the BAR of {gpu.label}, find room below 4 GiB"
-        return Placement(properties={}, reasons=(low, *switches))
-    properties, sums = _above(gpu, count, ram_gib)
-    uefi = f"{gpu.label}'s BAR of {_size(gpu.bar)} lies above 4 GiB, where UEFI maps it"
-    return Placement(properties={"hw_firmware_type": "uefi"} | properties, reasons=(uefi, *sums, *switches))
+        return {}, f"{count} × {_size(gpu.bar)}, the BAR of {gpu.label}, find room below 4 GiB"
+    return {"hw_firmware_type": "uefi"}, f"{gpu.label}'s BAR of {_size(gpu.bar)} lies above 4 GiB, where UEFI maps it"
 
 
-def _above(gpu: Gpu, count: int, ram_gib: int) -> tuple[dict[str, str], tuple[str, ...]]:
+def _width(gpu: Gpu, count: int, ram_gib: int) -> tuple[dict[str, str], tuple[str, ...]]:
     need = count * (gpu.bar + _OTHER_BARS)
     together = f"{count} × {_size(gpu.bar)} of addresses for {count} × {gpu.label}, and a little more"
     if need <= _OLD_WINDOW and ram_gib + 2 * _OLD_WINDOW <= _gib(_BELIEVED - 1):
         return {}, (f"{together}: OVMF's window of {_OLD_WINDOW} GiB holds them",)
     window = 2 ** ceil(log2(need))
-    bits = max(_BELIEVED, int(log2(window)) + 30 + _WINDOW_BITS)
+    bits = max(_BELIEVED, ceil(log2(need)) + 30 + _WINDOW_BITS)
     while ram_gib + 4 > _gib(bits) - _gib(bits - _WINDOW_BITS):
         bits += 1
     why = (
         f"{together}: a window of {_size(window)}; OVMF makes it an eighth of all addresses, which are "
         f"{_size(_gib(bits))} with {bits} bits, and {ram_gib} GiB of RAM fit below it; with QEMU's default of 40 bits "
-        f"it is {_OLD_WINDOW} GiB"
+        f"({_size(_gib(40))}) it is {_OLD_WINDOW} GiB"
     )
     properties = {"hw_maxphysaddr_mode": "emulate", "hw_maxphysaddr_bits": str(bits)}
     if bits > _MOST:
