@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +35,7 @@ REPORT = {
     "firmware": {"uefi": True, "secure_boot": False},
     "services": {"failed": []},
     "driver": {"returncode": 1, "output": "could not insert 'nvidia_current': No such device", "kernel_log": []},
+    "gpu_check": {"returncode": 3, "output": '{\n "verdict": "no GPU",\n "exit_code": 3}\n', "errors": ""},
 }
 REJECTED = {"returncode": 1, "output": "could not insert 'nvidia_current': Key was rejected by service"}
 
@@ -132,6 +134,48 @@ def test_the_driver_is_judged_by_the_firmware_that_was_asked_for() -> None:
 @pytest.mark.parametrize("name", ["driver-loads", "unsigned-refused"])
 def test_an_image_without_a_driver_is_not_asked_for_one(name: str) -> None:
     assert verdict(name, firmware="secure", expectation=replace(EXPECTATION, driver="")).passed is None
+
+
+def test_a_gpu_check_that_finds_no_gpu_passes() -> None:
+    found = verdict("gpu-check")
+    assert (found.passed, found.detail) == (True, "says that there is no GPU")
+
+
+def test_an_image_without_gpu_check_is_not_asked_for_it() -> None:
+    found = verdict("gpu-check", gpu_check={"returncode": None})
+    assert (found.passed, found.detail) == (None, "this image has no gpu-check")
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"returncode": 0, "output": '{"verdict": "good"}', "errors": ""}, 'ended with 0 without a GPU here: {"ver'),
+        ({"returncode": 3, "output": "", "errors": "Illegal instruction"}, "ended with 3 without a GPU here: Illegal"),
+        ({"returncode": 1, "output": "", "errors": "Traceback"}, "ended with 1 without a GPU here: Traceback"),
+        ({"unknown": "TimeoutExpired: 120 s"}, "not known: TimeoutExpired: 120 s"),
+        ({}, "not known: it did not say"),
+    ],
+)
+def test_a_gpu_check_that_says_anything_else_fails(said: dict[str, object], problem: str) -> None:
+    found = verdict("gpu-check", gpu_check=said)
+    assert (found.passed, found.detail[: len(problem)]) == (False, problem)
+
+
+def test_the_boot_test_understands_the_gpu_check_of_our_element(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sys").mkdir()
+    ours = Path(__file__).parent.parent / "elements/gpu-check/static/usr/bin/gpu-check"
+    installed = tmp_path / "gpu-check"
+    installed.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ours}" --root "{tmp_path}" "$@"\n')
+    installed.chmod(0o755)
+    monkeypatch.setattr(guest_probe, "GPU_CHECK", str(installed))
+    assert verdict("gpu-check", gpu_check=guest_probe.gpu_check()).passed
+
+
+def test_the_probe_says_where_there_is_no_gpu_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_probe, "GPU_CHECK", str(tmp_path / "none"))
+    assert verdict("gpu-check", gpu_check=guest_probe.gpu_check()).passed is None
 
 
 # The report on its way
