@@ -14,7 +14,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """A public key: its fingerprint (40 hex digits), whose it is, where that was read, and the file that has it."""
+    """A public key: its fingerprint (40 hex digits), whose it is, where that was read, and the file that has it.
+
+    A signature by it is at the URL of what it signs, with `signature_suffix` behind.
+    """
 
     distribution: str
     releases: tuple[str, ...]
@@ -22,6 +25,7 @@ class Key:
     owner: str
     source: str
     keyring: Path
+    signature_suffix: str
 
 
 def default_key(distribution: str, release: str) -> Key | None:
@@ -52,6 +56,7 @@ def known() -> tuple[Key, ...]:
             owner=entry["owner"],
             source=entry["source"],
             keyring=_HERE / "keys" / entry["file"],
+            signature_suffix=entry["signature_suffix"],
         )
         for entry in entries
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes.web_server import WebServer, answer, cut_after, instead, lengthless, redirect, serving, trickle, wait
-from signing import Signer
+from openpgp import Signer
 
 from pipelines.download import Patience
 from pipelines.errors import BuildError, CatalogError, HostError, PipelineError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from signing import Signer
+from openpgp import Signer
 
 from pipelines import keys, signatures
 from pipelines.errors import BuildError, CatalogError, HostError
