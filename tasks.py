@@ -55,7 +55,7 @@ def show(_: Context, name: str, catalog: str = CATALOG, builds: str = BUILDS, js
     """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
     from pipelines import report
 
-    report.image(_one(catalog, name), Path(builds), as_json=json)
+    report.image(_one(catalog, name), Path(builds), _now().date(), as_json=json)
 
 
 @verb(

@@ -5,21 +5,22 @@ All of it, for `inv show`: elements and environment, the driver that was chosen 
 
 import shlex
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 from pipelines import build as building
-from pipelines import fingerprint, inputs, manifest, recipe, released
+from pipelines import fingerprint, gpus, inputs, manifest, recipe, released
 from pipelines.variant import Variant
 
 
-def of(variant: Variant, builds: Path) -> dict[str, object]:
+def of(variant: Variant, builds: Path, today: date) -> dict[str, object]:
     """The description as JSON values. In the command, BUILD_ID stands for the ID that a build gets."""
     now = fingerprint.present(variant, builds)
     return {
         "name": variant.name,
         "description": variant.description,
         "gpu": variant.gpu,
-        **(_driver(variant) if variant.choice is not None else {}),
+        **(_driver(variant, today) if variant.choice is not None else {}),
         **(_built(variant, builds) if variant.kind == "build" else _imported(variant)),
         "properties": dict(variant.properties),
         "fingerprint": now.digest,
@@ -29,7 +30,9 @@ def of(variant: Variant, builds: Path) -> dict[str, object]:
 
 
 def readable(about: Mapping[str, object]) -> dict[str, object]:
-    """The same for people: the command as a line for a shell."""
+    """The same for people: sentences after each other, the command as a line for a shell."""
+    sentences = {name: said for name in ("why", "warnings") if isinstance(said := about.get(name), list)}
+    about = dict(about) | {name: "; ".join(said) for name, said in sentences.items()}
     argv, environment = about.get("command"), about.get("environment")
     if not isinstance(argv, list) or not isinstance(environment, dict):
         return dict(about)
@@ -43,7 +46,7 @@ def newest_build(builds: Path, variant: str) -> str | None:
     return complete[-1] if complete else None
 
 
-def _driver(variant: Variant) -> dict[str, object]:
+def _driver(variant: Variant, today: date) -> dict[str, object]:
     choice = variant.choice
     assert choice is not None  # the caller asked
     chosen = {"branch": choice.branch, "modules": choice.modules, "toolkit": choice.toolkit}
@@ -51,6 +54,7 @@ def _driver(variant: Variant) -> dict[str, object]:
         "gpus": list(variant.gpus),
         "driver": {name: value for name, value in chosen.items() if value is not None},
         "why": list(choice.reasons),
+        "warnings": list(gpus.warnings(choice, today)),
     }
 
 

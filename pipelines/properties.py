@@ -87,20 +87,26 @@ def derive(
     return derived
 
 
-def derive_imported(*, type: str, distribution: str, version: str, architecture: str, gpu: bool) -> dict[str, str]:
+def derive_imported(*, os_type: str, distribution: str, version: str, architecture: str, gpu: bool) -> dict[str, str]:
     """The properties that follow from what its maker says is in a ready image.
 
-    From os_type windows Nova makes the Hyper-V enlightenments. GeForce drivers before 465, and some for Windows, refuse
-    to work in a virtual machine that they can see ("Error 43"). Windows 11 asks for a TPM 2.0.
+    From os_type windows Nova makes the Hyper-V enlightenments. Some of NVIDIA's drivers for Windows, and GeForce
+    drivers before 465, refuse to work in a virtual machine that they can see ("Error 43"). Windows 11 asks for a
+    TPM 2.0.
     """
     derived = derive(distribution=distribution, version=version, architecture=architecture, gpu=gpu, packages=())
-    if type == "linux":
+    if os_type == "linux":
         return derived
-    derived |= {"os_type": "windows", "os_distro": "windows", "os_admin_user": "Administrator"}
-    derived |= {"hw_machine_type": "q35", "hw_firmware_type": "uefi", "hw_vif_model": "virtio"}
-    if gpu:
-        derived["img_hide_hypervisor_id"] = "true"
-    if version == "11":
+    derived |= {
+        "os_type": "windows",
+        "os_distro": "windows",
+        "os_admin_user": "Administrator",
+        "hw_machine_type": "q35" if architecture == "amd64" else "virt",
+        "hw_firmware_type": "uefi",
+        "hw_vif_model": "virtio",
+        "img_hide_hypervisor_id": "true",
+    }
+    if re.match(r"11\b", version):
         derived |= {"hw_tpm_model": "tpm-crb", "hw_tpm_version": "2.0"}
     return derived
 

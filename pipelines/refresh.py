@@ -6,12 +6,12 @@ Build then verify, verify then upload, for several variants: a failure of one ne
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import cast, get_args
 
 from pipelines import build as building
-from pipelines import console, fingerprint, importing, manifest, publish, qemu, released
+from pipelines import console, fingerprint, gpus, importing, manifest, publish, qemu, released
 from pipelines import plan as planning
 from pipelines import verify as verifying
 from pipelines.catalog import Catalog
@@ -36,6 +36,7 @@ class SeveralFailed(PipelineError):
 
 def build(variants: Sequence[Variant], root: Path, now: Clock, *, verbose: bool = False, boot: bool = False) -> None:
     """Build and verify each variant. A build that fails verification is kept, and never uploaded."""
+    warn(variants, now().date())
     with _each(variants) as one:
         for variant in variants:
             with one(variant.name):
@@ -43,6 +44,13 @@ def build(variants: Sequence[Variant], root: Path, now: Clock, *, verbose: bool 
                 console.note(f"{variant.name}: built {made.build_id}; verifying")
                 _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
                 _report_built(made)
+
+
+def warn(variants: Sequence[Variant], today: date) -> None:
+    """Say which drivers are past the end of their life, or near it."""
+    for variant in variants:
+        for warning in gpus.warnings(variant.choice, today):
+            console.warn(f"{variant.name}: {warning}")
 
 
 def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool) -> Build:

@@ -5,6 +5,7 @@ As a table for people or as JSON for programs, from the same rows. What they con
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 from pipelines import console, description, finding, host, released
@@ -31,9 +32,9 @@ def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
     console.table("Images", ("name", "gpu", "newest build", "description"), cells)
 
 
-def image(variant: Variant, builds: Path, *, as_json: bool) -> None:
+def image(variant: Variant, builds: Path, today: date, *, as_json: bool) -> None:
     """`inv show`: what a variant resolves to."""
-    about = description.of(variant, builds)
+    about = description.of(variant, builds, today)
     if as_json:
         console.emit_json(about)
     else:

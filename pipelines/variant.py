@@ -236,7 +236,7 @@ class Variant:
     def _derived_properties(self) -> dict[str, str]:
         if self.guest is not None:
             return properties.derive_imported(
-                type=self.guest.type,
+                os_type=self.guest.type,
                 distribution=self.guest.distribution,
                 version=self.guest.version,
                 architecture=self.guest.architecture,

@@ -68,6 +68,7 @@ def test_our_own_catalog_has_the_images_that_we_promise() -> None:
         "debian12-cuda": True,
         "debian-cuda-devel": True,
         "ubuntu-cuda": True,
+        "ubuntu-cuda-signed": True,
     }
 
 
@@ -134,7 +135,8 @@ def test_properties_are_derived_declared_and_taken_away(load: Load) -> None:
 
 
 def test_a_release_has_a_code_name_and_a_number(load: Load) -> None:
-    base = load(images('a: {base: {distribution: ubuntu, release: "24.04"}, disk: {size: 4GiB}}')).variants["a"].base
+    ubuntu = 'distribution: ubuntu, release: "24.04", source: cloud-image, path: x, signature: none'
+    base = load(images(f"a: {{base: {{{ubuntu}}}, disk: {{size: 4GiB}}}}")).variants["a"].base
     assert base is not None
     assert (base.codename, base.version) == ("noble", "24.04")
 
@@ -323,7 +325,7 @@ def test_a_mistake_in_a_cloud_is_reported_there(problems: Callable[[str], list[s
         ("glance: {properties: {hw_pmu: 1.5}}", "glance.properties.hw_pmu", "write it in quotes"),
         ("glance: {properties: {hw_fimware_type: uefi}}", "glance.properties.hw_fimware_type", "hw_firmware_type?"),
         ("glance: {properties: {os_require_quiesce: yes}}", "glance.properties.os_require_quiesce", "guest agent"),
-        ("driver: {source: archive, modules: open, branch: 580}", "", "trixie's archive has driver 550 alone"),
+        ("driver: {source: archive, modules: open, branch: 580}", "", "13's own archive has driver 550 alone"),
     ],
 )
 def test_a_mistake_is_reported_with_its_path_and_a_remedy(
@@ -347,7 +349,7 @@ def test_a_mistake_is_reported_with_its_path_and_a_remedy(
         ("release: trixie, distribution: debain", ".distribution", "did you mean debian?"),
         ("distribution: debian", ".release", "this key is missing; write `release: …`"),
         ("release: trixie, distribution: debian, url: 'https://x/y'", "", "a bootstrapped base has no url"),
-        ("release: '24.04', distribution: ubuntu, source: cloud-image", "", "a cloud image needs its `url`"),
+        ("release: '24.04', distribution: ubuntu, source: cloud-image", "", "write its `url`"),
         (
             "release: '24.04', distribution: ubuntu, source: cloud-image, url: 'https://x/y'",
             "",
@@ -428,7 +430,7 @@ def test_every_mistake_is_reported_at_once_in_the_files_order(problems: Callable
         "    disk: {size: 20GB}\n"
         "    driver: {source: archive, modules: open}\n"
         "    glance: {properties: {os_secure_boot: required, hw_machine_type: null}}\n"
-        "    gpus: [h100]\n"
+        "    flavors: [g1]\n"
         "    keep: 3\n"
         "    keep: 4\n"
     )
@@ -441,7 +443,7 @@ def test_every_mistake_is_reported_at_once_in_the_files_order(problems: Callable
         "images.b.disk.size (line 10)",
         "images.b.glance.properties.os_secure_boot (line 12)",
         "images.b.glance.properties.os_secure_boot (line 12)",
-        "images.b.gpus (line 13)",
+        "images.b.flavors (line 13)",
         "images.b.keep (line 15)",
     ]
 
@@ -534,6 +536,66 @@ def test_what_comes_later_is_refused_by_name(rest: str, where: str, problems: Ca
     lines = [rest, *(line for name, line in good.items() if name != key)]
     found = problems(images(f"a: {{{', '.join(lines)}}}"))
     assert [line for line in found if line.startswith(f"images.a.{where} ") and "is not supported yet" in line], found
+
+
+IMPORT = f"kind: import, disk: {{size: 64GiB}}, source: {{path: win.vhdx, sha256: {'ab' * 32}}}"
+WINDOWS = 'guest: {type: windows, distribution: windows, version: "11"}'
+
+
+def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
+    found = load(images(f"a: {{{IMPORT}, {WINDOWS}, gpus: [a16]}}")).variants["a"].properties
+    assert (found["os_type"], found["os_distro"], found["os_version"]) == ("windows", "windows", "11")
+    assert (found["hw_machine_type"], found["hw_firmware_type"]) == ("q35", "uefi")
+    assert (found["hw_disk_bus"], found["hw_scsi_model"]) == ("scsi", "virtio-scsi")
+    assert found["img_hide_hypervisor_id"] == "true"
+    assert (found["hw_tpm_model"], found["hw_tpm_version"]) == ("tpm-crb", "2.0")
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (IMPORT, "an imported image needs its `source`, and its `guest`"),
+        (f"{IMPORT}, {WINDOWS}, packages: [htop]", "remove `packages`"),
+        (f"{IMPORT}, {WINDOWS}, base: {{distribution: debian, release: trixie}}", "remove `base`"),
+        (f"{DEBIAN}, {WINDOWS}", "write `kind: import`"),
+        (f"{DEBIAN}, {GPU}, gpus: [h1000]", "h1000 is no GPU that we know"),
+        (f"{DEBIAN}, driver: {{source: nvidia-repo, branch: 580}}", "nvidia_repository: {keyring_sha256: …}"),
+        (f"{DEBIAN}, {GPU}, containers: podman", "the container toolkit comes from NVIDIA's repository"),
+        (f"{DEBIAN}, cuda: {{samples: true}}", "samples need to know which CUDA"),
+        (
+            f"{DEBIAN}, driver: {{source: archive, modules: open, path: x}}",
+            "`path` is for `source: runfile` or `local`",
+        ),
+        (f"{DEBIAN}, driver: {{source: local, modules: open}}", "write its `path`"),
+        (f"{DEBIAN}, driver: {{source: runfile, path: x, modules: open}}", "write its `sha256`"),
+        (f"{DEBIAN}, driver: {{source: archive, modules: open, vgpu: true}}", "write `source: local` or `runfile`"),
+        (f"{DEBIAN}, {GPU}, secrets: {{module-signing-key: {{env: K}}}}", "write both under `secrets`"),
+        (
+            f"{DEBIAN}, secrets: {{module-signing-key: {{env: K}}, module-signing-certificate: {{env: C}}}}",
+            "without a driver there is no module to sign",
+        ),
+        (
+            f"{DEBIAN}, {GPU}, secrets: {{module-signing-key: {{pkcs11: 'pkcs11:token=t?pin-value=1'}}}}",
+            "a PIN is a secret",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_what_to_write(
+    lines: str, says: str, problems: Callable[[str], list[str]]
+) -> None:
+    assert [line for line in problems(images(f"a: {{{lines}}}")) if says in line]
+
+
+def test_a_site_key_or_the_distributions_signature_allows_secure_boot(load: Load) -> None:
+    keys = "secrets: {module-signing-key: {env: K}, module-signing-certificate: {env: C}}"
+    loaded = load(one(f"{GPU}, {keys}, glance: {{properties: {{os_secure_boot: required}}}}"))
+    assert loaded.variants["a"].signed_modules
+
+
+def test_a_relative_path_is_relative_to_the_catalogs_folder(load: Load, tmp_path: Path) -> None:
+    driver = load(one("driver: {source: local, path: packages, modules: open}")).variants["a"].driver
+    assert driver is not None
+    assert driver.path == tmp_path / "packages"
 
 
 def test_a_secret_is_in_one_place(problems: Callable[[str], list[str]]) -> None:

@@ -22,7 +22,7 @@ def own_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 def test_ours_are_found_before_those_of_diskimage_builder() -> None:
-    found = closure.cumulative({"base": ("nvidia-driver",)})["base"]
+    found = closure.cumulative({"base": ("debian-minimal", "nvidia-driver")})["base"]
     assert found["nvidia-driver"].parent == closure.OURS
     assert found["package-installs"].parent != closure.OURS
 

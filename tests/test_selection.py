@@ -8,7 +8,7 @@ import pytest
 from pipelines import catalog, closure, selection
 from pipelines.variant import Variant
 
-SHA256 = "0" * 64
+SHA256 = "ab" * 32
 DEBIAN = "base: {distribution: debian, release: trixie}"
 UBUNTU = f'base: {{distribution: ubuntu, release: "24.04", source: cloud-image, path: x.squashfs, sha256: {SHA256}}}'
 ROCKY = f'base: {{distribution: rocky, release: "9", source: cloud-image, path: x.qcow2, sha256: {SHA256}}}'

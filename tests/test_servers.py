@@ -94,12 +94,12 @@ def cloud_image(mirror: str) -> str:
     )
 
 
-@pytest.mark.parametrize("missing", ["noble.squashfs", "SHA256SUMS"])
+@pytest.mark.parametrize("missing", ["noble.squashfs", "SHA256SUMS", "SHA256SUMS.gpg"])
 def test_a_cloud_image_or_its_checksums_that_are_gone_are_fatal(tmp_path: Path, mirror: str, missing: str) -> None:
     folder = tmp_path / "mirror/noble"
     folder.mkdir()
-    (folder / "noble.squashfs").touch()
-    (folder / "SHA256SUMS").touch()
+    for name in ("noble.squashfs", "SHA256SUMS", "SHA256SUMS.gpg"):
+        (folder / name).touch()
     wanted = variant(tmp_path, base=cloud_image(mirror))
     assert [finding for finding in found(wanted, tmp_path).values() if finding.breaks] == []
     (folder / missing).unlink()
