@@ -35,8 +35,8 @@ def opened(root: Path, variant: str, build_id: str) -> Iterator[Path]:
 
 def artifact(path: Path) -> manifest.Artifact:
     """What the manifest says of a finished image file, which belongs to us from now on."""
-    if prefix := host.root_prefix():
-        process.run([*prefix, "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
+    if path.stat().st_uid != os.getuid():
+        process.run([*host.root_prefix(), "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
     info = disk.info(path)
     sha256, sha512 = disk.digests(path)
     return manifest.Artifact(

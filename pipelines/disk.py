@@ -120,6 +120,12 @@ def raw(image: Path) -> Iterator[Path]:
         yield path
 
 
+def has_gpt(disk: Path) -> bool:
+    """Whether a raw disk has a GUID partition table, sound or not."""
+    with disk.open("rb") as source:
+        return os.pread(source.fileno(), 8, SECTOR) == b"EFI PART"
+
+
 def partition_table(disk: Path) -> PartitionTable:
     """Read a raw disk's GPT, both copies.
 

@@ -34,7 +34,7 @@ from small_image import (
 from pipelines import boot, checks, disk, filesystem, kernel_contract, qemu, sealing
 from pipelines.errors import HostError, ProgramError, VerifyError
 from pipelines.manifest import Build, Verification
-from pipelines.variant import Base, Source, Variant
+from pipelines.variant import Base, Variant
 from pipelines.verify import DRIVER_CHECKS, identity, packages, verify
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -157,19 +157,6 @@ def test_a_boot_as_the_image_asks_for_decides(good: Build, tmp_path: Path, monke
     qemu.kvm_works.cache_clear()
     assert good.verification() == result
     assert not result.passed
-
-
-def test_what_is_inside_an_imported_image_is_its_makers_business(good: Build) -> None:
-    source = Source(path="image.qcow2", sha256="0" * 64)
-    variant = replace(VARIANT, kind="import", base=None, driver=None, source=source)
-    verification = verify(good, variant, NOW)
-    assert verification.passed
-    assert [check.name for check in verification.checks if check.passed] == [
-        "image-digest",
-        "format",
-        "qemu-img-check",
-        "virtual-size",
-    ]
 
 
 def test_a_missing_manifest_is_an_error(good: Build) -> None:
