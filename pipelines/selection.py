@@ -17,7 +17,7 @@ _FAMILIES = {
     "rhel": "redhat-family",
 }
 _BOOTSTRAP = {"debian": "debian-minimal"}
-_DRIVERS = {
+DRIVERS = {
     "archive": "nvidia-archive",
     "nvidia-repo": "nvidia-repository",
     "runfile": "nvidia-runfile",
@@ -73,7 +73,7 @@ def _driver(variant: Variant) -> list[str]:
     """The driver's elements in the order that they build on each other."""
     asked = {
         "nvidia-packages": variant.nvidia_repository is not None,
-        _DRIVERS.get(variant.driver.source if variant.driver else "", ""): variant.gpu,
+        DRIVERS.get(variant.driver.source if variant.driver else "", ""): variant.gpu,
         "fabric-manager": variant.driver is not None and variant.driver.fabric_manager,
         "vgpu-guest": variant.driver is not None and variant.driver.vgpu,
         "cuda-toolkit": variant.cuda.toolkit is not None,

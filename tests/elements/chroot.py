@@ -3,6 +3,7 @@
 An overlay in a mount namespace of its own is a whole Debian in a moment; nothing of it reaches the machine.
 """
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,8 @@ set -eu
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 cp -a "$2/." "$1/upper/"
+mkdir -p "$1/upper/tmp"
+chmod 1777 "$1/upper/tmp"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 mkdir -p "$1/root/lib/modules"
 mount -t tmpfs tmpfs "$1/root/lib/modules"
@@ -56,6 +59,15 @@ class Chroot:
         for path in (_ELEMENTS / element / "bin").iterdir():
             self.file(f"/usr/local/bin/{path.name}", path.read_text())
             (self._files / f"usr/local/bin/{path.name}").chmod(0o755)
+
+    def copy(self, source: Path, path: str) -> None:
+        """A file or folder of this machine's, in the root."""
+        target = self._files / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
 
     def remove(self, path: str) -> None:
         """Take back a file of the test's."""

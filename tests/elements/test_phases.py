@@ -12,6 +12,7 @@ from tests.elements.chroot import Chroot
 
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 CONTRACT = ELEMENTS / "nvidia-driver/post-install.d/90-check-kernel-contract"
+COMPILE = ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules"
 USER_SPACE = ELEMENTS / "nvidia-driver/post-install.d/91-check-user-space"
 KERNEL = "6.12.1-amd64"
 VERSION = "550.163.01"
@@ -239,7 +240,7 @@ def test_a_failed_compilation_fails_the_build_and_shows_dkms_own_log(chroot: Chr
     chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
     chroot.program("gcc-14", "true")
     chroot.program("dkms", "exit 10")
-    result = chroot.run(ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules", ARCH="amd64")
+    result = chroot.run(COMPILE, ARCH="amd64", DIB_NVIDIA_SOURCE="archive")
     assert result.returncode != 0
     assert "implicit declaration of function" in result.stdout
     assert f"does not compile for kernel {KERNEL}" in result.stdout
@@ -253,9 +254,41 @@ def test_modules_are_compiled_for_the_target_and_without_dibs_arch(chroot: Chroo
     chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
     chroot.program("gcc-14", "true")
     chroot.program("dkms", '[ $1 = status ] || echo "dkms $* ARCH=${ARCH:-unset} CC=$CC"')
-    result = chroot.run(ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules", ARCH="amd64")
+    result = chroot.run(COMPILE, ARCH="amd64", DIB_NVIDIA_SOURCE="archive")
     assert f"dkms install -m nvidia-current -v {VERSION} -k {KERNEL} ARCH=unset CC=gcc-14" in result.stdout
     assert result.returncode == 0
+
+
+def test_a_driver_without_its_modules_source_is_said(chroot: Chroot) -> None:
+    chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
+    chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
+    chroot.program("gcc-14", "true")
+    result = chroot.run(COMPILE, DIB_NVIDIA_SOURCE="local")
+    assert result.returncode != 0
+    assert "the driver brought no modules' source" in result.stdout
+
+
+def test_modules_that_the_distribution_compiled_are_left_as_they_are(chroot: Chroot) -> None:
+    chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
+    chroot.file("/usr/src/nvidia-srv-580.95.05/dkms.conf", 'PACKAGE_NAME="nvidia-srv"\n')
+    chroot.program("dkms", "echo compiled; exit 1")
+    result = chroot.run(COMPILE, DIB_NVIDIA_SOURCE="precompiled")
+    assert result.returncode == 0
+    assert "compiled" not in result.stdout
+
+
+def test_modules_that_the_installer_has_compiled_are_not_compiled_again(chroot: Chroot) -> None:
+    chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
+    chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
+    chroot.file(f"/usr/src/nvidia-{VERSION}/dkms.conf", f'PACKAGE_NAME="nvidia"\nPACKAGE_VERSION="{VERSION}"\n')
+    chroot.program("gcc-14", "true")
+    chroot.program("dkms", f'[ $1 = status ] && echo "nvidia/{VERSION}, {KERNEL}, x86_64: installed"')
+    assert chroot.run(COMPILE, DIB_NVIDIA_SOURCE="runfile").returncode == 0
+
+
+@pytest.mark.parametrize("wanted", [{"DIB_NVIDIA_BRANCH": "580"}, {"DIB_NVIDIA_VERSION": "550.163.02"}])
+def test_a_driver_of_another_branch_or_version_breaks_it(guest: Chroot, wanted: dict[str, str]) -> None:
+    assert f"the driver is {VERSION}, not" in broken(guest, **PROPRIETARY, **wanted)
 
 
 def test_a_kernel_that_gcc_did_not_build_is_refused(chroot: Chroot) -> None:
@@ -292,7 +325,7 @@ def test_an_ubuntu_driver_without_its_branch_is_refused(chroot: Chroot) -> None:
     chroot.program("pkg-map", "echo nvidia-dkms-@BRANCH@-server-open; echo nvidia-utils-@BRANCH@-server")
     chroot.program("install-packages", 'echo "installing $*"')
     script = ELEMENTS / "nvidia-archive/install.d/70-install-driver"
-    common = {"DISTRO_NAME": "ubuntu", "DIB_NVIDIA_MODULES": "open"}
+    common = {"DISTRO_NAME": "ubuntu", "DIB_NVIDIA_MODULES": "open", "DIB_NVIDIA_DESKTOP": "0"}
     refused = chroot.run(script, DIB_NVIDIA_BRANCH="", **common)
     assert refused.returncode != 0
     assert "driver.branch" in refused.stdout
@@ -376,6 +409,7 @@ def assembled(tmp_path: Path, tree: Path, **environment: str) -> "subprocess.Com
         "DIB_GPT_DISK_ROOT_FSTYPE": "ext4",
         "DIB_GPT_DISK_ROOT_LABEL": "cloudimg-rootfs",
         "DISTRO_NAME": "debian",
+        "ARCH": "amd64",
     }
     paths = {"TMP_IMAGE_DIR": tmp_path, "TMP_MOUNT_PATH": tree, "TMP_HOOKS_PATH": hooks}
     return run_on_host(
