@@ -1,82 +1,41 @@
-"""Real OpenPGP keys, made for a test: good ones, expired ones, revoked ones.
-
-A GnuPG home of its own, below a folder of the test's; its agent ends with `Signer.at`.
-"""
+"""Keys, certificates and module-like files for the tests of signatures. Made on the fly with OpenSSL."""
 
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
-_NUMBERS = count()
+GOOD = ("keyUsage=critical,digitalSignature", "extendedKeyUsage=codeSigning")
 
 
-@dataclass
-class Signer:
-    """A GnuPG home, and a folder for what it writes."""
+@dataclass(frozen=True)
+class Pair:
+    """A private key and its certificate, as PEM files."""
 
-    home: Path
-    folder: Path
+    key: Path
+    certificate: Path
 
-    @classmethod
-    @contextmanager
-    def at(cls, folder: Path) -> "Iterator[Signer]":
-        """A signer that writes into `folder`. The agent's socket needs a short path, so its home is elsewhere."""
-        with tempfile.TemporaryDirectory(prefix="gpg-") as home:
-            try:
-                yield cls(Path(home), folder)
-            finally:
-                subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
 
-    def key(self, name: str, *, created: str = "20250101T000000", expires: str = "never") -> str:
-        """A new signing key's fingerprint."""
-        identity = f"{name} <{name}{next(_NUMBERS)}@example.org>"
-        return self._made(f"--faked-system-time={created}!", "--quick-gen-key", identity, "ed25519", "sign", expires)
+def make_pair(folder: Path, name: str = "site", *, kind: str = "rsa:2048", extensions: tuple[str, ...] = GOOD) -> Pair:
+    """A new key and a certificate for it."""
+    made = Pair(key=folder / f"{name}.key", certificate=folder / f"{name}.pem")
+    _certify(made.certificate, ["-newkey", *kind.split(" "), "-nodes", "-keyout", str(made.key)], name, extensions)
+    return made
 
-    def subkey(self, primary: str) -> str:
-        """A new signing subkey's fingerprint."""
-        return self._made("--quick-add-key", primary, "ed25519", "sign")
 
-    def revoke(self, fingerprint: str) -> None:
-        """Use the certificate that GnuPG made with the key; its colon keeps it from being used by mistake."""
-        text = (self.home / f"openpgp-revocs.d/{fingerprint}.rev").read_text()
-        certificate = self.folder / f"{fingerprint}.rev"
-        certificate.write_text(text.replace(":-----BEGIN", "-----BEGIN"))
-        self._gpg("--import", str(certificate))
+def certified_again(pair: Pair, folder: Path, extensions: tuple[str, ...]) -> Pair:
+    """The same key, whose making takes long, with another certificate."""
+    made = Pair(key=pair.key, certificate=folder / "again.pem")
+    _certify(made.certificate, ["-key", str(pair.key)], "again", extensions)
+    return made
 
-    def detached(self, data: Path, *by: str, at: str = "", digest: str = "SHA512") -> Path:
-        """A detached signature by one key or several."""
-        time = [f"--faked-system-time={at}!"] if at else []
-        return self._sign(data, "--detach-sign", *time, f"--digest-algo={digest}", by=by)
 
-    def inline(self, data: Path, *by: str) -> Path:
-        """The file with its signature around it."""
-        return self._sign(data, "--clearsign", by=by)
+def _certify(certificate: Path, key: list[str], name: str, extensions: tuple[str, ...]) -> None:
+    argv = ["openssl", "req", "-x509", *key, "-subj", f"/CN={name}", "-days", "30", "-out", str(certificate)]
+    argv += [part for extension in extensions for part in ("-addext", extension)]
+    subprocess.run(argv, check=True, capture_output=True)
 
-    def keyring(self, *fingerprints: str, armour: bool = False) -> Path:
-        """A file with the public keys."""
-        path = self._new("keyring")
-        self._gpg(*(["--armor"] if armour else []), "--output", str(path), "--export", *fingerprints)
-        return path
 
-    def _sign(self, data: Path, verb: str, *options: str, by: tuple[str, ...]) -> Path:
-        path = self._new(data.name)
-        users = [word for key in by for word in ("--local-user", key)]
-        self._gpg(*options, *users, "--output", str(path), verb, str(data))
-        return path
-
-    def _new(self, name: str) -> Path:
-        return self.folder / f"{next(_NUMBERS)}-{name}"
-
-    def _made(self, *argv: str) -> str:
-        lines = self._gpg("--status-fd", "1", *argv).splitlines()
-        return next(line.split()[3] for line in lines if "KEY_CREATED" in line)
-
-    def _gpg(self, *argv: str) -> str:
-        # The times of keys and signatures are the test's; a key "from the future" of a faked clock is meant.
-        common = ["--homedir", str(self.home), "--batch", "--yes", "--passphrase", "", "--pinentry-mode", "loopback"]
-        command = ["gpg", "--quiet", "--ignore-time-conflict", "--ignore-valid-from", *common, *argv]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def der(certificate: Path) -> bytes:
+    """A PEM certificate's DER."""
+    argv = ["openssl", "x509", "-in", certificate, "-outform", "DER"]
+    return subprocess.run(argv, check=True, capture_output=True).stdout

@@ -36,6 +36,25 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
+# What a program can read
+
+
+def test_a_program_reads_what_it_is_given_and_then_the_end(tmp_path: Path) -> None:
+    assert process.run(["cat"], deadline=10, stdin=b"secret").stdout == "secret"
+    lines: list[str] = []
+    process.stream(["cat"], deadline=10, log=tmp_path / "log", on_line=lines.append, stdin=b"x" * 60000)
+    assert lines == ["x" * 60000]
+
+
+def test_without_anything_to_read_it_reads_the_end_at_once() -> None:
+    assert process.run(["cat"], deadline=10).stdout == ""
+
+
+def test_what_a_pipe_does_not_hold_is_refused_and_never_waited_for() -> None:
+    with pytest.raises(HostError, match="does not hold 1000000 bytes"):
+        process.run(["cat"], deadline=10, stdin=bytes(1000000))
+
+
 # run
 
 
