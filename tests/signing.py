@@ -4,6 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+MAGIC = b"~Module signature appended~\n"
 GOOD = ("keyUsage=critical,digitalSignature", "extendedKeyUsage=codeSigning")
 
 
@@ -33,6 +34,26 @@ def _certify(certificate: Path, key: list[str], name: str, extensions: tuple[str
     argv = ["openssl", "req", "-x509", *key, "-subj", f"/CN={name}", "-days", "30", "-out", str(certificate)]
     argv += [part for extension in extensions for part in ("-addext", extension)]
     subprocess.run(argv, check=True, capture_output=True)
+
+
+def signed(module: bytes, pair: Pair) -> bytes:
+    """A module with the signature that Linux's scripts/sign-file would append."""
+    argv = [
+        "openssl",
+        "cms",
+        "-sign",
+        "-binary",
+        "-noattr",
+        "-nocerts",
+        "-nosmimecap",
+        "-outform",
+        "DER",
+        "-md",
+        "sha256",
+    ]
+    argv += ["-signer", str(pair.certificate), "-inkey", str(pair.key)]
+    message = subprocess.run(argv, input=module, check=True, capture_output=True).stdout
+    return module + message + bytes([0, 0, 2, 0, 0, 0, 0, 0]) + len(message).to_bytes(4, "big") + MAGIC
 
 
 def der(certificate: Path) -> bytes:

@@ -136,7 +136,7 @@ class Guest:
     files: dict[str, bytes | str | Link] = field(default_factory=_tree)
     packages: dict[str, str] = field(default_factory=lambda: dict(PACKAGES))
     folders: tuple[str, ...] = ("tmp", "var/tmp", "var/lib/apt/lists/partial", "var/cache/apt/archives", "root", "home")
-    esp: dict[str, str] = field(
+    esp: dict[str, str | bytes] = field(
         default_factory=lambda: {
             "EFI/BOOT/BOOTX64.EFI": "shim",
             "EFI/BOOT/grubx64.efi": "grub",
@@ -148,9 +148,13 @@ class Guest:
         """A complete build of this guest below `root`; its raw disk stays there as disk.raw."""
         folder = root / VARIANT.name / BUILD_ID
         folder.mkdir(parents=True)
+        return finished(folder, self.whole_disk(root))
+
+    def whole_disk(self, root: Path) -> Path:
+        """A raw disk with this guest's root file system and ESP."""
         disk = self.disk(root)
         self._fill_esp(root, disk)
-        return finished(folder, disk)
+        return disk
 
     def disk(self, root: Path) -> Path:
         """A raw disk with this guest's root file system, and an ESP that is not filled."""
@@ -178,9 +182,9 @@ class Guest:
     def _fill_esp(self, root: Path, image: Path) -> None:
         at = f"{image}@@{ESP_START}"
         run("mformat", "-i", at, "-T", str((ROOT_START - ESP_START) // 512), "-v", "ESP", "::")
-        run("mmd", "-i", at, "::EFI", "::EFI/BOOT", "::EFI/debian")
+        run("mmd", "-i", at, "::EFI", *(f"::{folder}" for folder in {str(Path(name).parent) for name in self.esp}))
         for name, content in self.esp.items():
-            (root / "esp-file").write_text(content)
+            (root / "esp-file").write_bytes(content.encode() if isinstance(content, str) else content)
             run("mcopy", "-i", at, str(root / "esp-file"), f"::{name}")
 
 

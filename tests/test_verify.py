@@ -104,7 +104,7 @@ def test_a_good_build_passes_every_check(good: Build) -> None:
     verification = verify(good, VARIANT, NOW)
     assert failed(verification) == {}
     assert verification.passed
-    assert all(check.passed for check in verification.checks)
+    assert [check.name for check in verification.checks if check.passed is None] == ["module-signatures"]  # no key here
 
 
 def test_the_result_is_written_beside_the_manifest(good: Build) -> None:

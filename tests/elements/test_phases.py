@@ -444,6 +444,15 @@ def test_both_firmwares_find_their_boot_code(tmp_path: Path, tree: Path) -> None
     assert "configfile ($root)/boot/grub/grub.cfg" in output("mtype", "-i", f"{disk}@@2M", "::/EFI/debian/grub.cfg")
 
 
+def test_a_sites_certificate_lies_where_mokmanager_finds_it(tmp_path: Path, tree: Path) -> None:
+    certificate = tree / "usr/share/gpu-image/module-signing.der"
+    certificate.parent.mkdir(parents=True)
+    certificate.write_text("the certificate")
+    assert assembled(tmp_path, tree).returncode == 0
+    found = output("mtype", "-i", f"{tmp_path}/disk.raw@@2M", "::/EFI/gpu-image/module-signing.der")
+    assert found == "the certificate"
+
+
 def test_a_shim_behind_an_absolute_link_is_taken_from_the_guest_and_not_from_the_host(
     tmp_path: Path, tree: Path
 ) -> None:
