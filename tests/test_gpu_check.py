@@ -326,7 +326,7 @@ def test_a_narrower_link_fails(server: Server) -> None:
 def test_a_slower_link_passes_because_an_idle_gpu_has_one(server: Server) -> None:
     server.gpu(0x10, pcie_link_gen_current="1")
     found = server.says("--quick").checks["pcie-link"]
-    assert found == (True, "1 × 16 lanes, generation 1 of 5, which an idle GPU may lower")
+    assert found == (True, "1 × 16 lanes, generation 1 of 5 (an idle GPU may lower it)")
 
 
 def test_a_gpu_that_is_not_registered_with_its_fabric_fails(server: Server) -> None:
