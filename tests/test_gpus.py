@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -17,7 +19,8 @@ from pipelines import properties, report_gpus
 from pipelines.errors import CatalogError, UsageError
 from pipelines.gpus import Choice, Impossible, Wish, by_pci_id, known, models_of, placement, resolve, warnings
 
-DATA = yaml.safe_load((Path(__file__).parent.parent / "pipelines" / "gpus.yaml").read_text())
+PROJECT = Path(__file__).parent.parent
+DATA = yaml.safe_load((PROJECT / "pipelines" / "gpus.yaml").read_text())
 TODAY = date(2026, 11, 22)
 TRIXIE = Wish(distribution="debian", release="trixie", source="nvidia-repo")
 BASES = {
@@ -478,6 +481,14 @@ def test_the_placement_is_shown_for_a_count_and_ram(capsys: pytest.CaptureFixtur
     found = shown(capsys, "h100", 8, "1TiB")["gpus"][0]["placement"]
     assert found["properties"]["hw_maxphysaddr_bits"] == "44"
     assert any("1024 GiB of RAM" in reason for reason in found["reasons"])
+
+
+def test_the_verb_prints_json_alone_and_warns_by_todays_date() -> None:
+    argv = [sys.executable, "-m", "invoke", "--search-root", PROJECT, "gpus", "--only", "h100", "--json"]
+    result = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    found = json.loads(result.stdout)
+    assert [gpu["name"] for gpu in found["gpus"]] == ["h100"]
+    assert next(branch["warnings"] for branch in found["branches"] if branch["branch"] == 535)
 
 
 def test_people_get_tables(capsys: pytest.CaptureFixture[str]) -> None:
