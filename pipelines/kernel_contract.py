@@ -16,8 +16,12 @@ from pipelines.filesystem import FileSystem
 _ARCHITECTURES = {"amd64": ("x86_64", "x86_64-linux-gnu"), "arm64": ("aarch64", "aarch64-linux-gnu")}
 _MODULE = re.compile(r"nvidia[\w-]*\.ko(\.xz|\.zst|\.gz)?")
 _LIBRARY = re.compile(r"(libcuda|libnvidia-ml)\.so\.(\d+(?:\.\d+)+)")
-_USER_SPACE = re.compile(r"libcuda1|libnvidia-ml1|nvidia-smi|libnvidia-compute-\d+.*|nvidia-utils-\d+.*")
-_HELD = re.compile(r"linux-(image|headers)-.*|nvidia-cuda-toolkit|.*nvidia.*dkms.*|" + _USER_SPACE.pattern)
+_USER_SPACE = re.compile(
+    r"libcuda1|libnvidia-ml1?|nvidia-smi|libnvidia-compute(-\d+.*)?|nvidia-utils(-\d+.*)?|nvidia-driver-cuda(-libs)?"
+)
+_HELD = re.compile(
+    r"linux-(image|headers|modules-nvidia)-.*|nvidia-cuda-toolkit|.*nvidia.*dkms.*|" + _USER_SPACE.pattern
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +64,11 @@ def driver_modules(guest: Guest) -> Outcome:
     """Each NVIDIA module is built for the kernel that boots, has the driver's version, and modprobe finds it."""
     release, version = guest.manifest.kernel, _driver_version(guest)
     folder = f"/lib/modules/{release}"
-    modules = _modules(guest)
+    found = modules(guest)
     listed = guest.files.text(f"{folder}/modules.dep") or ""
-    wanted = {"nvidia", "nvidia-uvm"} - {_plain(path) for path in modules}
+    wanted = {"nvidia", "nvidia-uvm"} - {_plain(path) for path in found}
     problems = [f"there is no module {name} in {folder}" for name in sorted(wanted)]
-    for path, content in modules.items():
+    for path, content in found.items():
         name = path.removeprefix(f"{folder}/")
         fields = kernel_files.module_fields(content)
         built_for = fields.get("vermagic", "").split(" ")[0]
@@ -74,27 +78,29 @@ def driver_modules(guest: Guest) -> Outcome:
             problems.append(f"{name} is version {fields.get('version', 'unknown')}, the driver is {version}")
         if not re.search(rf"^{re.escape(name)}:", listed, re.MULTILINE):
             problems.append(f"modules.dep does not list {name}")
-    return outcome(problems, f"{len(modules)} modules of {version} for {release}")
+    return outcome(problems, f"{len(found)} modules of {version} for {release}")
 
 
 def dkms(guest: Guest) -> Outcome:
     """DKMS holds the driver as installed for the kernel: what it built is what lies in /lib/modules."""
+    if is_precompiled(guest):
+        return None, "the distribution compiled the modules"
     release, version = guest.manifest.kernel, _driver_version(guest)
     names = [name for name in guest.files.listdir("/var/lib/dkms") if name.startswith("nvidia")]
     if not names:
         return False, "DKMS knows no NVIDIA module, so a new kernel in the guest would have no driver"
     machine = _architecture(guest)[0]
     problems = []
-    installed = {path.rsplit("/", 1)[1]: content for path, content in _modules(guest).items()}
+    installed = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
     for name in names:
         built = f"/var/lib/dkms/{name}/{version}/{release}/{machine}"
         if guest.files.target(f"/var/lib/dkms/{name}/kernel-{release}-{machine}") != f"{version}/{release}/{machine}":
             problems.append(f"{name} {version} is not marked as installed for kernel {release}")
         there = guest.files.listdir(f"{built}/module")
-        modules = [f"{built}/module/{module}" for module in there if _MODULE.fullmatch(module)]
-        if not modules:
+        results = [f"{built}/module/{module}" for module in there if _MODULE.fullmatch(module)]
+        if not results:
             problems.append(f"nothing is built in {built}")
-        for path, content in guest.files.contents(modules).items():
+        for path, content in guest.files.contents(results).items():
             if installed.get(path.rsplit("/", 1)[1]) != content:
                 problems.append(f"{path} is not what is installed in /lib/modules")
     return outcome(problems, f"{', '.join(names)} {version} is installed for {release}")
@@ -114,6 +120,8 @@ def user_space(guest: Guest) -> Outcome:
     version = _driver_version(guest)
     found = {name: package for name, package in packages(guest.files).items() if _USER_SPACE.fullmatch(name)}
     problems = [f"{name} is {p.version}, the driver is {version}" for name, p in found.items() if p.upstream != version]
+    if not found and not _from_runfile(guest):
+        problems.append("no package of the driver's user space is installed")
     folder = f"/usr/lib/{_architecture(guest)[1]}"
     matches = [m for path in guest.files.walk(folder) if (m := _LIBRARY.fullmatch(path.rsplit("/", 1)[1]))]
     problems += [f"{m[0]} is not of version {version}" for m in matches if m[2] != version]
@@ -155,6 +163,11 @@ def holds(guest: Guest) -> Outcome:
     return outcome(problems, f"{len(fitting)} packages are held")
 
 
+def is_precompiled(guest: Guest) -> bool:
+    """Whether the modules are declared to be the distribution's own, so that DKMS has no part in them."""
+    return guest.variant.driver is not None and guest.variant.driver.source == "precompiled"
+
+
 def packages(files: FileSystem) -> dict[str, Package]:
     """The guest's installed packages by name; ValueError when it has no dpkg database."""
     status = files.text("/var/lib/dpkg/status")
@@ -180,6 +193,11 @@ DRIVER_CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
 )
 
 
+def _from_runfile(guest: Guest) -> bool:
+    """Whether NVIDIA's installer brought the driver: its files are of no package."""
+    return guest.variant.driver is not None and guest.variant.driver.source == "runfile"
+
+
 def _driver_version(guest: Guest) -> str:
     version = guest.manifest.driver.get("version")
     if not version:
@@ -187,7 +205,7 @@ def _driver_version(guest: Guest) -> str:
     return version
 
 
-def _modules(guest: Guest) -> Mapping[str, bytes]:
+def modules(guest: Guest) -> Mapping[str, bytes]:
     """NVIDIA's modules by path; the kernel's own drivers for parts of such cards (kernel/drivers/) are others."""
     folder = f"/lib/modules/{guest.manifest.kernel}"
     found = guest.files.walk(folder)
@@ -198,7 +216,7 @@ def _modules(guest: Guest) -> Mapping[str, bytes]:
 def _plain(path: str) -> str:
     """A module's name as NVIDIA gives it; Debian's packages put "current" or a branch into it."""
     stem = path.rsplit("/", 1)[1].split(".ko", 1)[0]
-    return re.sub(r"^nvidia-(current|tesla(-\d+)?)(?=-|$)", "nvidia", stem)
+    return re.sub(r"^nvidia-(current|tesla(-\d+)?)(-open)?(?=-|$)", "nvidia", stem)
 
 
 def _architecture(guest: Guest) -> tuple[str, str]:

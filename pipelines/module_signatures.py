@@ -46,16 +46,14 @@ def module_signatures(guest: Guest) -> Outcome:
 
 def fault(module: bytes, certificate: str) -> str | None:
     """Why a kernel that trusts a certificate (PEM) would refuse a module (not compressed); None where it would not."""
-    if not module.endswith(_MAGIC):
-        return "is not signed"
-    end = len(module) - len(_MAGIC) - _TRAILER.size
-    *kind, size = _TRAILER.unpack(module[end : end + _TRAILER.size])
-    if tuple(kind) != _PKCS7 or size > end:
-        return "has a signature of an unknown kind"
+    try:
+        signed, proof = parted(module)
+    except ValueError as error:
+        return str(error)
     with tempfile.TemporaryDirectory() as scratch:
         content, signature, signer = (Path(scratch, name) for name in ("content", "signature", "signer"))
-        content.write_bytes(module[: end - size])
-        signature.write_bytes(module[end - size : end])
+        content.write_bytes(signed)
+        signature.write_bytes(proof)
         signer.write_text(certificate)
         openssl = process.require("openssl", "openssl")
         # The certificate alone decides (none in the message, no chain, no date): so it is in the kernel.
@@ -63,6 +61,17 @@ def fault(module: bytes, certificate: str) -> str | None:
         argv += ["-certfile", str(signer), "-nointern", "-noverify", "-out", "/dev/null"]
         said = process.run(argv, deadline=_OPENSSL_SECONDS, check=False)
     return None if said.returncode == 0 else "is signed with another key, or was changed since"
+
+
+def parted(module: bytes) -> tuple[bytes, bytes]:
+    """A module's content (not compressed) and its signature (CMS, DER); ValueError where a kernel would see none."""
+    if not module.endswith(_MAGIC):
+        raise ValueError("is not signed")
+    end = len(module) - len(_MAGIC) - _TRAILER.size
+    *kind, size = _TRAILER.unpack(module[end : end + _TRAILER.size])
+    if tuple(kind) != _PKCS7 or size > end:
+        raise ValueError("has a signature of an unknown kind")
+    return module[: end - size], module[end - size : end]
 
 
 def _misplaced(guest: Guest, certificate: bytes) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipelines import (
     boot,
     disk,
+    distribution_modules,
     filesystem,
     first_boot,
     imported_disk,
@@ -190,6 +191,7 @@ DISK_CHECKS: tuple[tuple[str, Callable[[Disk], Outcome]], ...] = (
 GUEST_CHECKS = (("identity", identity), ("packages", packages), *kernel_contract.CHECKS, *sealing.CHECKS)
 DRIVER_CHECKS = (
     *kernel_contract.DRIVER_CHECKS,
+    ("distribution-modules", distribution_modules.distribution_modules),
     ("module-signatures", module_signatures.module_signatures),
     *first_boot.CHECKS,
 )
