@@ -32,7 +32,7 @@ _OTHERS = {
 }
 # qcow2's header (QEMU's docs/interop/qcow2.txt): backing_file_offset, crypt_method and, from version 3 on,
 # incompatible_features with these bits.
-_QCOW2 = struct.Struct(">4sIQ20xI36xQ")
+_QCOW2 = struct.Struct(">4sIQ16xI36xQ")
 _DIRTY, _CORRUPT, _DATA_FILE = 1, 2, 4
 # A sparse VMDK's header (VMware's Virtual Disk Format 5.0): where its descriptor is, and how long, in sectors.
 _VMDK = struct.Struct("<4s24xQQ")
@@ -56,8 +56,6 @@ def examine(path: Path, declared: str) -> Foreign:
     if problems:
         raise _refusal(path, f"this {found} image {'; '.join(problems)}")
     said = _said(path, found)
-    if said.get("encrypted"):
-        raise _refusal(path, "it is encrypted")
     if said["virtual-size"] < _SMALLEST:
         raise _refusal(path, f"a disk of {said['virtual-size']} bytes is too small to be one")
     return Foreign(path=path, format=found, virtual_size=said["virtual-size"])
