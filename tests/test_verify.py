@@ -325,6 +325,19 @@ def test_a_manifest_with_another_packages_version_is_refused(tmp_path: Path) -> 
     assert said("packages", guest, tmp_path) == "bash is 5.3-1, the manifest says 5.2-1"
 
 
+def test_debians_open_modules_are_found_under_debians_name(tmp_path: Path) -> None:
+    guest = Guest()
+    guest.files = {
+        path.replace("/nvidia-current", "/nvidia-current-open"): text.replace("nvidia-current", "nvidia-current-open")
+        if isinstance(text, str)
+        else text
+        for path, text in guest.files.items()
+    }
+    assert examined("driver-modules", guest, tmp_path).passed
+    (tmp_path / "dkms").mkdir()
+    assert examined("dkms", guest, tmp_path / "dkms").passed
+
+
 def test_a_menu_that_boots_another_kernel_is_refused(tmp_path: Path) -> None:
     guest = Guest()
     guest.files["/boot/grub/grub.cfg"] = GRUB_MENU.replace(KERNEL, "6.1.0-1-amd64")
