@@ -7,8 +7,7 @@ another digest is deleted; what is right is kept in a cache under its digest, an
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from pipelines import disk, download, locks, signatures, sums
 from pipelines.console import note
@@ -176,4 +175,4 @@ def _small(url: str, patience: Patience) -> bytes:
 def _file_of(url: str) -> Path | None:
     """The path of a file URL; None for any other."""
     parts = urlsplit(url)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
