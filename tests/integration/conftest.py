@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import catalog, devcloud, fingerprint, manifest
+from tests.fakes import web_server
+from tests.standins import site as sites
+from tests.standins.site import Site
 
 PROJECT = Path(__file__).parent.parent.parent
 BUILDS = PROJECT / "builds"
@@ -49,3 +52,10 @@ def roomy_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devcloud.L
     root = tmp_path_factory.mktemp("roomy-cloud")
     yield devcloud.up(root, venv=devcloud.ROOT / ".cloud" / "venv", tied=True)
     devcloud.down(root)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Ubuntu's archive and signed cloud image, and NVIDIA's repository, by stand-ins on loopback."""
+    with web_server.serving() as server:
+        yield sites.build(server, tmp_path_factory.mktemp("site"))

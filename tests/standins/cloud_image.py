@@ -7,6 +7,7 @@ distribution. Packed and signed as Canonical does it; like Canonical's squashfs 
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.standins import cache, debian
@@ -50,6 +51,21 @@ Suites: noble-security
 Components: main universe restricted multiverse
 Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg
 """
+# Debian's newer cloud-init has other names for its stages; this one is Ubuntu 24.04's, and stands for Debian's.
+_CLOUD_INIT = """\
+[Unit]
+Description=Cloud-init: Network Stage
+Requires=cloud-init-network.service
+After=cloud-init-network.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+
+[Install]
+WantedBy=cloud-init.target
+"""
 
 
 def tree(index: Path, archive: Key) -> Path:
@@ -63,11 +79,10 @@ def squashfs(root: Path) -> Path:
     return cache.made("squashfs", str(root.parent), lambda folder: _squash(root, folder)) / f"{NAME}.squashfs"
 
 
-def sign(folder: Path, key: Key) -> None:
-    """SHA256SUMS of a folder's images, and its signature, as Canonical publishes them."""
-    images = sorted(path for path in folder.iterdir() if not path.name.startswith("SHA256SUMS"))
-    lines = [f"{_sha256(path)} *{path.name}\n" for path in images]
-    (folder / "SHA256SUMS").write_text("".join(lines))
+def sign(images: Iterable[Path], folder: Path, key: Key) -> None:
+    """SHA256SUMS of images, and its signature, as Canonical publishes them; into a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "SHA256SUMS").write_text("".join(f"{_sha256(path)} *{path.name}\n" for path in images))
     key.sign_detached(folder / "SHA256SUMS", folder / "SHA256SUMS.gpg")
 
 
@@ -94,6 +109,7 @@ def _bootstrap(root: Path, archive: Key) -> None:
     shutil.copyfile(archive.keyring, root / "usr/share/keyrings/ubuntu-archive-keyring.gpg")
     config = root / "etc/cloud/cloud.cfg"
     config.write_text(config.read_text().replace("distro: debian", "distro: ubuntu"))
+    write(root / "usr/lib/systemd/system/cloud-init.service", _CLOUD_INIT)
     # The host's resolver, which mmdebstrap left; systemd-resolved's stub is what Ubuntu has.
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")

@@ -39,6 +39,11 @@ class Site:
         return f"{self.server.url}/images/{cloud_image.NAME}.squashfs"
 
     @property
+    def image_sha256(self) -> str:
+        """The cloud image's digest."""
+        return (self.folder / "images/SHA256SUMS").read_text().split()[0]
+
+    @property
     def sums_url(self) -> str:
         """Its checksums; the signature is beside them, with .gpg."""
         return f"{self.server.url}/images/SHA256SUMS"
@@ -71,10 +76,9 @@ def build(server: WebServer, folder: Path) -> Site:
     tree = cloud_image.tree(index, _key("archive"))
     _archive(folder, index)
     _repository(folder, server)
-    images = folder / "images"
-    images.mkdir()
-    (images / f"{cloud_image.NAME}.squashfs").hardlink_to(cloud_image.squashfs(tree))
-    cloud_image.sign(images, _key("images"))
+    image = cloud_image.squashfs(tree)
+    cloud_image.sign([image], folder / "images", _key("images"))
+    server.put(f"/images/{image.name}", image)
     for name in ("ubuntu", "cuda", "images"):
         server.put(f"/{name}/", folder / name)
     server.on("^/ubuntu/pool/", _debians(server), always=True)

@@ -4,6 +4,8 @@ Beside these packages the stand-in for Ubuntu's archive has Debian's, as they ar
 package, a name that only Ubuntu has is a metapackage here that depends on Debian's.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tests.standins import driver
@@ -29,32 +31,34 @@ def archive_packages() -> tuple[Deb, ...]:
     kernels = [driver.metapackage(name, _KERNEL_VERSION, debians) for name, debians in _KERNELS.items()]
     return (
         *kernels,
-        *_driver(f"-{BRANCH}-server", ARCHIVE_VERSION, dkms="nvidia-srv"),
+        *_server_driver(),
         driver.program_package("nvidia-modprobe", ARCHIVE_VERSION, "nvidia-modprobe"),
         fabric_manager(ARCHIVE_VERSION),
     )
 
 
 def repository_packages() -> tuple[Deb, ...]:
-    """NVIDIA's: the driver under NVIDIA's names, and what belongs to CUDA.
+    """NVIDIA's: the driver under the names of NVIDIA's installation guide (nvidia-smi is among the libraries).
 
     The toolkit, cuDNN, NCCL and the container toolkit are names and versions alone: a compiler has no small stand-in.
     """
-    same = f"(= {REPOSITORY_VERSION})"
-    suffix = f"-{BRANCH}"
-    user_space = f"nvidia-utils{suffix} {same}, nvidia-compute-utils{suffix} {same}, nvidia-modprobe"
+    suffix, same = f"-{BRANCH}", f"(= {REPOSITORY_VERSION})"
+    common = f"nvidia-kernel-common{suffix}"
+    libraries = driver.library_package(f"libnvidia-compute{suffix}", REPOSITORY_VERSION, "libcuda", "libnvidia-ml")
+    sources = _modules(suffix, REPOSITORY_VERSION, dkms="nvidia")
+    compute = f"libnvidia-compute{suffix} {same}, nvidia-persistenced, nvidia-modprobe"
     return (
-        *_driver(suffix, REPOSITORY_VERSION, dkms="nvidia"),
-        driver.program_package("nvidia-modprobe", REPOSITORY_VERSION, "nvidia-modprobe"),
-        fabric_manager(REPOSITORY_VERSION),
-        driver.metapackage("nvidia-open", REPOSITORY_VERSION, f"nvidia-dkms{suffix}-open {same}, {user_space}"),
-        driver.metapackage("cuda-drivers", REPOSITORY_VERSION, f"nvidia-dkms{suffix} {same}, {user_space}"),
-        Deb(
-            name=f"nvidia-driver-pinning-{BRANCH}",
-            version=f"{BRANCH}-1",
-            architecture="all",
-            files={f"/etc/apt/preferences.d/nvidia-driver-pinning-{BRANCH}": _pinning()},
+        Deb(name=common, version=REPOSITORY_VERSION),
+        replace(libraries, files={**libraries.files, "/usr/bin/nvidia-smi": driver.text("nvidia-smi")}),
+        *sources,
+        *(
+            driver.program_package(name, REPOSITORY_VERSION, name)
+            for name in ("nvidia-persistenced", "nvidia-modprobe")
         ),
+        driver.metapackage("nvidia-open", REPOSITORY_VERSION, f"nvidia-dkms{suffix}-open {same}, {compute}"),
+        driver.metapackage("cuda-drivers", REPOSITORY_VERSION, f"nvidia-dkms{suffix} {same}, {compute}"),
+        fabric_manager(REPOSITORY_VERSION),
+        *(_pinning(pinned) for pinned in (str(BRANCH), driver.VERSION)),
         *(Deb(name=name, version=version) for name, version in _CUDA.items()),
     )
 
@@ -62,7 +66,9 @@ def repository_packages() -> tuple[Deb, ...]:
 _CUDA = {
     "cuda-toolkit-12-8": "12.8.1-1",
     "libcudnn9-cuda-12": "9.10.2.21-1",
+    "libcudnn9-dev-cuda-12": "9.10.2.21-1",
     "libnccl2": "2.27.3-1+cuda12.9",
+    "libnccl-dev": "2.27.3-1+cuda12.9",
     "nvidia-container-toolkit": "1.17.8-1",
 }
 
@@ -95,7 +101,7 @@ def fabric_manager(version: str) -> Deb:
     return Deb(name=f"nvidia-fabricmanager-{BRANCH}", version=version, files=files)
 
 
-def precompiled_package(kernel: str, modules: dict[str, bytes]) -> tuple[Deb, ...]:
+def precompiled_package(kernel: str, modules: Mapping[str, bytes]) -> tuple[Deb, ...]:
     """Ubuntu's signed modules for one kernel, and the package that follows the kernel's flavour."""
     flavour = f"linux-modules-nvidia-{BRANCH}-server-open"
     files = {f"/usr/lib/modules/{kernel}/kernel/nvidia-{BRANCH}srv-open/{name}": text for name, text in modules.items()}
@@ -112,34 +118,41 @@ def precompiled_package(kernel: str, modules: dict[str, bytes]) -> tuple[Deb, ..
     )
 
 
-def _driver(suffix: str, version: str, *, dkms: str) -> tuple[Deb, ...]:
-    """The driver with a suffix to each name: -580-server is Ubuntu's, -580 is NVIDIA's."""
-    same = f"(= {version})"
-    packages: list[Deb] = [
-        driver.library_package(f"libnvidia-compute{suffix}", version, "libcuda", "libnvidia-ml"),
-        driver.program_package(
-            f"nvidia-utils{suffix}", version, "nvidia-smi", Depends=f"libnvidia-compute{suffix} {same}"
-        ),
-        driver.program_package(
-            f"nvidia-compute-utils{suffix}", version, "nvidia-persistenced", Depends=f"libnvidia-compute{suffix} {same}"
-        ),
+def _server_driver() -> tuple[Deb, ...]:
+    """The server branch as Ubuntu cuts it: libraries, nvidia-smi and the persistence daemon apart."""
+    suffix, version = f"-{BRANCH}-server", ARCHIVE_VERSION
+    same, libraries = f"(= {version})", f"libnvidia-compute{suffix} (= {version})"
+    return (
         Deb(name=f"nvidia-kernel-common{suffix}", version=version),
-    ]
+        driver.library_package(f"libnvidia-compute{suffix}", version, "libcuda", "libnvidia-ml"),
+        driver.program_package(f"nvidia-utils{suffix}", version, "nvidia-smi", Depends=libraries),
+        driver.program_package(f"nvidia-compute-utils{suffix}", version, "nvidia-persistenced", Depends=libraries),
+        *_modules(suffix, version, dkms="nvidia-srv"),
+        *(
+            driver.metapackage(
+                f"nvidia-headless-no-dkms{suffix}{kind}", version, f"{libraries}, nvidia-kernel-common{suffix} {same}"
+            )
+            for kind in ("", "-open")
+        ),
+    )
+
+
+def _modules(suffix: str, version: str, *, dkms: str) -> Iterator[Deb]:
+    """The source of either kind of modules; one of them can be installed."""
     for modules, kind in (("open", "-open"), ("proprietary", "")):
-        source = driver.source_package(
+        yield driver.source_package(
             f"nvidia-dkms{suffix}{kind}",
             version,
             modules=modules,
             dkms=dkms,
-            Depends=f"dkms, gcc, make, nvidia-kernel-common{suffix} {same}",
+            Depends=f"dkms, gcc, make, nvidia-kernel-common{suffix} (= {version})",
             Provides="nvidia-dkms-kernel",
             Conflicts="nvidia-dkms-kernel",
         )
-        libraries = f"libnvidia-compute{suffix} {same}, nvidia-kernel-common{suffix} {same}"
-        headless = driver.metapackage(f"nvidia-headless-no-dkms{suffix}{kind}", version, libraries)
-        packages += [source, headless]
-    return tuple(packages)
 
 
-def _pinning() -> str:
-    return f"Package: src:*nvidia*:any *nvidia*\nPin: version {BRANCH}.*\nPin-Priority: 1000\n"
+def _pinning(pinned: str) -> Deb:
+    """NVIDIA's package that keeps a guest on a branch, or on one version."""
+    name = f"nvidia-driver-pinning-{pinned}"
+    text = f"Package: *nvidia* cuda-drivers*\nPin: version {pinned}*\nPin-Priority: 1000\n"
+    return Deb(name=name, version=f"{pinned}-1", architecture="all", files={f"/etc/apt/preferences.d/{name}": text})

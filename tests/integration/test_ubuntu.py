@@ -1,0 +1,98 @@
+"""Is ubuntu-cuda built from end to end, with nothing real missing but Ubuntu's and NVIDIA's own packages?"""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import manifest
+from tests.fakes import web_server
+from tests.integration.conftest import PROJECT, Inv
+from tests.standins import cloud_image, driver
+from tests.standins.site import Site
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+NAME = "ubuntu-cuda"
+
+
+def images_yaml(site: Site, folder: Path) -> Path:
+    """The project's own entry; only where things come from is replaced, and whose key signs the image."""
+    images = yaml.safe_load((PROJECT / "images.yaml").read_text())["images"]
+    images[NAME]["base"] |= {
+        "url": site.image_url,
+        "sha256sums_url": site.sums_url,
+        "signed_by": site.image_key.fingerprint,
+        "keyring": str(site.image_key.keyring),
+    }
+    images[NAME]["environment"] = {"DIB_DISTRIBUTION_MIRROR": site.mirror}
+    path = folder / "images.yaml"
+    wanted = {name: images[name] for name in (images[NAME]["parent"], NAME)}
+    path.write_text(yaml.safe_dump({"version": 1, "images": wanted}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(site: Site, inv: Inv, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The catalog and the folder of builds, with a build of ubuntu-cuda."""
+    folder = tmp_path_factory.mktemp("ubuntu")
+    catalog, builds = images_yaml(site, folder), folder / "builds"
+    result = inv("build", NAME, "--catalog", catalog, "--builds", builds)
+    assert result.returncode == 0, result.stderr
+    return catalog, builds
+
+
+def test_the_build_is_good_and_the_kernel_contract_holds_in_it(built: tuple[Path, Path]) -> None:
+    made = manifest.newest_complete(built[1], NAME)
+    checks = {check["name"]: check for check in json.loads((made.folder / "verify.json").read_text())["checks"]}
+    assert [check for check in checks.values() if check["passed"] is False] == []
+    for name in ("kernel", "driver-modules", "dkms", "headers", "user-space", "nouveau", "holds"):
+        assert checks[name]["passed"] is True
+
+
+def test_the_driver_is_ubuntus_server_branch_with_open_modules(built: tuple[Path, Path]) -> None:
+    about = manifest.newest_complete(built[1], NAME).manifest()
+    assert about.driver == {"version": driver.VERSION, "modules": "open"}
+    assert about.packages["nvidia-dkms-580-server-open"].startswith(driver.VERSION)
+    assert "nvidia-dkms-580-server" not in about.packages
+
+
+def test_the_manifest_says_which_base_it_was_and_who_signed_it(built: tuple[Path, Path], site: Site) -> None:
+    about = manifest.newest_complete(built[1], NAME).manifest()
+    assert about.base["sha256"] == site.image_sha256
+    assert about.base["signed_by"] == site.image_key.fingerprint
+    assert (about.base["distribution"], about.base["release"]) == ("ubuntu", "24.04")
+
+
+def test_nothing_is_left_to_do_after_the_build(built: tuple[Path, Path], inv: Inv) -> None:
+    catalog, builds = built
+    assert inv("plan", "--catalog", catalog, "--builds", builds, "--check").returncode == 0
+
+
+def test_the_image_boots_under_uefi_and_its_driver_loads(built: tuple[Path, Path], inv: Inv) -> None:
+    catalog, builds = built
+    result = inv("verify", NAME, "--catalog", catalog, "--builds", builds, "--firmware", "uefi", "--json")
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert result.returncode == 0, checks
+    assert "finds no GPU" in checks["driver-loads"]["detail"]
+    assert checks["cloud-init"]["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "refusal"),
+    [
+        (f"{cloud_image.NAME}.squashfs", "checksum"),
+        ("SHA256SUMS$", "changed after it was signed"),
+    ],
+)
+def test_an_image_that_is_not_what_was_signed_is_refused_and_not_kept(
+    site: Site, inv: Inv, tmp_path: Path, path: str, refusal: str
+) -> None:
+    site.server.on(path, web_server.instead(b"0" * 64 + f" *{cloud_image.NAME}.squashfs\n".encode()))
+    builds = tmp_path / "builds"
+    result = inv("build", NAME, "--catalog", images_yaml(site, tmp_path), "--builds", builds)
+    assert result.returncode == 3, result.stderr
+    assert refusal in result.stderr
+    assert [path for path in builds.rglob("*") if path.is_file() and path.stat().st_size > 10_000] == []
+    assert manifest.builds(builds, NAME) == ()
