@@ -36,21 +36,10 @@ def _certify(certificate: Path, key: list[str], name: str, extensions: tuple[str
     subprocess.run(argv, check=True, capture_output=True)
 
 
-def signed(module: bytes, pair: Pair) -> bytes:
-    """A module with the signature that Linux's scripts/sign-file would append."""
-    argv = [
-        "openssl",
-        "cms",
-        "-sign",
-        "-binary",
-        "-noattr",
-        "-nocerts",
-        "-nosmimecap",
-        "-outform",
-        "DER",
-        "-md",
-        "sha256",
-    ]
+def signed(module: bytes, pair: Pair, *, with_certificate: bool = False) -> bytes:
+    """A module with the signature that Linux's scripts/sign-file would append; it leaves the certificate out."""
+    argv = ["openssl", "cms", "-sign", "-binary", "-noattr", "-nosmimecap", "-outform", "DER", "-md", "sha256"]
+    argv += [] if with_certificate else ["-nocerts"]
     argv += ["-signer", str(pair.certificate), "-inkey", str(pair.key)]
     message = subprocess.run(argv, input=module, check=True, capture_output=True).stdout
     return module + message + bytes([0, 0, 2, 0, 0, 0, 0, 0]) + len(message).to_bytes(4, "big") + MAGIC

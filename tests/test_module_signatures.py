@@ -92,6 +92,13 @@ def test_a_module_signed_with_another_key_is_named(guest: Guest, tmp_path: Path,
     assert "nvidia-current.ko.xz is signed with another key, or was changed since" in said(guest, tmp_path, pair)
 
 
+def test_a_signature_cannot_bring_the_certificate_that_vouches_for_it(
+    guest: Guest, tmp_path: Path, pair: Pair, other: Pair
+) -> None:
+    put(guest, "nvidia-current", signed(MODULE, other, with_certificate=True))
+    assert "nvidia-current.ko.xz is signed with another key" in said(guest, tmp_path, pair)
+
+
 def test_a_module_that_was_changed_after_it_was_signed_is_named(guest: Guest, tmp_path: Path, pair: Pair) -> None:
     put(guest, "nvidia-current", signed(MODULE, pair).replace(b"version=550", b"version=551"))
     assert "nvidia-current.ko.xz is signed with another key, or was changed since" in said(guest, tmp_path, pair)
