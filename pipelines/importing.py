@@ -164,7 +164,12 @@ def _manifest(job: _Job, now: datetime, stages: Mapping[str, float], seconds: fl
         build_id=job.folder.name,
         fingerprint=manifest.digest(parts),
         created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        base={"distribution": guest.distribution, "release": guest.version, "architecture": guest.architecture},
+        base={
+            "type": guest.type,
+            "distribution": guest.distribution,
+            "release": guest.version,
+            "architecture": guest.architecture,
+        },
         kernel="",
         driver={},
         cuda={},

@@ -47,13 +47,14 @@ class Artifact:
 class Manifest:
     """What a complete build is.
 
-    `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty without
-    one, and has the certificate (PEM) where a site signed its modules; base has distribution, release and architecture,
-    or nothing for an imported image); `kernel` is the release that will boot, as in /lib/modules. `packages` maps name
-    → version, `tools` maps program → version, `stages` maps a stage ("layer/stage") → seconds, `elements` maps name →
-    digest, `parts` maps each input of the fingerprint, in an operator's words, to its digest. `inputs` maps a file from
-    outside (base image, runfile) to its sha256. `layers` maps a layer to the seconds of its stages; `seconds` is the
-    whole build's wall time, what is between the stages included.
+    `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty
+    without one, and has the certificate (PEM) where a site signed its modules; base has distribution, release and
+    architecture, an imported image's also the type of its guest); `kernel` is the release that will boot, as in
+    /lib/modules. `packages` maps name → version, `tools` maps program → version, `stages` maps a stage
+    ("layer/stage") → seconds, `elements` maps name → digest, `parts` maps each input of the fingerprint, in an
+    operator's words, to its digest. `inputs` maps a file from outside (base image, runfile) to its sha256. `layers`
+    maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is between the stages
+    included.
     """
 
     variant: str

@@ -110,7 +110,7 @@ def _refuse(variant: Variant, made: Manifest, verification: Verification) -> Non
         remedy = f"Run `./inv verify {variant.name}` for the details, and build it again."
         raise VerifyError(f"{which} is not uploaded, because it failed verification: {failed}", remedy=remedy)
     held = released.declared_properties(variant, made)
-    faults = properties.check(held, modules_signed=made.modules_signed, packages=made.packages if made.base else None)
+    faults = properties.check(held, modules_signed=made.modules_signed, packages=made.packages or None)
     if faults:
         what = f"{variant.name} is not uploaded, because its properties are wrong: " + "; ".join(map(str, faults))
         raise CatalogError(what, remedy="Correct `glance: properties` in images.yaml.")

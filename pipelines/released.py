@@ -101,7 +101,15 @@ def min_disk(made: Manifest) -> int:
 def declared_properties(variant: Variant, made: Manifest) -> dict[str, str]:
     """What the catalog declares, and what follows from the image as it was made: the catalog may have gone on since."""
     derived: dict[str, str] = {}
-    if made.base:
+    if "type" in made.base:  # an imported image
+        derived = image_properties.derive_imported(
+            os_type=made.base["type"],
+            distribution=made.base["distribution"],
+            version=made.base["release"],
+            architecture=made.base["architecture"],
+            gpu=bool(variant.gpus),
+        )
+    elif made.base:
         distribution, release = made.base["distribution"], made.base["release"]
         derived = image_properties.derive(
             distribution=distribution,

@@ -132,7 +132,7 @@ def test_the_manifest_says_what_was_made_of_what(imported: tuple[Build, Variant]
     made = build.manifest()
     assert made.build_id == f"20261122T030000Z-{made.fingerprint[:8]}"
     assert made.fingerprint == manifest.digest(fingerprint_parts(wanted))
-    assert made.base == {"distribution": "windows", "release": "11", "architecture": "amd64"}
+    assert made.base == {"type": "windows", "distribution": "windows", "release": "11", "architecture": "amd64"}
     assert wanted.source is not None
     assert made.inputs == {"ready image": wanted.source.sha256}
     assert (made.kernel, made.driver, made.packages) == ("", {}, {})

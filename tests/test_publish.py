@@ -18,12 +18,15 @@ from pathlib import Path
 import pytest
 from cloud_fixtures import NOW, QUOTA_MIB, TestCloud, make_variant, verified
 from fakes.proxy import Proxy, Request, answer, cut_after
+from ready_image import converted, gpt_disk
+from ready_image import variant as imported
 from test_glance import revoke
 
-from pipelines import devcloud, glance, locks, manifest, publish, released
+from pipelines import devcloud, glance, importing, locks, manifest, publish, released
 from pipelines.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.manifest import Build
 from pipelines.variant import Glance, Variant
+from pipelines.verify import verify
 
 MakeBuild = Callable[..., Build]
 
@@ -69,6 +72,16 @@ def test_a_released_image_says_what_it_is(cloud: glance.Cloud, variant: Variant,
     assert image.properties["gpu_image_sha256"] == about.artifact.sha256
     assert image.properties["gpu_image_kernel"] == about.kernel
     assert image.properties["gpu_image_release_digest"] == publish.release_digest(variant)
+
+
+def test_a_ready_windows_image_is_released_with_what_windows_needs(cloud: glance.Cloud, tmp_path: Path) -> None:
+    wanted = imported(converted(gpt_disk(tmp_path / "windows.raw"), "vhdx"))
+    build = importing.build(wanted, tmp_path / "builds", NOW)
+    outcome = publish.upload(cloud, wanted, build, verify(build, wanted, NOW), NOW)
+    image = cloud.image(outcome.image_id)
+    assert wanted.properties.items() <= image.properties.items()
+    assert (image.disk_format, image.properties["os_type"], image.min_disk) == ("qcow2", "windows", 1)
+    assert image.properties["gpu_image_sha256"] == build.manifest().artifact.sha256
 
 
 def test_a_released_image_is_labelled_as_it_was_made_and_not_as_the_catalog_is_now(
