@@ -46,7 +46,7 @@ class Base:
     signature: Literal["required", "none"] = "required"
     """Whether the checksums must be signed. none: a checksum alone is trusted, or a local file as it is."""
     signature_url: notation.Url | None = None
-    """Where the checksums' signature is; without it, beside them with `.gpg`, or inside."""
+    """Where the checksums' signature is; without it, beside them, as their distribution names it."""
     signed_by: notation.Fingerprint | None = None
     """Fingerprint of the key that signed the checksums; without it, the distribution's known key."""
     keyring: notation.LocalPath | None = None

@@ -42,7 +42,7 @@ def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
         return  # an imported image is converted, by whoever may write here
     yield Check(root)
     yield Check(architecture, (variant.base.architecture,))
-    if variant.disk.filesystem == "xfs":
+    if _mounts(variant):
         yield Check(loop_devices)
     if root().fit:  # without, these would only say the same again
         yield Check(namespaces)
@@ -89,10 +89,10 @@ def namespaces() -> Finding:
 
 
 def loop_devices() -> Finding:
-    """Whether a file system of its own file can be mounted; only xfs needs it."""
+    """Whether a file system in a file can be mounted."""
     fit = Path("/dev/loop-control").exists()
-    detail = "there" if fit else "none; `filesystem: xfs` needs one"
-    remedy = "" if fit else "modprobe loop (in a container: on its host), or `filesystem: ext4`."
+    detail = "there" if fit else "none; `filesystem: xfs` and bases that are disks need one"
+    remedy = "" if fit else "modprobe loop (in a container: on its host), or `filesystem: ext4` and a squashfs base."
     return Finding(name="loop devices", fit=fit, fatal=True, detail=detail, remedy=remedy)
 
 
@@ -119,9 +119,16 @@ def kvm() -> Finding:
     return Finding(name="KVM", fit=fit, fatal=False, detail="usable (probed)" if fit else slow)
 
 
+def _mounts(variant: Variant) -> bool:
+    """Whether a build mounts a file system: an xfs root to fill it, or a base that is a disk to read it."""
+    place = variant.base.url or variant.base.path if variant.base else None
+    is_disk = place is not None and str(place).endswith((".qcow2", ".img", ".raw"))
+    return variant.disk.filesystem == "xfs" or is_disk
+
+
 def _worth_knowing(variant: Variant) -> Iterator[Check]:
     yield from tools.useful(variant)
-    if variant.disk.filesystem != "xfs":
+    if not _mounts(variant):
         yield Check(loop_devices_unneeded)
     yield Check(device_mapper)
     yield Check(kvm)

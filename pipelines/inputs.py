@@ -106,8 +106,10 @@ def _base_image(name: str, base: Base) -> Wanted:
     if base.signature == "none":
         return Wanted(name=image.name, url=image.url, sums_url=base.sha256sums_url)
     known_key = keys.default_key(base.distribution, base.codename)
+    suffix = ".gpg"
     if known_key is not None and signed_by in {None, known_key.fingerprint}:
         signed_by, keyring = known_key.fingerprint, keyring or known_key.keyring
+        suffix = known_key.signature_suffix
     if signed_by is None or keyring is None:
         raise CatalogError(
             f"{name}: no key is known that signs {base.distribution}'s images",
@@ -117,7 +119,7 @@ def _base_image(name: str, base: Base) -> Wanted:
         name=image.name,
         url=image.url,
         sums_url=base.sha256sums_url,
-        signature_url=base.signature_url or f"{base.sha256sums_url}.gpg",
+        signature_url=base.signature_url or f"{base.sha256sums_url}{suffix}",
         signed_by=signed_by,
         keyring=keyring,
     )

@@ -136,3 +136,10 @@ def made(base: dict[str, str], digests: dict[str, str]) -> "inputs.Manifest":
         artifacts=(),
         inputs=digests,
     )
+
+
+def test_each_distribution_names_its_signatures_in_its_own_way(written: Written) -> None:
+    rocky = 'base: {distribution: rocky, release: "9", source: cloud-image, '
+    variant = written(rocky + "url: https://r.example/x.qcow2, sha256sums_url: https://r.example/CHECKSUM}")
+    (wanted,) = inputs.wanted(variant).values()
+    assert wanted.signature_url == "https://r.example/CHECKSUM.asc"
