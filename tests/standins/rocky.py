@@ -1,29 +1,22 @@
 """What do Rocky Linux, EPEL and NVIDIA's repository for them consist of, for a test?
 
-Real dnf and rpm in a tree of Debian's packages that says it is Rocky. What that tree has is in packages of Rocky's names
-without content; the kernel's headers are Debian's, under a Rocky kernel's name, so that DKMS compiles for that.
+What rocky_tree.py's tree has already is in packages of Rocky's names without content. The kernel's headers are Debian's,
+under a Rocky kernel's name, so that DKMS compiles for that.
 """
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.standins import cache, debian, driver, rpm
-from tests.standins.deb import write
+from tests.standins import driver, rpm
 from tests.standins.keys import Key
 from tests.standins.rpm import Rpm
 
-_DEBIANS = (
-    *("rpm", "dnf", "dnf-plugins-core", "systemd-sysv", "sudo", "python3", "libelf-dev", "policycoreutils", "kmod"),
-    *("dkms", "gcc", "make", "linux-headers-amd64", "dracut-core", "cpio", "zstd", "xz-utils", "grub2-common"),
-    *("grub-pc-bin", "cloud-init", "openssh-server", "zlib1g-dev"),
-)
 # What elements ask for by Rocky's names, and the tree has already.
 _THERE = (
     *("gcc", "gcc-c++", "make", "perl-interpreter", "glibc-devel", "elfutils-libelf-devel", "kmod", "xz", "zstd"),
     *("pciutils", "policycoreutils", "python3-dnf-plugin-versionlock", "dnf-plugins-core", "dracut-config-generic"),
     *("cloud-init", "openssh-server", "NetworkManager", "chrony", "dbus", "sudo", "cloud-utils-growpart", "util-linux"),
-    *("e2fsprogs", "xfsprogs", "grub2-pc-modules"),
+    *("e2fsprogs", "xfsprogs", "grub2-pc-modules", "ca-certificates", "rsync"),
 )
 _KERNELS = {"9": "5.14.0-570.12.1.el9_6", "10": "6.12.0-55.9.1.el10_0"}
 _EPOCH = 3  # of NVIDIA's packages
@@ -33,12 +26,6 @@ _LIBRARIES = "/usr/lib64"
 def kernel(release: str) -> str:
     """The kernel release of a Rocky release."""
     return f"{_KERNELS[release]}.x86_64"
-
-
-def tree() -> Path:
-    """The tree of Debian's packages; made in a minute, once per index of Debian."""
-    inputs = debian.index(cache.FOLDER / "debian").name + Path(__file__).read_text()
-    return cache.made("rocky", inputs, lambda folder: _bootstrap(folder / "root")) / "root"
 
 
 def os_release(release: str) -> str:
@@ -211,7 +198,13 @@ def _headers(root: Path, place: str, kernel: str) -> tuple[dict[str, str | bytes
     (source,) = (path for path in (root / "usr/src").glob("linux-headers-*-amd64") if "cloud" not in path.name)
     real = f"/usr/src/{source.name}"
     name = source.name.removeprefix("linux-headers-")
-    changed = (".config", ".kernelvariables", "Makefile", "include/generated/utsrelease.h", "include/config/kernel.release")
+    changed = (
+        ".config",
+        ".kernelvariables",
+        "Makefile",
+        "include/generated/utsrelease.h",
+        "include/config/kernel.release",
+    )
     files: dict[str, str | bytes] = {}
     for path in changed:
         if (source / path).exists():
@@ -221,16 +214,3 @@ def _headers(root: Path, place: str, kernel: str) -> tuple[dict[str, str | bytes
         files.setdefault(f"{place}/{path.relative_to(source)}", path.read_bytes())
     links = {f"{place}/{name}": f"{real}/{name}" for name in ("arch", "scripts", "tools", "Module.symvers")}
     return files, links
-
-
-def _bootstrap(root: Path) -> None:
-    argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_DEBIANS)}"]
-    subprocess.run([*argv, debian.SUITE, root, f"deb {debian.mirror()} {debian.SUITE} main"], check=True)
-    kernels = root / "usr/lib/modules"
-    for path in kernels.iterdir():  # Debian's own kernel is not in a Rocky guest; its headers serve another
-        subprocess.run(["rm", "-rf", path], check=True)
-    (root / "etc/resolv.conf").unlink(missing_ok=True)
-    write(root / "etc/resolv.conf", "")
-    # Debian's dkms compiles for Debian's ways; none of that is Rocky's.
-    for path in ("etc/apt/sources.list", "etc/hostname"):
-        (root / path).unlink(missing_ok=True)

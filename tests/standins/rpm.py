@@ -69,7 +69,7 @@ def publish(root: Path, packages: Iterable[Path], key: Key | None = None, *, mod
     """A repository below `root`: packages, signed where there is a key, index, and modules (modulemd) if any."""
     root.mkdir(parents=True, exist_ok=True)
     copies = [Path(shutil.copyfile(package, root / package.name)) for package in packages]
-    if key is not None:
+    if key is not None and copies:
         _sign(copies, key)
     subprocess.run(["createrepo_c", "--quiet", root], check=True, capture_output=True)
     if modules:
@@ -139,5 +139,6 @@ def _spec(package: Rpm) -> str:
 
 def _sign(packages: list[Path], key: Key) -> None:
     with key.home() as home:
-        options = ["--define", f"_gpg_name {key.fingerprint}", "--define", f"_gpg_path {home}"]
+        settings = (f"_gpg_name {key.fingerprint}", f"_gpg_path {home}", f"__gpg {shutil.which('gpg')}")
+        options = [word for setting in settings for word in ("--define", setting)]
         subprocess.run(["rpmsign", "--addsign", *options, *packages], check=True, capture_output=True)
