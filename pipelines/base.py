@@ -43,8 +43,8 @@ class Base:
     """Where its maker publishes the checksums; signed, unless `signature: none`."""
     sha256: notation.Sha256 | None = None
     """The image's checksum, computed or read from a named source by whoever writes it here."""
-    signature: Literal["required", "none"] = "required"
-    """Whether the checksums must be signed. none: a checksum alone is trusted, or a local file as it is."""
+    signature: Literal["required", "inline", "none"] = "required"
+    """How the checksums are signed. required: in a file of its own; inline: in the checksums' own file; none: a checksum alone is trusted, or a local file as it is."""
     signature_url: notation.Url | None = None
     """Where the checksums' signature is; without it, beside them, as their distribution names it."""
     signed_by: notation.Fingerprint | None = None
@@ -70,7 +70,7 @@ class Base:
             _bootstrap(self)
         elif (self.url is None) == (self.path is None):
             raise ValueError("a cloud image is in one place; write its `url`, or the `path` of a local file")
-        elif self.sha256 is None and self.signature == "required":
+        elif self.sha256 is None and self.signature != "none":
             _signed(self)
         elif self.sha256 is None and self.url is not None and self.sha256sums_url is None:
             raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")

@@ -115,11 +115,12 @@ def _base_image(name: str, base: Base) -> Wanted:
             f"{name}: no key is known that signs {base.distribution}'s images",
             remedy="Write `signed_by` and `keyring` under `base`, a literal `sha256`, or `signature: none`.",
         )
+    apart = base.signature_url or f"{base.sha256sums_url}{suffix}"
     return Wanted(
         name=image.name,
         url=image.url,
         sums_url=base.sha256sums_url,
-        signature_url=base.signature_url or f"{base.sha256sums_url}{suffix}",
+        signature_url=None if base.signature == "inline" else apart,
         signed_by=signed_by,
         keyring=keyring,
     )

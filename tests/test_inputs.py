@@ -143,3 +143,10 @@ def test_each_distribution_names_its_signatures_in_its_own_way(written: Written)
     variant = written(rocky + "url: https://r.example/x.qcow2, sha256sums_url: https://r.example/CHECKSUM}")
     (wanted,) = inputs.wanted(variant).values()
     assert wanted.signature_url == "https://r.example/CHECKSUM.asc"
+
+
+def test_checksums_may_be_signed_in_their_own_file(written: Written) -> None:
+    urls = ("url: https://images.example/x.qcow2", "sha256sums_url: https://images.example/SUMS", "signature: inline")
+    (wanted,) = inputs.wanted(written(ubuntu(*urls))).values()
+    assert wanted.signature_url is None
+    assert wanted.signed_by is not None
