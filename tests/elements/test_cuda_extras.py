@@ -164,6 +164,15 @@ def test_libraries_are_the_newest_for_the_toolkits_cuda(guest: Guest) -> None:
     assert "installing libnccl2=2.27.7-1+cuda12.9 libnccl-dev=2.27.7-1+cuda12.9\n" in shown
 
 
+def test_rockys_libraries_are_found_by_their_own_names(tmp_path: Path) -> None:
+    guest = Guest(Chroot(tmp_path), family="redhat")
+    guest.toolkit("12.8")
+    answer = '[[ "$*" != *" libnccl" ]] || printf "0:2.28.3-1+cuda13.0\\n0:2.27.7-1+cuda12.9\\n"'
+    guest.chroot.program("dnf", f'[ "$2" = repoquery ] || exit 1; {answer}')
+    result = guest.run(INSTALL_LIBRARIES, DISTRO_NAME="rocky", DIB_CUDA_CUDNN="0", DIB_CUDA_NCCL="1")
+    assert "installing libnccl-0:2.27.7-1+cuda12.9 libnccl-devel-0:2.27.7-1+cuda12.9\n" in said(result)
+
+
 def test_the_archives_nccl_serves_the_archives_toolkit(guest: Guest) -> None:
     guest.toolkit("12.4")
     guest.offers({"libnccl2": ["2.22.3-1-1"]})
@@ -309,6 +318,15 @@ def test_the_fabric_manager_of_the_drivers_version_is_installed(
     with_driver(guest)
     guest.offers({name: versions})
     assert f"installing {name}={version}\n" in said(guest.run(INSTALL_FABRIC))
+
+
+@pytest.mark.parametrize("name", ["nvidia-fabricmanager", "nvidia-fabric-manager"])
+def test_rocky_calls_the_fabric_manager_by_its_branchs_name(tmp_path: Path, name: str) -> None:
+    guest = Guest(Chroot(tmp_path), family="redhat")
+    with_driver(guest)
+    answer = f'[[ "$*" != *" {name}" ]] || printf "0:{DRIVER}-1\\n0:570.1-1\\n"'
+    guest.chroot.program("dnf", f'[ "$2" = repoquery ] || exit 1; {answer}')
+    assert f"installing {name}-0:{DRIVER}-1\n" in said(guest.run(INSTALL_FABRIC, DISTRO_NAME="rocky"))
 
 
 def test_a_fabric_manager_of_another_version_is_refused_with_what_there_is(guest: Guest) -> None:
