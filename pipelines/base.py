@@ -44,7 +44,8 @@ class Base:
     sha256: notation.Sha256 | None = None
     """The image's checksum, computed or read from a named source by whoever writes it here."""
     signature: Literal["required", "inline", "none"] = "required"
-    """How the checksums are signed. required: in a file of its own; inline: in the checksums' own file; none: a checksum alone is trusted, or a local file as it is."""
+    """How the checksums are signed. required: in a file of its own; inline: in the checksums' own file; none: a
+    checksum alone is trusted, or a local file as it is."""
     signature_url: notation.Url | None = None
     """Where the checksums' signature is; without it, beside them, as their distribution names it."""
     signed_by: notation.Fingerprint | None = None

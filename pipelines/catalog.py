@@ -186,7 +186,7 @@ class _Resolver:
             faults = properties.check(
                 variant.properties,
                 modules_signed=variant.signed_modules or not variant.gpu,
-                packages=variant.packages,
+                packages=variant.packages if variant.kind == "build" else None,
             )
         found = ((("glance", "properties", fault.name), fault.what) for fault in faults)
         self._complaints.note_merged(found, document, layers)

@@ -55,7 +55,7 @@ def warn(variants: Sequence[Variant], today: date) -> None:
 
 def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool) -> Build:
     if variant.kind == "import":
-        return importing.build(variant, root, now)
+        return importing.build(variant, root, now, verbose=verbose)
     return building.build(variant, root, now, verbose=verbose)
 
 
@@ -178,8 +178,9 @@ def _report_built(made: Build) -> None:
     about = made.manifest()
     image = about.artifact
     driver = f", NVIDIA {about.driver['version']}" if about.driver else ""
+    inside = f"kernel {about.kernel}{driver}" if about.kernel else "a ready image"
     console.say(
-        f"{about.variant} {about.build_id}: kernel {about.kernel}{driver}, {image.size / 2**20:.0f} MiB "
+        f"{about.variant} {about.build_id}: {inside}, {image.size / 2**20:.0f} MiB "
         f"({image.virtual_size / 2**30:.0f} GiB virtual), built in {about.seconds:.0f} s and verified: {made.image()}"
     )
 

@@ -40,6 +40,11 @@ _OF_DISTRIBUTION = {
     "rocky": (("rpm", "rpm", "the packages of a finished image"),),
     "rhel": (("rpm", "rpm", "the packages of a finished image"),),
 }
+_OF_IMPORT = (
+    ("qemu-img", "qemu-utils", "the image's format"),
+    ("sfdisk", "fdisk", "its partition table"),
+    ("mdir", "mtools", "its EFI system partition"),
+)
 _OF_FILESYSTEM = {
     "ext4": (("debugfs", "e2fsprogs", "reading files out of a finished image"),),
     "xfs": (("mkfs.xfs", "xfsprogs", "the root file system"),),
@@ -50,7 +55,8 @@ _MKE2FS_NEEDED = (1, 47)  # the first that knows all of the features that elemen
 def needed(variant: Variant) -> Iterator[Check]:
     """Without one of these a build of the variant, or its verification, fails."""
     if variant.base is None:
-        yield Check(program, ("qemu-img", "qemu-utils", "the image's format", True))
+        for name, package, purpose in _OF_IMPORT:
+            yield Check(program, (name, package, purpose, True))
         return
     asked = (*_ALWAYS, *_OF_SOURCE[variant.base.source], *_OF_FILESYSTEM[variant.disk.filesystem])
     asked += _OF_SECRETS if variant.secrets else ()
