@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pipelines import kernel_files, process
 from pipelines.checks import Guest, Outcome, outcome
-from pipelines.kernel_contract import is_precompiled, modules, packages
+from pipelines.kernel_contract import is_precompiled, modules
 from pipelines.module_signatures import parted
+from pipelines.packaging import installed
 
 # What modinfo calls the signer: the name in the certificate that Ubuntu's kernels are built with. Their log says it at
 # boot: "Loaded X.509 cert 'Canonical Ltd. Kernel Module Signing: …'".
@@ -26,7 +27,7 @@ def distribution_modules(guest: Guest) -> Outcome:
     release = guest.manifest.kernel
     folder = f"/lib/modules/{release}/kernel/nvidia-"
     problems = []
-    if not any(re.fullmatch(rf"linux-modules-nvidia-.+-{re.escape(release)}", name) for name in packages(guest.files)):
+    if not any(re.fullmatch(rf"linux-modules-nvidia-.+-{re.escape(release)}", name) for name in installed(guest.files)):
         problems.append(f"no package linux-modules-nvidia-…-{release} is installed")
     found = modules(guest)
     for path, content in found.items():

@@ -7,50 +7,28 @@ image, independently of the checks in the build.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from pipelines import kernel_files
+from pipelines import kernel_files, packaging
 from pipelines.checks import Guest, Outcome, outcome
-from pipelines.filesystem import FileSystem
+from pipelines.packaging import installed
 
-_ARCHITECTURES = {"amd64": ("x86_64", "x86_64-linux-gnu"), "arm64": ("aarch64", "aarch64-linux-gnu")}
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _MODULE = re.compile(r"nvidia[\w-]*\.ko(\.xz|\.zst|\.gz)?")
 _LIBRARY = re.compile(r"(libcuda|libnvidia-ml)\.so\.(\d+(?:\.\d+)+)")
 _USER_SPACE = re.compile(
     r"libcuda1|libnvidia-ml1?|nvidia-smi|libnvidia-compute(-\d+.*)?|nvidia-utils(-\d+.*)?|nvidia-driver-cuda(-libs)?"
 )
 _HELD = re.compile(
-    r"linux-(image|headers|modules-nvidia)-.*|nvidia-cuda-toolkit|.*nvidia.*dkms.*|" + _USER_SPACE.pattern
+    r"linux-(image|headers|modules-nvidia)-.*|kernel(-core|-modules.*|-devel.*)?|nvidia-cuda-toolkit|.*nvidia.*dkms.*|"
+    + _USER_SPACE.pattern
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Package:
-    """An installed package, as dpkg knows it."""
-
-    version: str
-    held: bool
-
-    @property
-    def upstream(self) -> str:
-        """The version without Debian's epoch and revision."""
-        return self.version.split(":", 1)[-1].rsplit("-", 1)[0]
 
 
 def kernel(guest: Guest) -> Outcome:
     """Exactly the declared kernel boots: GRUB's default entry, its image, initramfs and modules; no other is there."""
     release, files = guest.manifest.kernel, guest.files
-    menu = files.text("/boot/grub/grub.cfg") or ""
-    boots = re.findall(r"^\s*linux\S*\s+(\S+)", menu, re.MULTILINE)
-    default = re.search(r"^\s*set default=\"?([^\"\n]*)", menu, re.MULTILINE)
-    problems = []
-    if not boots:
-        problems.append("/boot/grub/grub.cfg boots nothing")
-    elif boots[0] != f"/boot/vmlinuz-{release}":
-        problems.append(f"GRUB's first entry boots {boots[0]}, the manifest says {release}")
-    if default is not None and default[1].strip() != "0":
-        problems.append(f"GRUB's default entry is {default[1]!r}, not the first")
-    for path in (f"/boot/vmlinuz-{release}", f"/boot/initrd.img-{release}", f"/lib/modules/{release}/modules.dep"):
+    problems = _boots(guest)
+    for path in (f"/boot/vmlinuz-{release}", _initramfs(guest), f"/lib/modules/{release}/modules.dep"):
         entry = files.stat(path)
         if entry is None or not entry.size:
             problems.append(f"{path} is missing or empty")
@@ -89,9 +67,9 @@ def dkms(guest: Guest) -> Outcome:
     names = [name for name in guest.files.listdir("/var/lib/dkms") if name.startswith("nvidia")]
     if not names:
         return False, "DKMS knows no NVIDIA module, so a new kernel in the guest would have no driver"
-    machine = _architecture(guest)[0]
+    machine = _machine(guest)
     problems = []
-    installed = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
+    present = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
     for name in names:
         built = f"/var/lib/dkms/{name}/{version}/{release}/{machine}"
         if guest.files.target(f"/var/lib/dkms/{name}/kernel-{release}-{machine}") != f"{version}/{release}/{machine}":
@@ -101,15 +79,15 @@ def dkms(guest: Guest) -> Outcome:
         if not results:
             problems.append(f"nothing is built in {built}")
         for path, content in guest.files.contents(results).items():
-            if installed.get(path.rsplit("/", 1)[1]) != content:
+            if present.get(path.rsplit("/", 1)[1]) != content:
                 problems.append(f"{path} is not what is installed in /lib/modules")
     return outcome(problems, f"{', '.join(names)} {version} is installed for {release}")
 
 
 def headers(guest: Guest) -> Outcome:
     """The headers of the kernel that boots are there, so that DKMS can build in the guest."""
-    package = f"linux-headers-{guest.manifest.kernel}"
-    problems = [] if package in packages(guest.files) else [f"{package} is not installed"]
+    package = packaging.family(guest.variant).headers.format(release=guest.manifest.kernel)
+    problems = [] if package in installed(guest.files) else [f"{package} is not installed"]
     if guest.files.stat(f"/lib/modules/{guest.manifest.kernel}/build/Makefile") is None:
         problems.append(f"/lib/modules/{guest.manifest.kernel}/build leads to no headers")
     return outcome(problems, f"{package} is installed")
@@ -118,11 +96,11 @@ def headers(guest: Guest) -> Outcome:
 def user_space(guest: Guest) -> Outcome:
     """The CUDA driver library, NVML and nvidia-smi are of the modules' version, by package and by file name."""
     version = _driver_version(guest)
-    found = {name: package for name, package in packages(guest.files).items() if _USER_SPACE.fullmatch(name)}
+    found = {name: package for name, package in installed(guest.files).items() if _USER_SPACE.fullmatch(name)}
     problems = [f"{name} is {p.version}, the driver is {version}" for name, p in found.items() if p.upstream != version]
     if not found and not _from_runfile(guest):
         problems.append("no package of the driver's user space is installed")
-    folder = f"/usr/lib/{_architecture(guest)[1]}"
+    folder = packaging.family(guest.variant).libraries.format(machine=_machine(guest))
     matches = [m for path in guest.files.walk(folder) if (m := _LIBRARY.fullmatch(path.rsplit("/", 1)[1]))]
     problems += [f"{m[0]} is not of version {version}" for m in matches if m[2] != version]
     for library in sorted({"libcuda", "libnvidia-ml"} - {m[1] for m in matches if m[2] == version}):
@@ -141,7 +119,7 @@ def nouveau(guest: Guest) -> Outcome:
     problems = []
     if not re.search(rb"^\s*blacklist\s+nouveau\s*$", settings, re.MULTILINE):
         problems.append("nouveau is not blacklisted in /etc/modprobe.d")
-    initramfs = guest.files.read(f"/boot/initrd.img-{guest.manifest.kernel}")
+    initramfs = guest.files.read(_initramfs(guest))
     if initramfs is None:
         problems.append("there is no initramfs to look into")
     elif any(re.search(r"(^|/)nouveau\.ko", name) for name in kernel_files.initramfs_names(initramfs)):
@@ -154,7 +132,7 @@ def holds(guest: Guest) -> Outcome:
     version = _driver_version(guest)
     fitting = {
         name: package.held
-        for name, package in packages(guest.files).items()
+        for name, package in installed(guest.files).items()
         if _HELD.fullmatch(name) or ("nvidia" in name and package.upstream == version)
     }
     problems = [f"{name} is not held" for name, held in sorted(fitting.items()) if not held]
@@ -166,20 +144,6 @@ def holds(guest: Guest) -> Outcome:
 def is_precompiled(guest: Guest) -> bool:
     """Whether the modules are declared to be the distribution's own, so that DKMS has no part in them."""
     return guest.variant.driver is not None and guest.variant.driver.source == "precompiled"
-
-
-def packages(files: FileSystem) -> dict[str, Package]:
-    """The guest's installed packages by name; ValueError when it has no dpkg database."""
-    status = files.text("/var/lib/dpkg/status")
-    if status is None:
-        raise ValueError("there is no /var/lib/dpkg/status")
-    found = {}
-    for paragraph in status.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", paragraph, re.MULTILINE))
-        if fields.get("Status", "").endswith(" ok installed"):
-            held = fields["Status"].startswith("hold ")
-            found[fields["Package"]] = Package(version=fields.get("Version", ""), held=held)
-    return found
 
 
 CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (("kernel", kernel),)
@@ -219,8 +183,35 @@ def _plain(path: str) -> str:
     return re.sub(r"^nvidia-(current|tesla(-\d+)?)(-open)?(?=-|$)", "nvidia", stem)
 
 
-def _architecture(guest: Guest) -> tuple[str, str]:
-    """The machine, and the folder of its libraries."""
+def _boots(guest: Guest) -> list[str]:
+    """What is wrong with GRUB's menu, and with the entries that it reads from files where the distribution has such."""
+    release, where = guest.manifest.kernel, packaging.family(guest.variant).menu
+    menu = guest.files.text(where) or ""
+    boots = re.findall(r"^\s*linux\S*\s+(\S+)", menu, re.MULTILINE)
+    default = re.search(r"^\s*set default=\"?([^\"\n]*)", menu, re.MULTILINE)
+    problems = []
+    if not boots:
+        problems.append(f"{where} boots nothing")
+    elif boots[0] != f"/boot/vmlinuz-{release}":
+        problems.append(f"GRUB's first entry boots {boots[0]}, the manifest says {release}")
+    if default is not None and default[1].strip() != "0":
+        problems.append(f"GRUB's default entry is {default[1]!r}, not the first")
+    entries = [f"/boot/loader/entries/{name}" for name in guest.files.listdir("/boot/loader/entries")]
+    for path, content in guest.files.contents(entries).items():
+        image = re.search(rb"^linux\s+(\S+)", content, re.MULTILINE)
+        if image is None or image[1].decode() != f"/boot/vmlinuz-{release}":
+            problems.append(f"{path} boots another kernel than {release}")
+    if re.search("^saved_entry=.", guest.files.text("/boot/grub2/grubenv") or "", re.MULTILINE):
+        problems.append("/boot/grub2/grubenv names another default entry")
+    return problems
+
+
+def _initramfs(guest: Guest) -> str:
+    return packaging.family(guest.variant).initramfs.format(release=guest.manifest.kernel)
+
+
+def _machine(guest: Guest) -> str:
+    """The processor, as kernels and folders of libraries call it."""
     if guest.variant.base is None:
         raise ValueError("the variant has no base, so its architecture is unknown")
-    return _ARCHITECTURES[guest.variant.base.architecture]
+    return _MACHINES[guest.variant.base.architecture]

@@ -4,10 +4,12 @@ Nothing secret, nothing that two servers must not share, and nothing of the buil
 kind of trace in the finished image.
 """
 
+import configparser
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from pipelines.checks import Guest, Outcome, outcome
 from pipelines.filesystem import FileSystem
@@ -28,7 +30,12 @@ _PUBLISHED_KEYS = (
 _KEY_FILES = ("/var/lib/dkms/mok.key", "/var/lib/shim-signed/mok/MOK.priv")
 
 _PROXY = re.compile(r"^[^#\n]*\b((?:https?|ftp|all|no)_proxy)\b\s*=", re.IGNORECASE | re.MULTILINE)
+_DNF_PROXY = re.compile(r"^\s*proxy\s*=\s*[^\s_]", re.MULTILINE)
 _APT_PROXY = re.compile(r"^[^#/\n]*\bAcquire\b[^;]*\bProxy\b", re.IGNORECASE | re.MULTILINE)
+# Whose package repositories a guest may know besides its mirror: NVIDIA's, and those that dnf's family keeps as files,
+# where apt's get theirs from cloud-init.
+_VENDORS = ("developer.download.nvidia.com",)
+_DISTRIBUTIONS = {"rocky": ("rockylinux.org", "fedoraproject.org"), "rhel": ("redhat.com", "fedoraproject.org")}
 _SOURCE = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?|URIs:\s*|-?\s*uri:\s*)(\S.*)$", re.MULTILINE)
 
 
@@ -80,16 +87,21 @@ def logins(guest: Guest) -> Outcome:
 
 
 def package_sources(guest: Guest) -> Outcome:
-    """The guest's package sources are not the builder's: none (cloud-init writes them), or `base.guest_mirror`."""
-    mirror = guest.variant.base.guest_mirror if guest.variant.base else None
-    paths = ["/etc/apt/sources.list", *_within(guest.files, "/etc/apt/sources.list.d", (".list", ".sources"))]
-    paths += _within(guest.files, "/etc/cloud/cloud.cfg.d", (".cfg",))  # from which cloud-init writes them
-    found = {path: _SOURCE.findall(content) for path, content in _texts(guest.files, paths)}
-    uris = [(path, uri) for path, lines in found.items() for line in lines for uri in line.split() if "://" in uri]
-    wrong = [f"{path} has {uri}" for path, uri in uris if mirror is None or not uri.startswith(mirror.rstrip("/"))]
-    if mirror is not None and not uris:
+    """The guest's package sources are not the builder's: its distribution's own, NVIDIA's, or `base.guest_mirror`.
+
+    apt's are none at all, since cloud-init writes them at first boot.
+    """
+    base = guest.variant.base
+    mirror = base.guest_mirror if base else None
+    own = _VENDORS + (_DISTRIBUTIONS.get(base.distribution, ()) if base and mirror is None else ())
+    found = [*_apt_sources(guest.files), *_dnf_sources(guest.files)]
+    at_mirror = [uri for _, uri in found if mirror is not None and uri.startswith(mirror.rstrip("/"))]
+    foreign = [(path, uri) for path, uri in found if uri not in at_mirror and not _is_at(uri, own)]
+    wrong = [f"{path} has {uri}" for path, uri in foreign]
+    if mirror is not None and not at_mirror:
         wrong.append(f"there is no package source, although base.guest_mirror is {mirror}")
-    return outcome(wrong, f"all at {mirror}" if mirror else "none; cloud-init writes them at first boot")
+    hosts = sorted({urlsplit(uri).hostname or uri for _, uri in found})
+    return outcome(wrong, f"at {', '.join(hosts)}" if hosts else "none; cloud-init writes them at first boot")
 
 
 def proxy(guest: Guest) -> Outcome:
@@ -98,6 +110,8 @@ def proxy(guest: Guest) -> Outcome:
     shells = ["/etc/environment", "/etc/profile", "/etc/bash.bashrc", "/etc/wgetrc", "/etc/pip.conf", "/root/.bashrc"]
     shells += [*_within(guest.files, "/etc/profile.d"), *_within(guest.files, "/etc/environment.d")]
     problems = [f"{path} sets an apt proxy" for path, text in _texts(guest.files, apt) if _APT_PROXY.search(text)]
+    dnf = ["/etc/dnf/dnf.conf", "/etc/yum.conf", *_within(guest.files, "/etc/yum.repos.d", (".repo",))]
+    problems += [f"{path} sets a dnf proxy" for path, text in _texts(guest.files, dnf) if _DNF_PROXY.search(text)]
     for path, text in _texts(guest.files, [*apt, *shells]):
         problems += [f"{path} sets {name}" for name in _PROXY.findall(text)]
     return outcome(problems, "none")
@@ -121,7 +135,7 @@ def dib_traces(guest: Guest) -> Outcome:
     """Nothing of diskimage-builder: its manifests hold the build's environment."""
     suspects = ["/etc/dib-manifests", "/lib/diskimage-builder", "/tmp/in_target.d", "/tmp/in_target.aux"]
     found = [path for path in suspects if guest.files.lstat(path)]
-    names = ("dib_environment", "dib_arguments", "dib-manifest-dpkg-", "dib-manifest-git-")
+    names = ("dib_environment", "dib_arguments", "dib-manifest-dpkg-", "dib-manifest-rpm-", "dib-manifest-git-")
     found += [path for path in guest.files.walk("/etc") if path.rsplit("/", 1)[1].startswith(names)]
     found += [f"/usr/local/bin/{name}" for name in guest.files.listdir("/usr/local/bin") if name.startswith("dib-")]
     problems = [f"{path} is diskimage-builder's" for path in sorted(set(found))]
@@ -140,8 +154,17 @@ def package_cache(guest: Guest) -> Outcome:
     """No downloaded packages and no package lists, which would be the builder's and soon be stale."""
     lists = (path for path, entry in guest.files.walk("/var/lib/apt/lists").items() if entry.is_file)
     caches = [path for path in guest.files.walk("/var/cache/apt") if path.endswith((".deb", ".bin"))]
+    caches += [path for at in ("dnf", "yum") for path, e in guest.files.walk(f"/var/cache/{at}").items() if e.is_file]
     found = [path for path in lists if not path.endswith("/lock")] + caches
     return outcome([f"{path} is cached" for path in found], "empty")
+
+
+def subscription(guest: Guest) -> Outcome:
+    """No server's subscription, nor the history of what was installed by whom: RHEL's identity is a server's own."""
+    folders = ("/etc/pki/consumer", "/etc/pki/entitlement", "/var/lib/rhsm")
+    found = [path for at in folders for path, entry in guest.files.walk(at).items() if entry.is_file]
+    found += [f"/var/lib/dnf/{name}" for name in guest.files.listdir("/var/lib/dnf") if name.startswith("history")]
+    return outcome([f"{path} is the build's" for path in found], "none")
 
 
 def logs(guest: Guest) -> Outcome:
@@ -168,9 +191,34 @@ CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
     ("dib-traces", dib_traces),
     ("temporary-files", temporary_files),
     ("package-cache", package_cache),
+    ("subscription", subscription),
     ("logs", logs),
     ("random-seed", random_seed),
 )
+
+
+def _apt_sources(files: FileSystem) -> Iterator[tuple[str, str]]:
+    """Each URI that apt knows, or that cloud-init will write for it, with the file that has it."""
+    paths = ["/etc/apt/sources.list", *_within(files, "/etc/apt/sources.list.d", (".list", ".sources"))]
+    paths += _within(files, "/etc/cloud/cloud.cfg.d", (".cfg",))
+    for path, text in _texts(files, paths):
+        yield from ((path, uri) for line in _SOURCE.findall(text) for uri in line.split() if "://" in uri)
+
+
+def _dnf_sources(files: FileSystem) -> Iterator[tuple[str, str]]:
+    """Each address of an enabled repository of dnf's, with the file that has it."""
+    for path, text in _texts(files, _within(files, "/etc/yum.repos.d", (".repo",))):
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        parser.read_string(text)
+        for repository in (parser[name] for name in parser.sections()):
+            if repository.get("enabled", "1").lower() in {"1", "true", "yes", "on"}:
+                addresses = " ".join(repository.get(key, "") for key in ("baseurl", "mirrorlist", "metalink"))
+                yield from ((path, uri) for uri in re.split(r"[\s,]+", addresses) if uri)
+
+
+def _is_at(uri: str, domains: Iterable[str]) -> bool:
+    host = urlsplit(uri).hostname or ""
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def _within(files: FileSystem, folder: str, endings: tuple[str, ...] = ("",)) -> list[str]:

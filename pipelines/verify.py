@@ -23,6 +23,7 @@ from pipelines import (
     kernel_contract,
     manifest,
     module_signatures,
+    packaging,
     qemu,
     sealing,
 )
@@ -34,6 +35,7 @@ from pipelines.variant import Variant
 
 # What the removable-media path and the distributions' signed GRUB are called (UEFI specification 2.10, table 3.3).
 _EFI_NAMES = {"amd64": ("BOOTX64.EFI", "GRUBX64.EFI"), "arm64": ("BOOTAA64.EFI", "GRUBAA64.EFI")}
+_EFI_VENDORS = {"rhel": "redhat"}  # the folder in the ESP, where it is not the distribution's ID
 _NOT_OURS = "imported image; cannot be verified inside: its maker answers for it"
 _ROOT_TYPES = {"amd64": disk.ROOT_X86_64, "arm64": disk.ROOT_ARM64}
 
@@ -130,15 +132,17 @@ def partition_table(subject: Disk) -> Outcome:
     """A sound GPT with a BIOS boot partition, an ESP and the root, which is last so that it can grow."""
     problems = list(subject.table.problems)
     parts = subject.table.partitions
-    wanted = [disk.BIOS_BOOT, disk.ESP, _ROOT_TYPES[_architecture(subject.variant)]]
+    architecture = _architecture(subject.variant)
+    wanted = [*([disk.BIOS_BOOT] if architecture == "amd64" else []), disk.ESP, _ROOT_TYPES[architecture]]
     if [part.type for part in parts] != wanted:
-        problems.append(f"BIOS boot, ESP and root were expected, there are: {', '.join(part.name for part in parts)}")
+        expected = "BIOS boot, ESP and root" if architecture == "amd64" else "ESP and root"
+        problems.append(f"{expected} were expected, there are: {', '.join(part.name for part in parts)}")
     for before, after in pairwise(parts):
         if before.start + before.size > after.start:
             problems.append(f"{before.name} reaches into {after.name}")
     if parts and parts[-1].start + parts[-1].size > subject.path.stat().st_size:
         problems.append(f"{parts[-1].name} ends behind the disk")
-    return outcome(problems, "GPT, both copies sound: BIOS boot, ESP, root")
+    return outcome(problems, f"GPT, both copies sound: {', '.join(part.name for part in parts)}")
 
 
 def esp(subject: Disk) -> Outcome:
@@ -147,7 +151,8 @@ def esp(subject: Disk) -> Outcome:
     if partition is None or subject.variant.base is None:
         return False, "there is no EFI system partition"
     shim, grub = _EFI_NAMES[_architecture(subject.variant)]
-    menu = f"/EFI/{subject.variant.base.distribution}/grub.cfg"
+    distribution = subject.variant.base.distribution
+    menu = f"/EFI/{_EFI_VENDORS.get(distribution, distribution)}/grub.cfg"
     found = {path.upper() for path in filesystem.esp_files(subject.path, partition)}
     wanted = (f"/EFI/BOOT/{shim}", f"/EFI/BOOT/{grub}", menu)
     problems = [f"{path} is missing" for path in wanted if path.upper() not in found]
@@ -172,7 +177,7 @@ def identity(guest: Guest) -> Outcome:
 def packages(guest: Guest) -> Outcome:
     """The manifest's packages, from which updates are planned, are the guest's."""
     listed = {name.split(":")[0]: version for name, version in guest.manifest.packages.items()}
-    found = {name: package.version for name, package in kernel_contract.packages(guest.files).items()}
+    found = {name: package.version for name, package in packaging.installed(guest.files).items()}
     differ = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
     problems = [f"{name} is {found.get(name)}, the manifest says {listed.get(name)}" for name in differ]
     return outcome(problems, f"{len(found)}, as in the manifest")

@@ -1,7 +1,7 @@
 """What do Rocky Linux, EPEL and NVIDIA's repository for them consist of, for a test?
 
-What rocky_tree.py's tree has already is in packages of Rocky's names without content. The kernel's headers are Debian's,
-under a Rocky kernel's name, so that DKMS compiles for that.
+What rocky_tree.py's tree has already is in packages of Rocky's names without content. The kernel's headers are those of
+Debian, under a Rocky kernel's name, so that DKMS compiles for it.
 """
 
 from collections.abc import Iterable, Sequence
