@@ -183,7 +183,7 @@ def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
 
 def _packages(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for path in folder.glob("dib-manifest-dpkg-*"):
+    for path in (*folder.glob("dib-manifest-dpkg-*"), *folder.glob("dib-manifest-rpm-*")):
         found |= {item["package"]: item["version"] for item in _read_json(path)["packages"]}
     if not found:
         raise BuildError(f"diskimage-builder left no package list in {folder}", remedy="Report this with build.log.")
