@@ -23,6 +23,9 @@ PHASES = {
     "environment.d",
 }
 _ON_HOST = {"root.d", "extra-data.d", "post-root.d", "block-device.d", "pre-finalise.d", "cleanup.d"}
+_OF_A_FAMILY = re.compile(
+    r"(?<![\w.-])(?:apt-\w+|dpkg(?:-\w+)?|dnf|yum|rpm|(?:update-|ls)initramfs|dracut)\b(?![.\w-])"
+)
 # Set by DIB for every element; not the element's own environment.
 _GIVEN = {"DIB_DEBUG_TRACE", "DIB_PYTHON_EXEC", "DIB_MANIFEST_SAVE_DIR", "DIB_RELEASE"}
 
@@ -94,8 +97,19 @@ def installs(element: Path) -> Iterator[str]:
             yield f"{element}: has {file} but does not depend on {needed}"
 
 
+def families(element: Path) -> Iterator[str]:
+    """What differs by family of distributions is a command of debian-family and redhat-family, and nowhere else."""
+    if element.name.endswith("-family"):
+        return
+    for script in [*phase_scripts(element), *sorted(element.glob("bin/*"))]:
+        if script.parent.name not in _ON_HOST:
+            lines = [line for line in script.read_text().splitlines() if not line.lstrip().startswith("#")]
+            for name in sorted(set(_OF_A_FAMILY.findall("\n".join(lines)))):
+                yield f"{script}: runs {name}; have a guest-* command of both families do it"
+
+
 def _environment(element: Path) -> str:
     return "".join(path.read_text() for path in sorted(element.glob("environment.d/*")))
 
 
-RULES = (names, headers, lengths, documentation, package_maps, installs)
+RULES = (names, headers, lengths, documentation, package_maps, installs, families)

@@ -77,6 +77,11 @@ def test_a_package_map_that_is_no_json_is_found(tmp_path: Path) -> None:
     assert "pkg-map" in complaints(element(tmp_path, pkg_map="{", element_deps="pkg-map\n"))[0]
 
 
+@pytest.mark.parametrize("command", ["apt-get -y install gcc", "dpkg-query --show", "x=$(rpm -q a)", "lsinitramfs a"])
+def test_a_package_manager_outside_its_family_is_found(tmp_path: Path, command: str) -> None:
+    assert "command of both families" in complaints(element(tmp_path, GOOD + command + "\n"))[0]
+
+
 def test_dib_lint_finds_a_script_without_errexit(tmp_path: Path) -> None:
     element(tmp_path, GOOD.replace("set -eu", "set -u"))
     result = dib_lint(tmp_path / "elements")
