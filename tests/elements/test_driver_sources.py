@@ -47,7 +47,8 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
             files={"/etc/apt/preferences.d/nvidia-driver-pinning-580": pin},
         ),
     ]
-    debian = [Deb(name="libcuda1", version="600.1-1"), Deb(name="nvidia-cuda-toolkit", version="12.4-1")]
+    names = {"libcuda1": "600.1-1", "nvidia-smi": "600.1-1", "nvidia-cuda-toolkit": "12.4-1"}
+    debian = [Deb(name=name, version=version) for name, version in names.items()]
     suite = archive.Suite(name="trixie", packages=deb.build(debian, folder / "debs/debian"))
     archive.publish(folder / "srv/debian", [suite], key, origin="Debian")
     archive.publish_flat(folder / "srv/nvidia", deb.build(nvidia, folder / "debs/nvidia"), key, label="NVIDIA CUDA")
@@ -88,8 +89,8 @@ def candidates(guest: Chroot, tmp_path: Path, source: str, *packages: str, first
 
 
 def test_a_driver_from_nvidias_repository_never_mixes_with_the_archives(guest: Chroot, tmp_path: Path) -> None:
-    found = candidates(guest, tmp_path, "nvidia-repo", "libcuda1", "nvidia-cuda-toolkit")
-    assert found == {"libcuda1": "590.48-1", "nvidia-cuda-toolkit": "12.4-1"}
+    found = candidates(guest, tmp_path, "nvidia-repo", "libcuda1", "nvidia-smi", "nvidia-cuda-toolkit")
+    assert found == {"libcuda1": "590.48-1", "nvidia-smi": "(none)", "nvidia-cuda-toolkit": "12.4-1"}
 
 
 def test_a_pinned_branch_stays_a_branch_of_nvidias_repository(guest: Chroot, tmp_path: Path) -> None:
