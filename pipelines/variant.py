@@ -196,6 +196,8 @@ class Variant:
             raise ValueError("modules are signed with a key and its certificate; write both under `secrets`")
         if self.secrets and not self.gpu:
             raise ValueError("without a driver there is no module to sign; remove `secrets`")
+        if self.secrets and self.driver is not None and self.driver.source == "precompiled":
+            raise ValueError("precompiled modules are signed by their distribution; remove `secrets`")
         return self
 
     @property

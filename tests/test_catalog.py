@@ -539,6 +539,10 @@ def test_what_comes_later_is_refused_by_name(rest: str, where: str, problems: Ca
 
 
 IMPORT = f"kind: import, disk: {{size: 64GiB}}, source: {{path: win.vhdx, sha256: {'ab' * 32}}}"
+KEYS = "secrets: {module-signing-key: {env: K}, module-signing-certificate: {env: C}}"
+UBUNTU = (
+    'base: {distribution: ubuntu, release: "24.04", source: cloud-image, path: x, signature: none}, disk: {size: 8GiB}'
+)
 WINDOWS = 'guest: {type: windows, distribution: windows, version: "11"}'
 
 
@@ -570,10 +574,8 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
         (f"{DEBIAN}, driver: {{source: runfile, path: x, modules: open}}", "write its `sha256`"),
         (f"{DEBIAN}, driver: {{source: archive, modules: open, vgpu: true}}", "write `source: local` or `runfile`"),
         (f"{DEBIAN}, {GPU}, secrets: {{module-signing-key: {{env: K}}}}", "write both under `secrets`"),
-        (
-            f"{DEBIAN}, secrets: {{module-signing-key: {{env: K}}, module-signing-certificate: {{env: C}}}}",
-            "without a driver there is no module to sign",
-        ),
+        (f"{DEBIAN}, {KEYS}", "without a driver there is no module to sign"),
+        (f"{UBUNTU}, driver: {{source: precompiled, branch: 580}}, {KEYS}", "signed by their distribution"),
         (
             f"{DEBIAN}, {GPU}, secrets: {{module-signing-key: {{pkcs11: 'pkcs11:token=t?pin-value=1'}}}}",
             "a PIN is a secret",
@@ -587,8 +589,7 @@ def test_what_does_not_fit_together_is_refused_with_what_to_write(
 
 
 def test_a_site_key_or_the_distributions_signature_allows_secure_boot(load: Load) -> None:
-    keys = "secrets: {module-signing-key: {env: K}, module-signing-certificate: {env: C}}"
-    loaded = load(one(f"{GPU}, {keys}, glance: {{properties: {{os_secure_boot: required}}}}"))
+    loaded = load(one(f"{GPU}, {KEYS}, glance: {{properties: {{os_secure_boot: required}}}}"))
     assert loaded.variants["a"].signed_modules
 
 
