@@ -86,16 +86,17 @@ class Guest:
         *phases: str,
         known: Iterable[str] = (),
     ) -> "subprocess.CompletedProcess[str]":
-        """Run phases of elements, by name and folder, as DIB does; `known` ones only lend their programs and names."""
+        """Run phases of elements, by name and folder, as DIB does; `known` ones only lend programs, names, settings."""
         hooks = self._folder / "hooks"
         shutil.rmtree(hooks, ignore_errors=True)
         hooks.mkdir()
         shutil.copy(_DIB / "lib/dib-run-parts", hooks)
         for name, folder in elements.items():
             self._lend(name, folder)
-            for path in folder.iterdir() if name not in set(known) else ():
-                if path.is_dir() and path.name != "__pycache__":
-                    shutil.copytree(path, hooks / path.name, symlinks=True, dirs_exist_ok=True)
+            wanted = ["environment.d"] if name in set(known) else [path.name for path in folder.glob("[!_]*/")]
+            for each in wanted:
+                if (folder / each).is_dir():
+                    shutil.copytree(folder / each, hooks / each, symlinks=True, dirs_exist_ok=True)
         return self._enter(_PHASES, phases, {"ARCH": "amd64", "DIB_PYTHON_EXEC": sys.executable, **environment})
 
     def json(self, script: str) -> object:

@@ -16,6 +16,13 @@ from tests.standins.deb import Deb
 from tests.standins.keys import Key
 
 SUITE = "noble"
+SOURCES = """\
+Types: deb
+URIs: @MIRROR@
+Suites: noble noble-updates noble-security
+Components: main universe restricted multiverse
+Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg
+"""
 _REPOSITORY = "/cuda/repos/ubuntu2404/x86_64"
 
 

@@ -4,7 +4,7 @@ Beside these packages the stand-in for Ubuntu's archive has Debian's, as they ar
 package, a name that only Ubuntu has is a metapackage here that depends on Debian's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,23 +99,6 @@ def fabric_manager(version: str) -> Deb:
         "/usr/share/nvidia/nvswitch/fabricmanager.cfg": "DAEMONIZE=1\n",
     }
     return Deb(name=f"nvidia-fabricmanager-{BRANCH}", version=version, files=files)
-
-
-def precompiled_package(kernel: str, modules: Mapping[str, bytes]) -> tuple[Deb, ...]:
-    """Ubuntu's signed modules for one kernel, and the package that follows the kernel's flavour."""
-    flavour = f"linux-modules-nvidia-{BRANCH}-server-open"
-    files = {f"/usr/lib/modules/{kernel}/kernel/nvidia-{BRANCH}srv-open/{name}": text for name, text in modules.items()}
-    common = f"nvidia-kernel-common-{BRANCH}-server (>= {driver.VERSION})"
-    return (
-        Deb(
-            name=f"{flavour}-{kernel}",
-            version=_KERNEL_VERSION,
-            fields={"Depends": f"linux-image-{kernel}, {common}"},
-            files=files,
-            scripts={"postinst": f"#!/bin/sh\nset -e\ndepmod -a {kernel}\n"},
-        ),
-        driver.metapackage(f"{flavour}-generic", _KERNEL_VERSION, f"{flavour}-{kernel} (= {_KERNEL_VERSION})"),
-    )
 
 
 def _server_driver() -> tuple[Deb, ...]:
