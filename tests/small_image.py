@@ -167,7 +167,8 @@ class Guest:
         tree = root / "tree"
         for name in self.folders:
             (tree / name).mkdir(parents=True, exist_ok=True)
-        files = {**self.files, "/var/lib/dpkg/status": "\n".join(self.packages.values())}
+        status = {"/var/lib/dpkg/status": "\n".join(self.packages.values())} if self.packages else {}
+        files = {**self.files, **status}
         # /lib is a link in the guest, so its content is written below /usr.
         for name, content in files.items():
             path = tree / name.lstrip("/")
