@@ -59,9 +59,14 @@ def element_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix not in {".rst", ".pyc"} and "test-elements" not in path.parts:
-            total.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111:o}\0".encode())
+            total.update(f"{path.relative_to(folder)}\0{_executable(path)}\0".encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
+
+
+def _executable(path: Path) -> str:
+    """Its owner's bit alone says so, as in git: the others follow from the umask of whoever checked it out."""
+    return "111" if path.stat().st_mode & 0o100 else "0"
 
 
 def dib_version() -> str:

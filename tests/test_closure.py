@@ -47,3 +47,10 @@ def test_a_reworded_readme_is_no_change(own_elements: Path) -> None:
     (own_elements / "seal-guest/README.rst").write_text("other words")
     closure.element_digest.cache_clear()
     assert closure.element_digest(own_elements / "seal-guest") == before
+
+
+def test_the_umask_of_a_checkout_is_no_change(own_elements: Path) -> None:
+    before = closure.element_digest(own_elements / "seal-guest")
+    (own_elements / "seal-guest/cleanup.d/95-seal-tree").chmod(0o700)
+    closure.element_digest.cache_clear()
+    assert closure.element_digest(own_elements / "seal-guest") == before
