@@ -16,9 +16,10 @@ _Pairs = frozenset[tuple[int, Modules]]  # branches, each with one flavour of it
 def decide(wish: Wish) -> Choice:
     """The driver for a wish; Refused where a rule is broken."""
     gpus, release = gpus_of(wish.gpus), _release(wish)
-    if wish.source == "none":
-        return Choice(branch=None, modules="open", toolkit=wish.toolkit, reasons=("no driver is installed",))
     pairs: _Pairs = frozenset((branch.number, one) for branch in facts().branches.values() for one in branch.modules)
+    if wish.source == "none":
+        _by_toolkit(wish, gpus, release, pairs)
+        return Choice(branch=None, modules="open", toolkit=wish.toolkit, reasons=("no driver is installed",))
     for narrow in _RULES:
         pairs = narrow(wish, gpus, release, pairs)
     if wish.source in ANY_BRANCH and wish.asked_branch is None:

@@ -123,7 +123,8 @@ def _alternatives(wish: Wish, name: str) -> Iterator[Mapping[str, Any]]:
     if name == "branch":
         if wish.asked_branch is not None:
             yield {"branch": wish.asked_branch}
-            yield {"branch": None, "version": None}
+            if wish.source != "runfile":  # which is one version
+                yield {"branch": None, "version": None}
         yield from ({"branch": number, "version": None} for number in facts().preferred())
     elif name == "modules" and wish.modules != "auto":
         yield {"modules": "auto"}
@@ -174,6 +175,8 @@ def _changes(wish: Wish, other: Wish) -> str:
     """What to write in images.yaml to get from one wish to the other."""
     names = ("gpus", "source", "branch", "version", "modules", "toolkit", "architecture")
     said = {name: getattr(other, name) for name in names if getattr(other, name) != getattr(wish, name)}
+    if other.source == "runfile" and "version" in said:  # another file, whose name has its version
+        said["version"] = f"{said.pop('branch', other.branch)}.…"
     return ", ".join(f"{name}: {_yaml(value)}" for name, value in said.items())
 
 

@@ -132,7 +132,7 @@ REFUSED = {
     ),
     "the last branch, by version": (
         wish("trixie", "p100", source="runfile", version="595.71.05"),
-        "P100 is Pascal, whose last branch is 580; write branch: 580, version: null",
+        'P100 is Pascal, whose last branch is 580; write version: "580.…"',
     ),
     "the first branch": (
         wish("trixie", "b300", source="runfile", branch=570),
@@ -233,6 +233,14 @@ REFUSED = {
     "given packages of any branch": (
         wish("trixie", "v100", source="local"),
         "a driver from `source: local` may be of any branch, and V100 needs a right one; write branch: 580",
+    ),
+    "a runfile of an unknown branch": (
+        wish("trixie", source="runfile", version="999.10.05"),
+        'driver branch 999 is not in pipelines/gpus.yaml; write version: "595.…"',
+    ),
+    "a toolkit alone that the archive has not": (
+        wish("rocky-9", source="none", toolkit="archive"),
+        'Rocky 9\'s own archive has no CUDA toolkit; write toolkit: "13.3"',
     ),
     "a misspelt GPU": (
         wish("trixie", "h10 v100", branch=580),
