@@ -74,7 +74,7 @@ def _driver(variant: Variant) -> list[str]:
     asked = {
         "nvidia-packages": variant.nvidia_repository is not None,
         DRIVERS.get(variant.driver.source if variant.driver else "", ""): variant.gpu,
-        "fabric-manager": variant.driver is not None and variant.driver.fabric_manager,
+        "fabric-manager": variant.gpu and variant.driver is not None and variant.driver.fabric_manager,
         "vgpu-guest": variant.driver is not None and variant.driver.vgpu,
         "cuda-toolkit": variant.cuda.toolkit is not None,
         "cuda-libraries": variant.cuda.cudnn or variant.cuda.nccl,

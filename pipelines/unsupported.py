@@ -12,14 +12,10 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotYet:
-    """Of the values at `path`, only those in `supported` work (and nothing: null, an empty list, no mapping).
-
-    `default` is what the key means where it is left out of a section that is there.
-    """
+    """Of the values at `path`, only those in `supported` work (and nothing: null, an empty list, no mapping)."""
 
     path: Path
     supported: tuple[object, ...] = ()
-    default: object = None
 
 
 _OF_AN_IMAGE = (
@@ -31,11 +27,7 @@ _OF_A_CLOUD = (NotYet(path=("disk_format",), supported=("qcow2",)),)
 
 def in_image(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """The path of each value of a resolved image that is not supported yet, and what to write instead."""
-    driver = document.get("driver")
-    without_driver = isinstance(driver, dict) and driver.get("source") == "none"
-    for path, what in _found(_OF_AN_IMAGE, document):
-        if not (without_driver and path[0] == "driver"):
-            yield path, what
+    yield from _found(_OF_AN_IMAGE, document)
 
 
 def in_cloud(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -65,4 +57,4 @@ def _value(document: Mapping[str, Any], entry: NotYet) -> object:
         section = section.get(part)
         if not isinstance(section, dict):
             return None
-    return section.get(entry.path[-1], entry.default)
+    return section.get(entry.path[-1])
