@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from pipelines import notation
+from pipelines import keys, notation
 
 CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 # A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
@@ -19,6 +19,13 @@ RELEASES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "ubuntu": {"22.04": ("jammy", "22.04"), "24.04": ("noble", "24.04"), "26.04": ("resolute", "26.04")},
     "rocky": {"9": ("9", "9"), "10": ("10", "10")},
     "rhel": {"9": ("9", "9"), "10": ("10", "10")},
+}
+# Which kernels there are; elements/target-kernel/pkg-map has their packages.
+KERNELS: Mapping[str, tuple[str, ...]] = {
+    "debian": ("generic", "cloud"),
+    "ubuntu": ("generic", "cloud", "hwe"),
+    "rocky": ("generic",),
+    "rhel": ("generic",),
 }
 BOOTSTRAPPED = ("debian",)  # the others begin with their makers' cloud image
 
@@ -35,18 +42,18 @@ class Base:
     """The guest's processor."""
     source: Literal["bootstrap", "cloud-image"] = "bootstrap"
     """bootstrap: made from packages (Debian); cloud-image: a ready image or root file system, from `url` or `path`."""
-    url: notation.Url | None = None
+    url: notation.FileUrl | None = None
     """Where the image is: qcow2, raw, squashfs or a tarball. A pointer that moves ("current") is fine."""
     path: notation.LocalPath | None = None
     """The same as a local file; relative to this file's folder."""
-    sha256sums_url: notation.Url | None = None
+    sha256sums_url: notation.FileUrl | None = None
     """Where its maker publishes the checksums; signed, unless `signature: none`."""
     sha256: notation.Sha256 | None = None
     """The image's checksum, computed or read from a named source by whoever writes it here."""
     signature: Literal["required", "inline", "none"] = "required"
     """How the checksums are signed. required: in a file of its own; inline: in the checksums' own file; none: a
     checksum alone is trusted, or a local file as it is."""
-    signature_url: notation.Url | None = None
+    signature_url: notation.FileUrl | None = None
     """Where the checksums' signature is; without it, beside them, as their distribution names it."""
     signed_by: notation.Fingerprint | None = None
     """Fingerprint of the key that signed the checksums; without it, the distribution's known key."""
@@ -91,13 +98,25 @@ class Base:
 def _bootstrap(base: Base) -> None:
     if base.distribution not in BOOTSTRAPPED:
         raise ValueError(f"a {base.distribution} guest begins with a cloud image; write `source: cloud-image`")
-    if base.url or base.path or base.sha256sums_url or base.sha256:
-        raise ValueError("a bootstrapped base has no url and no checksum; write `source: cloud-image`")
+    of_an_image = ("url", "path", "sha256sums_url", "sha256", "signature_url", "signed_by", "keyring")
+    if said := [name for name in of_an_image if getattr(base, name) is not None]:
+        raise ValueError(f"a bootstrapped base has no `{said[0]}`; remove it, or write `source: cloud-image`")
 
 
 def _signed(base: Base) -> None:
     """A cloud image without a checksum of its own needs checksums that are signed by a known key."""
-    if base.path is not None:
-        raise ValueError("a local image must be checked; write its `sha256`, or `signature: none` to trust it as it is")
+    if base.sha256sums_url is None and base.path is not None:
+        raise ValueError(
+            "a local image must be checked; write its `sha256`, or `sha256sums_url`, "
+            "or `signature: none` to trust it as it is"
+        )
     if base.sha256sums_url is None:
         raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")
+    usual = keys.default_key(base.distribution, base.codename)
+    if base.signed_by is None and usual is None:
+        raise ValueError(
+            f"no key is known that signs {base.distribution}'s images; write `signed_by` and `keyring`, "
+            "a literal `sha256`, or `signature: none`"
+        )
+    if base.signed_by is not None and base.keyring is None and keys.keyring(base.signed_by) is None:
+        raise ValueError("no file is known that has the key `signed_by`; write its `keyring`")

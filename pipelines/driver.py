@@ -35,7 +35,7 @@ class Driver:
     """The exact driver version; without it, the newest of the branch."""
     desktop: bool = False
     """OpenGL, Vulkan and X11 too, for virtual workstations; without it compute only."""
-    url: notation.Url | None = None
+    url: notation.FileUrl | None = None
     """runfile: where it is."""
     path: notation.LocalPath | None = None
     """runfile: the file; local: the folder of packages. Relative to this file's folder."""
@@ -103,7 +103,7 @@ class NvidiaRepository:
     keyring_sha256: notation.Sha256
     """Checksum of the keyring package (Debian, Ubuntu: cuda-keyring; Rocky, RHEL: the public key file), computed or
     read from a named source by whoever writes it here."""
-    keyring_url: notation.Url | None = None
+    keyring_url: notation.FileUrl | None = None
     """Where that file is; without it, in NVIDIA's repository."""
     url: notation.Url | None = None
     """The repository, where it is not NVIDIA's own: a mirror."""

@@ -19,7 +19,8 @@ from pipelines.errors import BuildError, CatalogError, ProgramError
 from pipelines.fetch import Wanted
 from pipelines.finding import Check
 from pipelines.foreign import Foreign
-from pipelines.variant import Guest, Source, Variant
+from pipelines.ready_image import Guest, Source
+from pipelines.variant import Variant
 
 # Raise it when an image is imported in another manner than before.
 LAYOUT_VERSION = "1"

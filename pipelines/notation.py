@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
@@ -80,7 +81,10 @@ def _local_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("this is no path; write one, relative to this file's folder or absolute")
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder, Path(value).expanduser()).absolute()
+    try:
+        return Path(folder, Path(value).expanduser()).absolute()
+    except RuntimeError:
+        raise ValueError(f"this host has no such user as in {value}; write an absolute path") from None
 
 
 def _environment_name(name: str) -> str:
@@ -108,10 +112,17 @@ def _text(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
 
 
+def _without_password(url: str) -> str:
+    if urlsplit(url).password:
+        raise ValueError("a password is a secret, and builds record their URLs; take it out (downloads read ~/.netrc)")
+    return url
+
+
 _VARIANT_NAME = r"[a-z0-9]+([.-][a-z0-9]+)*"
 _PACKAGE = r"[a-z0-9][a-z0-9.+-]*"
 _ELEMENT = r"[a-z0-9][a-z0-9._-]*"
 _URL = r"(https?|file)://\S+"
+_FILE_URL = r"(https?|file)://[^\s?#]*/[^\s?#/]*[^\s?#/.][^\s?#/]*([?#]\S*)?"
 _SHA256 = r"[0-9a-f]{64}"
 _FINGERPRINT = r"[0-9A-F]{40}"
 _DRIVER_VERSION = r"[0-9]{3,4}\.[0-9]+(\.[0-9]+)?"
@@ -155,7 +166,13 @@ Element = Annotated[
 Url = Annotated[
     str,
     AfterValidator(_matching(_URL, "this is no URL; write one that begins with https://")),
+    AfterValidator(_without_password),
     _text(_URL),
+]
+FileUrl = Annotated[
+    Url,
+    AfterValidator(_matching(_FILE_URL, "this URL names no file; write one that ends with the file's name")),
+    _text(_FILE_URL),
 ]
 Sha256 = Annotated[
     str,
@@ -164,9 +181,7 @@ Sha256 = Annotated[
 ]
 Fingerprint = Annotated[
     str,
-    AfterValidator(
-        _matching(_FINGERPRINT, "this is no fingerprint; write its 40 hexadecimal digits, in capitals")
-    ),
+    AfterValidator(_matching(_FINGERPRINT, "this is no fingerprint; write its 40 hexadecimal digits, in capitals")),
     _text(_FINGERPRINT),
 ]
 DriverVersion = Annotated[

@@ -40,7 +40,17 @@ def needed(variant: Variant, etc: Path = mirrors.ETC) -> Iterator[Check]:
 def answers(name: str, url: str) -> Finding:
     """Whether a server has a file, without downloading it."""
     proxies = {key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ}
-    argv = ["curl", "--head", "--silent", "--show-error", "--fail", "--location", "--output", os.devnull]
+    argv = [
+        "curl",
+        "--head",
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--location",
+        "--netrc-optional",
+        "--output",
+        os.devnull,
+    ]
     argv += ["--max-time", str(DEADLINE_SECONDS), "--url", url]
     shown = mirrors.without_password(url)
     try:

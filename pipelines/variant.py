@@ -4,19 +4,29 @@ The one set of definitions behind images.yaml: what pydantic checks, what the JS
 values that every other module reads. catalog.py turns the file into these; nothing else makes them.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipelines import notation, properties
-from pipelines.base import CONFIG, Base
+from pipelines.base import CONFIG, KERNELS, Base
 from pipelines.driver import Cuda, Driver, Engine, NvidiaRepository
 from pipelines.gpus import Choice, Wish, known, resolve
+from pipelines.ready_image import Guest, Source
 
 SecretName = Literal["module-signing-key", "module-signing-certificate"]
+
+
+def _gpu(name: str) -> str:
+    if name not in known():
+        close = difflib.get_close_matches(name.lower(), known(), n=1)
+        instead = f"did you mean {close[0]}?" if close else "`./inv gpus` lists them"
+        raise ValueError(f"{name} is no GPU that we know; {instead}")
+    return name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
@@ -84,40 +94,6 @@ class Secret:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
-class Source:
-    """The ready image of `kind: import`."""
-
-    path: notation.LocalPath | None = None
-    """A file on this host; relative to this file's folder."""
-    url: notation.Url | None = None
-    """Where to download it."""
-    sha256: notation.Sha256
-    """Its checksum."""
-    format: Literal["auto", "qcow2", "raw", "vhdx", "vmdk"] = "auto"
-    """Its format; raw must be said, since any file could be that."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.path is None) == (self.url is None):
-            raise ValueError("an image is in one place; write its `url`, or the `path` of a local file")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
-class Guest:
-    """What is in the ready image of `kind: import`; nobody but its maker can tell."""
-
-    type: Literal["windows", "linux"]
-    """Nova's os_type: windows brings the Hyper-V enlightenments."""
-    distribution: str
-    """Nova's os_distro: "windows", "rocky"."""
-    version: str
-    """Nova's os_version, in quotes: "11", "2025"."""
-    architecture: Literal["amd64", "arm64"] = "amd64"
-    """The guest's processor."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Variant:
     """One image that we offer, with everything it inherits."""
 
@@ -137,7 +113,7 @@ class Variant:
     """Size and format of the disk."""
     kernel: Kernel = field(default_factory=Kernel)
     """Which kernel the guest boots."""
-    gpus: tuple[str, ...] = ()
+    gpus: tuple[Annotated[str, AfterValidator(_gpu)], ...] = ()
     """GPU models or generations that the image must serve, in lower case: h100, blackwell (`./inv gpus` lists them)."""
     driver: Driver | None = None
     """The NVIDIA driver; without it, the image has no GPU support."""
@@ -176,9 +152,19 @@ class Variant:
 
     @model_validator(mode="after")
     def _gpus_are_served(self) -> Self:
-        if unknown := [name for name in self.gpus if name not in known()]:
-            raise ValueError(f"{unknown[0]} is no GPU that we know; `./inv gpus` lists them")
+        if self.base is not None and not self.gpu:
+            if self.gpus:
+                raise ValueError("without a driver no GPU works; write `driver`, or `gpus: null`")
+            resolve(self._wish(self.base, Driver(source="none")))  # a toolkit may be asked for all the same
         _ = self.choice
+        return self
+
+    @model_validator(mode="after")
+    def _kernel_is_there(self) -> Self:
+        flavours = KERNELS[self.base.distribution] if self.base is not None else (self.kernel.flavour,)
+        if self.base is not None and self.kernel.flavour not in flavours:
+            what = f"{self.base.distribution} has no {self.kernel.flavour} kernel"
+            raise ValueError(f"{what}; write `kernel: {{flavour: {' or '.join(flavours)}}}`")
         return self
 
     @model_validator(mode="after")
@@ -194,6 +180,8 @@ class Variant:
     def _signs_with_both(self) -> Self:
         if len(self.secrets) == 1:
             raise ValueError("modules are signed with a key and its certificate; write both under `secrets`")
+        if any(secret.pkcs11 and name != "module-signing-key" for name, secret in self.secrets.items()):
+            raise ValueError("a certificate is no secret, and not on a token; write its `file` or `env`")
         if self.secrets and not self.gpu:
             raise ValueError("without a driver there is no module to sign; remove `secrets`")
         if self.secrets and self.driver is not None and self.driver.source == "precompiled":
@@ -210,19 +198,7 @@ class Variant:
         """Driver branch, modules and toolkit that serve the GPUs; None without a driver. gpus.Impossible if none do."""
         if self.base is None or self.driver is None or not self.gpu:
             return None
-        return resolve(
-            Wish(
-                gpus=self.gpus,
-                distribution=self.base.distribution,
-                release=self.base.codename,
-                architecture=self.base.architecture,
-                source=self.driver.source,
-                branch=self.driver.branch,
-                version=self.driver.version,
-                modules=self.driver.modules,
-                toolkit=self.cuda.toolkit,
-            )
-        )
+        return resolve(self._wish(self.base, self.driver))
 
     @property
     def signed_modules(self) -> bool:
@@ -254,6 +230,19 @@ class Variant:
             packages=self.packages,
         )
 
+    def _wish(self, base: Base, driver: Driver) -> Wish:
+        return Wish(
+            gpus=self.gpus,
+            distribution=base.distribution,
+            release=base.codename,
+            architecture=base.architecture,
+            source=driver.source,
+            branch=driver.branch,
+            version=driver.version,
+            modules=driver.modules,
+            toolkit=self.cuda.toolkit,
+        )
+
     def _from_nvidia(self) -> str | None:
         """The first wish that only NVIDIA's repository can grant."""
         wishes = {
@@ -270,8 +259,13 @@ def _imported(variant: Variant) -> None:
     if variant.source is None or variant.guest is None:
         raise ValueError("an imported image needs its `source`, and its `guest`: what is in it")
     building = ("base", "driver", "elements", "packages", "environment", "secrets", "containers", "nvidia_repository")
-    if said := [key for key in building if getattr(variant, key)]:
-        raise ValueError(f"an imported image is taken as it is; remove `{said[0]}`")
+    said = [key for key in building if getattr(variant, key)]
+    said += ["kernel"] if variant.kernel != Kernel() else []
+    said += ["cuda"] if variant.cuda != Cuda() else []
+    if said:
+        raise ValueError(
+            f"an imported image is taken as it is; remove `{said[0]}`, or write null where it is inherited"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)

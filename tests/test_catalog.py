@@ -14,13 +14,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import catalog, inheritance, schema
+from pipelines import catalog, inheritance, schema, selection
+from pipelines.base import KERNELS, RELEASES
 from pipelines.catalog import Catalog
 from pipelines.errors import CatalogError
 
 ROOT = Path(__file__).parent.parent
 DEBIAN = "base: {distribution: debian, release: trixie}, disk: {size: 4GiB}"
 GPU = "driver: {source: archive, modules: open}"
+SIGNED_SUMS = "source: cloud-image, url: 'https://x/y', sha256sums_url: 'https://x/SUMS'"
 Load = Callable[[str], Catalog]
 
 
@@ -348,7 +350,7 @@ def test_a_mistake_is_reported_with_its_path_and_a_remedy(
         ("release: trixi, distribution: debian", ".release", 'debian "trixi" is not known; write "trixie"'),
         ("release: trixie, distribution: debain", ".distribution", "did you mean debian?"),
         ("distribution: debian", ".release", "this key is missing; write `release: …`"),
-        ("release: trixie, distribution: debian, url: 'https://x/y'", "", "a bootstrapped base has no url"),
+        ("release: trixie, distribution: debian, url: 'https://x/y'", "", "a bootstrapped base has no `url`"),
         ("release: '24.04', distribution: ubuntu, source: cloud-image", "", "write its `url`"),
         (
             "release: '24.04', distribution: ubuntu, source: cloud-image, url: 'https://x/y'",
@@ -356,6 +358,13 @@ def test_a_mistake_is_reported_with_its_path_and_a_remedy(
             "a download must be checked; write `sha256sums_url`",
         ),
         ("release: '24.04', distribution: ubuntu, url: ftp", ".url", "write one that begins with https://"),
+        (f"release: trixie, distribution: debian, signed_by: {'A' * 40}", "", "has no `signed_by`"),
+        (f"release: '9', distribution: rhel, {SIGNED_SUMS}", "", "no key is known that signs rhel's images"),
+        (f"release: '24.04', distribution: ubuntu, {SIGNED_SUMS}, signed_by: {'A' * 40}", "", "write its `keyring`"),
+        ("release: '24.04', distribution: ubuntu, url: 'https://x/'", ".url", "ends with the file's name"),
+        ("release: '24.04', distribution: ubuntu, url: 'https://x/y/..'", ".url", "ends with the file's name"),
+        ("release: '24.04', distribution: ubuntu, url: 'https://me:pw@x/y'", ".url", "a password is a secret"),
+        ("release: '24.04', distribution: ubuntu, path: ~nobody-here/y", ".path", "write an absolute path"),
     ],
 )
 def test_a_mistake_in_the_base_is_reported(
@@ -562,7 +571,18 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
         (f"{IMPORT}, {WINDOWS}, packages: [htop]", "remove `packages`"),
         (f"{IMPORT}, {WINDOWS}, base: {{distribution: debian, release: trixie}}", "remove `base`"),
         (f"{DEBIAN}, {WINDOWS}", "write `kind: import`"),
-        (f"{DEBIAN}, {GPU}, gpus: [h1000]", "h1000 is no GPU that we know"),
+        (f"{IMPORT}, {WINDOWS}, cuda: {{toolkit: archive}}", "remove `cuda`"),
+        (f"{IMPORT}, {WINDOWS}, kernel: {{flavour: hwe}}", "remove `kernel`"),
+        (f"{DEBIAN}, {GPU}, gpus: [h1000]", "h1000 is no GPU that we know; did you mean h100?"),
+        (f"{DEBIAN}, {GPU}, gpus: [quantum]", "`./inv gpus` lists them"),
+        (f"{DEBIAN}, gpus: [h100]", "without a driver no GPU works"),
+        (f"{DEBIAN}, driver: {{source: none}}, gpus: [h100]", "without a driver no GPU works"),
+        (f'{DEBIAN}, cuda: {{toolkit: "12.7"}}', "CUDA 12.7 is not in pipelines/gpus.yaml"),
+        (
+            f"{DEBIAN}, kernel: {{flavour: hwe}}",
+            "debian has no hwe kernel; write `kernel: {flavour: generic or cloud}`",
+        ),
+        (f"{DEBIAN}, {GPU}, {KEYS.replace('{env: C}', '{pkcs11: pkcs11:x}')}", "a certificate is no secret"),
         (f"{DEBIAN}, driver: {{source: nvidia-repo, branch: 580}}", "nvidia_repository: {keyring_sha256: …}"),
         (f"{DEBIAN}, {GPU}, containers: podman", "the container toolkit comes from NVIDIA's repository"),
         (f"{DEBIAN}, cuda: {{samples: true}}", "samples need to know which CUDA"),
@@ -617,8 +637,22 @@ def test_records_elsewhere_are_refused_by_name(problems: Callable[[str], list[st
 
 
 def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:
-    loaded = load(images(f"a: {{{DEBIAN}, driver: {{source: none}}}}"))
-    assert not loaded.variants["a"].gpu
+    driver = "driver: {source: archive, modules: open, fabric_manager: true}"
+    loaded = load(images(f"a: {{{DEBIAN}, {driver}}}", "b: {parent: a, driver: {source: none}}"))
+    with_driver, without = (selection.elements(loaded.variants[name])["driver"] for name in "ab")
+    assert "fabric-manager" in with_driver
+    assert without == ()
+
+
+@pytest.mark.parametrize("distribution", RELEASES)
+def test_the_catalog_takes_the_kernels_that_have_packages(distribution: str) -> None:
+    names = (ROOT / "elements/target-kernel/pkg-map").read_text(encoding="utf-8")
+    family = {"rocky": "redhat", "rhel": "redhat"}.get(distribution, distribution)
+    sections = json.loads(names)
+    found = [section.get(family, {}) for section in sections.values()]
+    flat = json.dumps(found)
+    there = [flavour for flavour in ("generic", "cloud", "hwe") if f"kernel-image-{flavour}-amd64" in flat]
+    assert there == list(KERNELS[distribution])
 
 
 def test_the_schema_is_json() -> None:
