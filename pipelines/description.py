@@ -59,7 +59,7 @@ def _driver(variant: Variant, today: date) -> dict[str, object]:
 
 
 def _built(variant: Variant, builds: Path) -> dict[str, object]:
-    plan = recipe.resolve(variant)
+    plan = recipe.resolve(variant, inputs.known(variant, fingerprint.newest(variant, builds)))
     cache = builds / ".cache" / "downloads"
     command = building.command_for(plan, builds / variant.name / "BUILD_ID", inputs.places(variant, cache))
     # A proxy may carry a password; it reaches DIB all the same.

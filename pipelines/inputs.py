@@ -5,10 +5,11 @@ the fingerprint. It is pinned in images.yaml, computed from a local file, or (a 
 build's manifest, so that planning needs no server.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -68,11 +69,8 @@ def collect(variant: Variant, cache: Path) -> Inputs:
     local = _local(variant)
     if missing := [name for name, digest in local.items() if not digest]:
         raise HostError(f"{variant.name}: the {missing[0]} cannot be read", remedy=_remedy(variant, missing[0]))
-    files = {_VARIABLES[name]: file.path for name, file in fetched.items()}
-    if variant.driver is not None and variant.driver.source == "local" and variant.driver.path is not None:
-        files[_VARIABLES[LOCAL_PACKAGES]] = variant.driver.path
     return Inputs(
-        files=files,
+        files={_VARIABLES[name]: file.path for name, file in fetched.items()} | _folder(variant),
         digests={name: file.sha256 for name, file in fetched.items()} | local,
         signers={name: file.signed_by for name, file in fetched.items() if file.signed_by},
     )
@@ -80,46 +78,53 @@ def collect(variant: Variant, cache: Path) -> Inputs:
 
 def places(variant: Variant, cache: Path) -> dict[str, Path]:
     """Where each file will be, by variable, for who only looks; "DIGEST" where that is not known yet."""
-    return {
+    fetched = {
         _VARIABLES[name]: file.path or cache / (file.sha256 or "DIGEST") / file.name
         for name, file in wanted(variant).items()
     }
+    return fetched | _folder(variant)
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's packages; "" where there is no folder."""
-    if not folder.is_dir():
-        return ""
+    """sha256 over the names and contents of a folder's packages; "" where they cannot be read."""
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".deb", ".rpm"}:
-            with path.open("rb") as source:
-                total.update(f"{path.name}\0{hashlib.file_digest(source, 'sha256').hexdigest()}\0".encode())
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix in {".deb", ".rpm"}:
+                total.update(f"{path.name}\0{_file_digest(path)}\0".encode())
+    except OSError:
+        return ""
     return total.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _base_image(name: str, base: Base) -> Wanted:
     image = _plain(base.url, base.path, base.sha256)
     if base.sha256 is not None or base.sha256sums_url is None:
         return image
-    signed_by, keyring = base.signed_by, base.keyring
+    image = replace(image, sums_url=base.sha256sums_url)
     if base.signature == "none":
-        return Wanted(name=image.name, url=image.url, sums_url=base.sha256sums_url)
+        return image
+    signed_by, keyring = base.signed_by, base.keyring
     known_key = keys.default_key(base.distribution, base.codename)
     suffix = ".gpg"
     if known_key is not None and signed_by in {None, known_key.fingerprint}:
         signed_by, keyring = known_key.fingerprint, keyring or known_key.keyring
         suffix = known_key.signature_suffix
+    elif signed_by is not None:
+        keyring = keyring or keys.keyring(signed_by)
     if signed_by is None or keyring is None:
         raise CatalogError(
             f"{name}: no key is known that signs {base.distribution}'s images",
             remedy="Write `signed_by` and `keyring` under `base`, a literal `sha256`, or `signature: none`.",
         )
     apart = base.signature_url or f"{base.sha256sums_url}{suffix}"
-    return Wanted(
-        name=image.name,
-        url=image.url,
-        sums_url=base.sha256sums_url,
+    return replace(
+        image,
         signature_url=None if base.signature == "inline" else apart,
         signed_by=signed_by,
         keyring=keyring,
@@ -142,18 +147,26 @@ def _pinned(file: Wanted) -> str | None:
     """The digest of a file that no server need be asked about."""
     if file.sha256 is not None or file.path is None:
         return file.sha256
-    if not file.path.is_file():
-        return None
-    with file.path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    try:
+        return _file_digest(file.path)
+    except OSError:
+        return None  # the build says so
+
+
+def _folder(variant: Variant) -> dict[str, Path]:
+    """The folder of local packages, by the variable that names it, where there is one."""
+    driver = variant.driver
+    if driver is None or driver.source != "local" or driver.path is None:
+        return {}
+    return {_VARIABLES[LOCAL_PACKAGES]: driver.path}
 
 
 def _local(variant: Variant) -> dict[str, str]:
     """The digests of what lies here and is not fetched; "" for what cannot be read here."""
     found = {}
-    driver, certificate = variant.driver, variant.secrets.get("module-signing-certificate")
-    if driver is not None and driver.source == "local" and driver.path is not None:
-        found[LOCAL_PACKAGES] = folder_digest(driver.path)
+    certificate = variant.secrets.get("module-signing-certificate")
+    for folder in _folder(variant).values():
+        found[LOCAL_PACKAGES] = folder_digest(folder)
     if certificate is not None:
         found[CERTIFICATE] = _certificate_digest(certificate)
     return found
@@ -161,8 +174,9 @@ def _local(variant: Variant) -> dict[str, str]:
 
 def _certificate_digest(certificate: Secret) -> str:
     content = b""
-    if certificate.file is not None and certificate.file.is_file():
-        content = certificate.file.read_bytes()
+    if certificate.file is not None:
+        with contextlib.suppress(OSError):  # the build says so
+            content = certificate.file.read_bytes()
     elif certificate.env is not None:
         content = os.environ.get(certificate.env, "").encode()
     return hashlib.sha256(content).hexdigest() if content else ""

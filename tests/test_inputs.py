@@ -1,12 +1,13 @@
 """Which files does a build take from outside, and which ones are they?"""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from pipelines import catalog, fingerprint, inputs, keys
+from pipelines import catalog, description, fingerprint, inputs, keys
 from pipelines.errors import CatalogError, HostError
 from pipelines.variant import Variant
 
@@ -59,9 +60,26 @@ def test_a_distribution_without_a_known_key_needs_one_or_a_checksum(written: Wri
     urls = "url: https://images.example/x.qcow2, sha256sums_url: https://images.example/SHA512SUMS"
     with pytest.raises(CatalogError) as caught:
         inputs.wanted(written(f"base: {{{debian}, {urls}}}"))
-    assert "signature: none" in caught.value.remedy
+    assert "signature: none" in caught.value.what
     (wanted,) = inputs.wanted(written(f"base: {{{debian}, {urls}, signature: none}}")).values()
     assert wanted.signed_by is None
+
+
+def test_a_local_image_may_be_checked_by_signed_checksums(written: Written, tmp_path: Path) -> None:
+    sums = "sha256sums_url: https://images.example/SHA256SUMS"
+    (signed,) = inputs.wanted(written(ubuntu("path: noble.squashfs", sums))).values()
+    assert (signed.path, signed.sums_url) == (tmp_path / "noble.squashfs", "https://images.example/SHA256SUMS")
+    assert signed.signed_by is not None
+    (unsigned,) = inputs.wanted(written(ubuntu("path: noble.squashfs", sums, "signature: none"))).values()
+    assert (unsigned.path, unsigned.sums_url, unsigned.signed_by) == (signed.path, signed.sums_url, None)
+
+
+def test_a_key_that_we_know_needs_no_keyring(written: Written) -> None:
+    rocky = keys.default_key("rocky", "9")
+    assert rocky is not None
+    urls = ("url: https://images.example/x.qcow2", "sha256sums_url: https://images.example/SUMS")
+    (wanted,) = inputs.wanted(written(ubuntu(*urls, f"signed_by: {rocky.fingerprint}"))).values()
+    assert wanted.keyring == rocky.keyring
 
 
 def test_a_pinned_checksum_needs_no_server(written: Written) -> None:
@@ -111,6 +129,31 @@ def test_a_folder_of_packages_that_is_not_there_is_said_before_the_build(written
     with pytest.raises(HostError) as caught:
         inputs.collect(written(*LOCAL), tmp_path / "cache")
     assert str(tmp_path / "packages") in caught.value.remedy
+
+
+def test_what_cannot_be_read_here_is_not_known_here(written: Written, tmp_path: Path) -> None:
+    """A folder in place of a file, a file in place of a folder: only a build fails of it."""
+    (tmp_path / "packages").write_text("a file")
+    (tmp_path / "folder").mkdir()
+    assert inputs.known(written(*LOCAL), None) == {inputs.LOCAL_PACKAGES: ""}
+    assert inputs.known(written(ubuntu("path: folder", "signature: none")), None) == {inputs.BASE_IMAGE: ""}
+
+
+def test_what_is_shown_follows_the_content_and_names_the_folder(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    variant = written(*LOCAL)
+    assert inputs.places(variant, tmp_path / "cache") == {"DIB_NVIDIA_LOCAL": tmp_path / "packages"}
+    before = description.of(variant, tmp_path / "builds", date(2026, 11, 22))
+    (tmp_path / "packages/driver.deb").write_bytes(b"1")
+    after = description.of(variant, tmp_path / "builds", date(2026, 11, 22))
+    changed = [name for name, layer in layers(before).items() if layers(after)[name] != layer]
+    assert changed == ["driver", "variant"]
+
+
+def layers(about: Mapping[str, object]) -> dict[str, str]:
+    found = about["layers"]
+    assert isinstance(found, dict)
+    return found
 
 
 def test_what_only_a_server_can_tell_is_taken_from_the_newest_build(written: Written) -> None:
