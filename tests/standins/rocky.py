@@ -47,7 +47,7 @@ def release_package(release: str, mirror: str, key: Key) -> Rpm:
         name="rocky-release",
         version=f"{release}.6",
         architecture="noarch",
-        fields={"Provides": f"system-release system-release(releasever) = {release}"},
+        fields={"Provides": f"system-release /bin/sh system-release(releasever) = {release}"},
         files={
             "/usr/lib/os-release": os_release(release),
             "/etc/yum.repos.d/rocky.repo": repository,

@@ -13,7 +13,7 @@ from tests.standins.deb import write
 _PACKAGES = (
     *("rpm", "dnf", "dnf-plugins-core", "systemd-sysv", "sudo", "python3", "libelf-dev", "policycoreutils", "kmod"),
     *("dkms", "gcc", "make", "linux-headers-amd64", "dracut-core", "cpio", "zstd", "xz-utils", "grub2-common"),
-    *("grub-pc-bin", "cloud-init", "openssh-server", "zlib1g-dev", "ca-certificates"),
+    *("grub-pc-bin", "cloud-init", "openssh-server", "zlib1g-dev", "ca-certificates", "rsync"),
 )
 # Plug-ins of dnf that Debian turns on and Rocky does not.
 _FOREIGN = ("local", "system_upgrade")

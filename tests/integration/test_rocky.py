@@ -1,0 +1,84 @@
+"""Is a Rocky guest made right, with real dnf, rpm, DKMS and dracut, from packages of our own that have real names?"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import closure
+from tests.fakes.web_server import WebServer
+from tests.standins import rocky, rocky_site, rocky_tree, rpm
+from tests.standins.guest import Guest
+from tests.standins.rocky_site import Site
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+PHASES = ("pre-install.d", "install.d", "post-install.d")
+ELEMENTS = ("trusted-base", "redhat-family", "driver-prerequisites", "nvidia-packages", "nvidia-repository")
+# Of DIB's own elements, those that prepare what the guest here has already.
+PREPARED = frozenset({"trusted-base", "install-bin", "install-static", "manifests", "pkg-map", "modprobe"})
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    made = WebServer()
+    made.start()
+    yield made
+    made.stop()
+
+
+def guest_of(site: Site, folder: Path) -> Guest:
+    """A guest with Rocky's name and the tree's packages."""
+    guest = Guest(folder, rocky_tree.tree())
+    release = rocky.release_package(site.release, site.mirror, rocky_site.key("rocky"))
+    (package,) = rpm.build([release], guest.changes / "root")
+    result = guest.run(f"rpm --install --nosignature /root/{package.name}\nldconfig")
+    assert result.returncode == 0, result.stdout
+    return guest
+
+
+def built(site: Site, guest: Guest) -> "subprocess.CompletedProcess[str]":
+    """Run the elements' phases in DIB's order, as a build of an image does up to the driver."""
+    elements = closure.cumulative({"driver": ELEMENTS})["driver"]
+    shutil.copy(site.key_file, site.folder / "keyring")
+    environment = {
+        "DIB_BASE_DISTRIBUTION": "rocky",
+        "DIB_RELEASE": site.release,
+        "DIB_DISTRIBUTION_MIRROR": site.mirror,
+        "DIB_GUEST_MIRROR": "",
+        "DIB_NVIDIA_SOURCE": "nvidia-repo",
+        "DIB_NVIDIA_MODULES": "open",
+        "DIB_NVIDIA_BRANCH": "580",
+        "DIB_NVIDIA_VERSION": "",
+        "DIB_NVIDIA_DESKTOP": "0",
+        "DIB_NVIDIA_KEYRING": str(site.folder / "keyring"),
+        "DIB_NVIDIA_REPOSITORY": site.repository,
+        "IMAGE_ELEMENT": " ".join(elements),
+        "ELEMENTS_PATH": ":".join(sorted({str(path.parent) for path in elements.values()})),
+        "IMAGE_NAME": "image",
+    }
+    return guest.phases(elements, environment, *PHASES, known=PREPARED)
+
+
+@pytest.mark.parametrize("release", ["9", "10"])
+def test_the_driver_is_installed_by_dnf_and_compiled_for_the_guests_kernel(
+    server: WebServer, tmp_path: Path, release: str
+) -> None:
+    site = rocky_site.build(server, tmp_path / "site", release)
+    guest = guest_of(site, tmp_path / "guest")
+    result = built(site, guest)
+    assert result.returncode == 0, result.stdout
+    kernel = rocky.kernel(release)
+    assert f"Kernel contract holds: kernel {kernel}, NVIDIA 580.95.05 (open), 3 modules" in result.stdout
+    held = guest.run("guest-held-packages").stdout.split()
+    assert {"kernel-core", "kernel-devel", "kmod-nvidia-open-dkms", "nvidia-driver-cuda", "libnvidia-ml"} <= set(held)
+
+
+def test_modules_of_another_version_than_the_user_space_break_the_contract(server: WebServer, tmp_path: Path) -> None:
+    site = rocky_site.build(server, tmp_path / "site", "9")
+    site.add_driver(rocky.driver_packages(modules_version="580.65.06"))
+    result = built(site, guest_of(site, tmp_path / "guest"))
+    assert result.returncode != 0
+    assert "the modules are 580.65.06" in result.stdout
