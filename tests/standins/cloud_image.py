@@ -86,20 +86,6 @@ def sign(images: Iterable[Path], folder: Path, key: Key) -> None:
     key.sign_detached(folder / "SHA256SUMS", folder / "SHA256SUMS.gpg")
 
 
-def qcow2(root: Path, path: Path, size: str = "2G") -> None:
-    """The tree on a partitioned disk, as Canonical's .img is."""
-    raw = path.with_suffix(".raw")
-    start = 1
-    with raw.open("wb") as disk:
-        disk.truncate(3 * 2**30)
-    table = f"label: gpt\nstart={start}MiB, size={size}iB, type=L, name=cloudimg-rootfs\n"
-    subprocess.run(["/usr/sbin/sfdisk", "--quiet", raw], input=table, text=True, check=True, capture_output=True)
-    options = ["-L", "cloudimg-rootfs", "-E", f"offset={start * 2**20},root_owner=0:0", "-d", root]
-    subprocess.run(["/usr/sbin/mke2fs", "-q", "-t", "ext4", *options, raw, size], check=True, capture_output=True)
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, path], check=True, capture_output=True)
-    raw.unlink()
-
-
 def _bootstrap(root: Path, archive: Key) -> None:
     argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
     subprocess.run([*argv, debian.SUITE, root, f"deb {debian.mirror()} {debian.SUITE} main"], check=True)

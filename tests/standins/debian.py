@@ -19,7 +19,11 @@ _INDEX = "main/binary-amd64/Packages.xz"
 
 def mirror() -> str:
     """This machine's mirror of Debian."""
-    return mirrors.lent("debian")[mirrors.DISTRIBUTION]
+    lent = mirrors.lent("debian")
+    assert mirrors.DISTRIBUTION in lent, (
+        "the stand-ins need a host that is Debian, with a mirror that needs no password"
+    )
+    return lent[mirrors.DISTRIBUTION]
 
 
 def index(folder: Path) -> Path:
