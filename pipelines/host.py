@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines import finding, process, properties, qemu, room, servers, tools
+from pipelines import finding, inputs, process, properties, qemu, room, servers, tools
 from pipelines.errors import HostError, ProgramError
 from pipelines.finding import Check, Finding
 from pipelines.variant import Variant
@@ -38,6 +38,11 @@ def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
     """What this machine must have and allow."""
     yield from tools.needed(variant)
     yield Check(room.space, (builds, room.space_needed(variant)))
+    for name, path in inputs.here(variant).items():
+        yield Check(given, (name, path))
+    for name, secret in variant.secrets.items():
+        if secret.env is not None:
+            yield Check(exported, (name, secret.env))
     if variant.base is None:
         return  # an imported image is converted, by whoever may write here
     yield Check(root)
@@ -47,6 +52,21 @@ def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
     if root().fit:  # without, these would only say the same again
         yield Check(namespaces)
         yield Check(room.tree, (builds, root_prefix()))
+
+
+def given(name: str, path: Path) -> Finding:
+    """Whether what images.yaml says lies here does."""
+    fit = os.access(path, os.R_OK)
+    detail = str(path) if fit else f"{path} {'cannot be read' if path.exists() else 'is not there'}"
+    remedy = "" if fit else "Put it there, or correct its path in images.yaml."
+    return Finding(name=name, fit=fit, fatal=True, detail=detail, remedy=remedy)
+
+
+def exported(name: str, variable: str) -> Finding:
+    """Whether a secret is in the environment."""
+    fit = bool(os.environ.get(variable))
+    detail = f"in ${variable}" if fit else f"${variable} is not set"
+    return Finding(name=name, fit=fit, fatal=True, detail=detail, remedy="" if fit else f"export {variable}=…")
 
 
 def root_prefix() -> tuple[str, ...]:

@@ -69,8 +69,9 @@ def collect(variant: Variant, cache: Path) -> Inputs:
     local = _local(variant)
     if missing := [name for name, digest in local.items() if not digest]:
         raise HostError(f"{variant.name}: the {missing[0]} cannot be read", remedy=_remedy(variant, missing[0]))
+    files = {_VARIABLES[name]: file.path for name, file in fetched.items()}
     return Inputs(
-        files={_VARIABLES[name]: file.path for name, file in fetched.items()} | _folder(variant),
+        files=_with_folder(files, variant),
         digests={name: file.sha256 for name, file in fetched.items()} | local,
         signers={name: file.signed_by for name, file in fetched.items() if file.signed_by},
     )
@@ -82,7 +83,16 @@ def places(variant: Variant, cache: Path) -> dict[str, Path]:
         _VARIABLES[name]: file.path or cache / (file.sha256 or "DIGEST") / file.name
         for name, file in wanted(variant).items()
     }
-    return fetched | _folder(variant)
+    return _with_folder(fetched, variant)
+
+
+def here(variant: Variant) -> dict[str, Path]:
+    """What the catalog says lies on this host, by name: files, a folder of packages, secrets."""
+    named = {name: file.path for name, file in wanted(variant).items()}
+    named |= {name: secret.file for name, secret in variant.secrets.items()}
+    named[LOCAL_PACKAGES] = _folder(variant)
+    named["ready image"] = variant.source.path if variant.source is not None else None
+    return {name: path for name, path in named.items() if path is not None}
 
 
 def folder_digest(folder: Path) -> str:
@@ -153,19 +163,22 @@ def _pinned(file: Wanted) -> str | None:
         return None  # the build says so
 
 
-def _folder(variant: Variant) -> dict[str, Path]:
-    """The folder of local packages, by the variable that names it, where there is one."""
+def _folder(variant: Variant) -> Path | None:
+    """The folder of local packages."""
     driver = variant.driver
-    if driver is None or driver.source != "local" or driver.path is None:
-        return {}
-    return {_VARIABLES[LOCAL_PACKAGES]: driver.path}
+    return driver.path if driver is not None and driver.source == "local" else None
+
+
+def _with_folder(files: Mapping[str, Path], variant: Variant) -> dict[str, Path]:
+    folder = _folder(variant)
+    return dict(files) if folder is None else {**files, _VARIABLES[LOCAL_PACKAGES]: folder}
 
 
 def _local(variant: Variant) -> dict[str, str]:
     """The digests of what lies here and is not fetched; "" for what cannot be read here."""
     found = {}
     certificate = variant.secrets.get("module-signing-certificate")
-    for folder in _folder(variant).values():
+    if (folder := _folder(variant)) is not None:
         found[LOCAL_PACKAGES] = folder_digest(folder)
     if certificate is not None:
         found[CERTIFICATE] = _certificate_digest(certificate)

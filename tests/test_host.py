@@ -56,6 +56,17 @@ def test_doctor_shows_what_a_build_requires_and_more(tmp_path: Path) -> None:
     assert shown["trixie packages"].breaks
 
 
+def test_what_the_catalog_says_lies_here_must_lie_here(tmp_path: Path) -> None:
+    lines = "driver: {source: local, path: packages}, secrets: {module-signing-key: {env: NOT_SET_HERE},"
+    lines += " module-signing-certificate: {file: certificate.pem}}"
+    (tmp_path / "certificate.pem").write_text("a certificate")
+    with pytest.raises(HostError) as caught:
+        host.require(variant(tmp_path, lines), tmp_path)
+    assert f"local packages: {tmp_path}/packages is not there" in caught.value.what
+    assert "module-signing-key: $NOT_SET_HERE is not set" in caught.value.what
+    assert "certificate" not in caught.value.what
+
+
 def test_a_user_without_sudo_is_told_so_once(crippled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (crippled / "sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2; exit 1\n")
     (crippled / "sudo").chmod(0o755)

@@ -74,7 +74,7 @@ def test_secrets_are_read_from_files_variables_and_tokens(
 
 
 @pytest.mark.parametrize(
-    ("place", "says"), [("{file: /nowhere/key}", "/nowhere/key: No such file"), ("{env: NOT_SET}", r"\$NOT_SET")]
+    ("place", "says"), [("{file: /nowhere/key}", "/nowhere/key is not there"), ("{env: NOT_SET}", r"\$NOT_SET")]
 )
 def test_a_secret_that_is_not_there_is_said_before_anything_starts(
     tmp_path: Path, pair: Pair, spied: Path, place: str, says: str
