@@ -185,7 +185,7 @@ def status(
     help=_JSON_HELP
     | {"only": "models, generations or globs, by comma (default: all)", "count": "GPUs in a guest", "ram": "its RAM"}
 )
-def gpus(_: Context, only: str | None = None, count: int = 0, ram: str = "64GiB", json: bool = False) -> None:
+def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64GiB", json: bool = False) -> None:
     """GPUs, driver branches and what fits; with --count and --ram, the image properties of such a guest."""
     from pipelines import report_gpus
 

@@ -18,23 +18,22 @@ from pipelines.gpus import known, models_of, placement, warnings
 _GIB = {"GiB": 1, "TiB": 1024}
 
 
-def gpus(only: str | None, count: int, ram: str, today: date, *, as_json: bool) -> None:
-    """`inv gpus`: all GPUs or the models and generations in `only`; placement for `count` > 0 of each and `ram`."""
+def gpus(only: str | None, count: str, ram: str, today: date, *, as_json: bool) -> None:
+    """`inv gpus`: all GPUs, or those in `only`; placement for `count` of each (0: none) and `ram`."""
     models = [facts().gpus[name] for name in _selected(only)]
-    ram_gib = _ram(ram)
+    number, ram_gib = _count(count), _ram(ram)
     branches = list(facts().branches.values())
-    if count < 0:
-        raise UsageError(f"--count {count} is no number of GPUs", remedy="Write how many the guest gets, such as 8.")
     if as_json:
         plain = [
-            _plain_gpu(gpu) | ({"placement": _plain_placement(gpu, count, ram_gib)} if count else {}) for gpu in models
+            _plain_gpu(gpu) | ({"placement": _plain_placement(gpu, number, ram_gib)} if number else {})
+            for gpu in models
         ]
         console.emit_json({"gpus": plain, "branches": [_plain_branch(branch, today) for branch in branches]})
         return
     _show_gpus(models)
     _show_branches(branches, today)
-    if count:
-        _show_placement(models, count, ram_gib)
+    if number:
+        _show_placement(models, number, ram_gib)
 
 
 def _selected(only: str | None) -> list[str]:
@@ -46,6 +45,12 @@ def _selected(only: str | None) -> list[str]:
             raise CatalogError(f"no GPU here is called {part}", remedy=f"{instead}.")
     names = (name for part in parts for name in fnmatch.filter(known(), part))
     return list(dict.fromkeys(model for name in names for model in models_of(name)))
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise UsageError(f"--count {text} is no number of GPUs", remedy="Write how many the guest gets, such as 8.")
+    return int(text)
 
 
 def _ram(text: str) -> int:
