@@ -1,5 +1,7 @@
 """Is a Rocky guest made right, with real dnf, rpm, DKMS and dracut, from packages of our own that have real names?"""
 
+import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -7,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import closure
+from pipelines import closure, disk, manifest, readers
 from tests.fakes.web_server import WebServer
+from tests.integration.conftest import Inv
 from tests.standins import rocky, rocky_site, rocky_tree, rpm
 from tests.standins.guest import Guest
 from tests.standins.rocky_site import Site
@@ -19,6 +22,19 @@ PHASES = ("pre-install.d", "install.d", "post-install.d")
 ELEMENTS = ("trusted-base", "redhat-family", "driver-prerequisites", "nvidia-packages", "nvidia-repository")
 # Of DIB's own elements, those that prepare what the guest here has already.
 PREPARED = frozenset({"trusted-base", "install-bin", "install-static", "manifests", "pkg-map", "modprobe"})
+CATALOG = """\
+version: 1
+images:
+  rocky-cuda:
+    base: {{distribution: rocky, release: "9", source: cloud-image, path: "{path}", signature: none}}
+    disk: {{size: 6GiB, filesystem: xfs}}
+    driver: {{source: nvidia-repo, branch: 580, modules: open}}
+    nvidia_repository:
+      url: "{repository}"
+      keyring_url: "{repository}/D42D0685.pub"
+      keyring_sha256: {sha256}
+    environment: {{DIB_DISTRIBUTION_MIRROR: "{mirror}"}}
+"""
 
 
 @pytest.fixture
@@ -82,3 +98,31 @@ def test_modules_of_another_version_than_the_user_space_break_the_contract(serve
     result = built(site, guest_of(site, tmp_path / "guest"))
     assert result.returncode != 0
     assert "the modules are 580.65.06" in result.stdout
+
+
+def test_an_image_is_built_and_all_of_it_is_good(server: WebServer, tmp_path: Path, inv: Inv) -> None:
+    site = rocky_site.build(server, tmp_path / "site", "9")
+    site.cloud_image(tmp_path / "rocky.tar")
+    images = tmp_path / "images.yaml"
+    images.write_text(
+        CATALOG.format(
+            path=tmp_path / "rocky.tar", mirror=site.mirror, repository=site.repository, sha256=site.key_sha256
+        )
+    )
+    here = ("--catalog", images, "--builds", tmp_path / "builds")
+    made = inv("build", "rocky-cuda", *here)
+    assert made.returncode == 0, made.stderr
+    checks = json.loads(inv("verify", "rocky-cuda", "--json", *here).stdout)["checks"]
+    assert [check for check in checks if check["passed"] is False] == []
+    build = manifest.newest_complete(tmp_path / "builds", "rocky-cuda")
+    assert build.manifest().packages["nvidia-driver-cuda"] == "3:580.95.05-1.el9"
+    assert f"kernel-{rocky_site.OLD_KERNEL}" not in build.manifest().packages
+    assert label_of(build.image(), "etc/shadow").startswith("system_u:object_r:shadow_t")
+
+
+def label_of(image: Path, path: str) -> str:
+    """A file's SELinux label in an image whose root is xfs."""
+    with disk.raw(image) as raw:
+        root = disk.partition_table(raw).partitions[-1]
+        with readers.mounted(raw, root) as mounted:
+            return os.getxattr(f"{mounted.root}/{path}", "security.selinux").decode()

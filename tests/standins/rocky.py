@@ -18,6 +18,8 @@ _THERE = (
     *("cloud-init", "openssh-server", "NetworkManager", "chrony", "dbus", "sudo", "cloud-utils-growpart", "util-linux"),
     *("e2fsprogs", "xfsprogs", "grub2-pc-modules", "ca-certificates", "rsync"),
 )
+_CONTEXTS = "/etc/selinux/targeted/contexts/files/file_contexts"
+_LABELS = ("/.*\tsystem_u:object_r:default_t:s0", "/etc/shadow\t--\tsystem_u:object_r:shadow_t:s0")
 _KERNELS = {"9": "5.14.0-570.12.1.el9_6", "10": "6.12.0-55.9.1.el10_0"}
 _EPOCH = 3  # of NVIDIA's packages
 _LIBRARIES = "/usr/lib64"
@@ -64,6 +66,7 @@ def base_packages() -> tuple[Rpm, ...]:
     return (
         *there,
         Rpm(name="dracut"),
+        Rpm(name="selinux-policy-targeted", files={_CONTEXTS: "".join(f"{line}\n" for line in _LABELS)}),
         Rpm(name="grub2-tools", links={f"/usr/bin/grub2-{each}": f"grub-{each}" for each in ("mkimage", "editenv")}),
         Rpm(name="grub2-efi-x64", files={f"{efi}/grubx64.efi": "grub"}),
         Rpm(name="shim-x64", files={f"{efi}/shimx64.efi": "shim", f"{efi}/mmx64.efi": "mok"}),

@@ -15,6 +15,7 @@ from tests.standins.guest import Guest
 from tests.standins.keys import Key
 from tests.standins.rpm import Rpm
 
+_IN_THE_IMAGE = {"cloud-init", "sudo", "dbus", "selinux-policy-targeted"}
 OLD_KERNEL = "5.14.0-503.el9"
 
 
@@ -62,7 +63,7 @@ class Site:
             (
                 rocky.release_package(self.release, "http://mirror.example/rocky", key("rocky")),
                 *(each for each in rocky.kernel_packages(rocky_tree.tree(), OLD_KERNEL) if each.name == "kernel-core"),
-                *(each for each in rocky.base_packages() if each.name in {"cloud-init", "sudo", "dbus"}),
+                *(each for each in rocky.base_packages() if each.name in _IN_THE_IMAGE),
             ),
             guest.changes / "packages",
         )
