@@ -117,6 +117,20 @@ class NvidiaRepository:
         return self.keyring_url or f"{self.address(base)}/{_KEYRINGS.get(base.distribution, _RPM_KEY)}"
 
 
+def unavailable(distribution: str, driver: Driver | None, cuda: Cuda, containers: Engine | None) -> str | None:
+    """What a distribution has no package for, and what to write instead; None where there is nothing of that."""
+    fabric_manager = driver is not None and driver.fabric_manager and driver.source == "archive"
+    of_redhat = distribution in {"rocky", "rhel"}
+    lacking = {
+        f"{distribution} has no Docker package; write `containers: podman`": of_redhat and containers == "docker",
+        f"{distribution}'s archive has no sources of CUDA's samples; write `samples: false`": of_redhat
+        and cuda.samples,
+        "Debian's archive has no fabric manager; write `source: nvidia-repo`": distribution == "debian"
+        and fabric_manager,
+    }
+    return next((what for what, asked in lacking.items() if asked), None)
+
+
 def repository(base: Base) -> str:
     """NVIDIA's own repository for a release: .../ubuntu2404/x86_64, .../rhel9/sbsa."""
     distribution = "rhel" if base.distribution == "rocky" else base.distribution

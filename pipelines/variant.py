@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from pipelines import notation, properties
 from pipelines.base import CONFIG, KERNELS, Base
-from pipelines.driver import Cuda, Driver, Engine, NvidiaRepository
+from pipelines.driver import Cuda, Driver, Engine, NvidiaRepository, unavailable
 from pipelines.gpus import Choice, Wish, known, resolve
 from pipelines.ready_image import Guest, Source
 
@@ -161,10 +161,16 @@ class Variant:
 
     @model_validator(mode="after")
     def _kernel_is_there(self) -> Self:
-        flavours = KERNELS[self.base.distribution] if self.base is not None else (self.kernel.flavour,)
+        flavours = KERNELS[self.base.distribution] if self.base is not None else ()
         if self.base is not None and self.kernel.flavour not in flavours:
             what = f"{self.base.distribution} has no {self.kernel.flavour} kernel"
             raise ValueError(f"{what}; write `kernel: {{flavour: {' or '.join(flavours)}}}`")
+        return self
+
+    @model_validator(mode="after")
+    def _packages_are_there(self) -> Self:
+        if self.base and (what := unavailable(self.base.distribution, self.driver, self.cuda, self.containers)):
+            raise ValueError(what)
         return self
 
     @model_validator(mode="after")

@@ -552,6 +552,7 @@ KEYS = "secrets: {module-signing-key: {env: K}, module-signing-certificate: {env
 UBUNTU = (
     'base: {distribution: ubuntu, release: "24.04", source: cloud-image, path: x, signature: none}, disk: {size: 8GiB}'
 )
+ROCKY = UBUNTU.replace('ubuntu, release: "24.04"', 'rocky, release: "9"')
 WINDOWS = 'guest: {type: windows, distribution: windows, version: "11"}'
 
 
@@ -571,6 +572,9 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
         (f"{IMPORT}, {WINDOWS}, packages: [htop]", "remove `packages`"),
         (f"{IMPORT}, {WINDOWS}, base: {{distribution: debian, release: trixie}}", "remove `base`"),
         (f"{DEBIAN}, {WINDOWS}", "write `kind: import`"),
+        (f"{ROCKY}, containers: docker", "rocky has no Docker package; write `containers: podman`"),
+        (f'{ROCKY}, cuda: {{toolkit: "12.8", samples: true}}', "no sources of CUDA's samples"),
+        (f"{DEBIAN}, driver: {{source: archive, fabric_manager: true}}", "Debian's archive has no fabric manager"),
         (f"{IMPORT}, {WINDOWS}, cuda: {{toolkit: archive}}", "remove `cuda`"),
         (f"{IMPORT}, {WINDOWS}, kernel: {{flavour: hwe}}", "remove `kernel`"),
         (f"{DEBIAN}, {GPU}, gpus: [h1000]", "h1000 is no GPU that we know; did you mean h100?"),
@@ -637,8 +641,8 @@ def test_records_elsewhere_are_refused_by_name(problems: Callable[[str], list[st
 
 
 def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:
-    driver = "driver: {source: archive, modules: open, fabric_manager: true}"
-    loaded = load(images(f"a: {{{DEBIAN}, {driver}}}", "b: {parent: a, driver: {source: none}}"))
+    driver = "driver: {source: local, path: packages, modules: open, fabric_manager: true}"
+    loaded = load(images(f"a: {{{DEBIAN}, {driver}}}", "b: {parent: a, driver: {source: none, path: null}}"))
     with_driver, without = (selection.elements(loaded.variants[name])["driver"] for name in "ab")
     assert "fabric-manager" in with_driver
     assert without == ()
