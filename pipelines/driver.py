@@ -15,8 +15,9 @@ from pipelines.base import CONFIG, Base
 Engine = Literal["docker", "podman"]
 # NVIDIA's repositories: CUDA Installation Guide for Linux, "Network Repo Installation" of each distribution.
 _NVIDIA = "https://developer.download.nvidia.com/compute/cuda/repos"
-_KEYRINGS = {"debian": "cuda-keyring_1.1-1_all.deb", "ubuntu": "cuda-keyring_1.1-1_all.deb"}
-_RPM_KEY = "D42D0685.pub"
+# The keys of rhel9 and rhel10 are those that their cuda-rhel9.repo and cuda-rhel10.repo name as gpgkey.
+_KEYRING = "cuda-keyring_1.1-1_all.deb"
+_RPM_KEYS = {"9": "D42D0685.pub", "10": "CDF6BA43.pub"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
@@ -114,7 +115,7 @@ class NvidiaRepository:
 
     def keyring(self, base: Base) -> str:
         """The URL of the file that it is trusted by."""
-        return self.keyring_url or f"{self.address(base)}/{_KEYRINGS.get(base.distribution, _RPM_KEY)}"
+        return self.keyring_url or f"{self.address(base)}/{_RPM_KEYS.get(base.version, _KEYRING)}"
 
 
 def unavailable(distribution: str, driver: Driver | None, cuda: Cuda, containers: Engine | None) -> str | None:

@@ -109,6 +109,16 @@ def test_the_keyring_of_nvidias_repository_is_fetched_from_beside_it(written: Wr
     assert (wanted.url, wanted.sha256) == ("http://mirror.example/cuda/cuda-keyring_1.1-1_all.deb", SHA256)
 
 
+@pytest.mark.parametrize(("release", "key"), [("9", "D42D0685.pub"), ("10", "CDF6BA43.pub")])
+def test_each_release_of_an_rpm_distribution_has_a_key_of_its_own(written: Written, release: str, key: str) -> None:
+    variant = written(
+        f'base: {{distribution: rocky, release: "{release}", source: cloud-image, path: x, signature: none}}',
+        f"driver: {{source: nvidia-repo}}\n    nvidia_repository: {{keyring_sha256: {SHA256}}}",
+    )
+    url = inputs.wanted(variant)[inputs.KEYRING].url or ""
+    assert url.endswith(f"/rhel{release}/x86_64/{key}")
+
+
 LOCAL = ("base: {distribution: debian, release: trixie}", "driver: {source: local, path: packages, modules: open}")
 
 
