@@ -4,16 +4,15 @@ Each is a few lines and decides nothing: it reads the catalog, calls one functio
 Modules are imported where they are used, so that `./inv --list` is quick.
 """
 
-import functools
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, task
+from invoke import Collection, Context
 
-from pipelines import command, console
+from pipelines import console
+from pipelines.command import verb
 from pipelines.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
@@ -25,21 +24,8 @@ _CATALOG_HELP = {"catalog": "the catalog (default: images.yaml beside tasks.py)"
 _BUILDS_HELP = {"builds": "where builds are kept (default: builds/ beside tasks.py)"}
 _JSON_HELP = {"json": "JSON on stdout, everything else on stderr"}
 _ONLY_HELP = {"only": "a name, a comma list or a glob (default: all images)"}
+_GUEST_HELP = {"count": "what a guest with so many GPUs needs", "ram": "and so much RAM (default: 64GiB)"}
 _NAME_HELP = {"name": "a name, a comma list or a glob"}
-
-
-def verb(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
-    """An invoke task that ends with the exit code of what failed, and says what to do about it."""
-
-    def decorate(function: Callable[..., None]) -> Any:
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> None:
-            if code := command.finish(lambda: function(*args, **kwargs)):
-                sys.exit(code)  # and not on success: another task may follow
-
-        return task(run, help=help or {}, **options)
-
-    return decorate
 
 
 @verb(name="list", help=_CATALOG_HELP | _BUILDS_HELP | _JSON_HELP)
@@ -50,12 +36,20 @@ def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: 
     report.images(_load(catalog), Path(builds), as_json=json)
 
 
-@verb(help=_NAME_HELP | _CATALOG_HELP | _BUILDS_HELP | _JSON_HELP)
-def show(_: Context, name: str, catalog: str = CATALOG, builds: str = BUILDS, json: bool = False) -> None:
+@verb(help=_NAME_HELP | _CATALOG_HELP | _BUILDS_HELP | _JSON_HELP | _GUEST_HELP)
+def show(
+    _: Context,
+    name: str,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    count: str = "0",
+    ram: str = "64GiB",
+    json: bool = False,
+) -> None:
     """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
-    from pipelines import report
+    from pipelines import report, report_gpus
 
-    report.image(_one(catalog, name), Path(builds), _now().date(), as_json=json)
+    report.image(_one(catalog, name), Path(builds), _now().date(), report_gpus.guest(count, ram), as_json=json)
 
 
 @verb(
@@ -79,6 +73,7 @@ def plan(
     from pipelines import refresh, report
 
     loaded = _load(catalog)
+    refresh.warn(loaded.select(only), _now().date())
     actions = refresh.plan(loaded, loaded.select(only), _connect(cloud), Path(builds), _now())
     report.actions(actions, as_json=json)
     if check and actions:
@@ -182,8 +177,7 @@ def status(
 
 
 @verb(
-    help=_JSON_HELP
-    | {"only": "models, generations or globs, by comma (default: all)", "count": "GPUs in a guest", "ram": "its RAM"}
+    help=_JSON_HELP | _GUEST_HELP | {"only": "models, generations or globs, by comma (default: all)"},
 )
 def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64GiB", json: bool = False) -> None:
     """GPUs, driver branches and what fits; with --count and --ram, the image properties of such a guest."""

@@ -80,9 +80,14 @@ class Base:
             raise ValueError("a cloud image is in one place; write its `url`, or the `path` of a local file")
         elif self.sha256 is None and self.signature != "none":
             _signed(self)
-        elif self.sha256 is None and self.url is not None and self.sha256sums_url is None:
+        elif self.sha256 is None and self.downloaded and self.sha256sums_url is None:
             raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")
         return self
+
+    @property
+    def downloaded(self) -> bool:
+        """Whether the image comes from a server; a local one may be given by a file: URL too."""
+        return self.url is not None and not self.url.startswith("file:")
 
     @property
     def codename(self) -> str:
@@ -105,7 +110,7 @@ def _bootstrap(base: Base) -> None:
 
 def _signed(base: Base) -> None:
     """A cloud image without a checksum of its own needs checksums that are signed by a known key."""
-    if base.sha256sums_url is None and base.path is not None:
+    if base.sha256sums_url is None and not base.downloaded:
         raise ValueError(
             "a local image must be checked; write its `sha256`, or `sha256sums_url`, "
             "or `signature: none` to trust it as it is"

@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 
 from pipelines import inheritance, properties, unsupported
 from pipelines.base import Base
+from pipelines.catalog_file import CatalogFile, Cloud
 from pipelines.complaints import Complaints, Layer, did_you_mean, known_keys
 from pipelines.driver import Cuda, Driver
 from pipelines.errors import CatalogError
 from pipelines.notation import property_text
 from pipelines.schema import json_schema
-from pipelines.variant import CatalogFile, Cloud, Disk, Glance, Kernel, Variant
+from pipelines.variant import Disk, Glance, Kernel, Variant
 from pipelines.yamlfile import read
 
 __all__ = ["Base", "Catalog", "Cloud", "Cuda", "Disk", "Driver", "Glance", "Kernel", "Variant", "json_schema", "load"]

@@ -4,15 +4,34 @@ With an exit code that scripts can rely on, and with what failed and what to do 
 cleans up first.
 """
 
+import functools
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+from invoke import task
 
 from pipelines import console
 from pipelines.errors import Interrupted, PipelineError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def verb(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
+    """An invoke task that ends with the exit code of what failed, and says what to do about it."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            if code := finish(lambda: function(*args, **kwargs)):
+                sys.exit(code)  # and not on success: another task may follow
+
+        return task(run, help=help or {}, **options)
+
+    return decorate
 
 
 def finish(work: Callable[[], None]) -> int:

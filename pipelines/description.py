@@ -29,6 +29,12 @@ def of(variant: Variant, builds: Path, today: date) -> dict[str, object]:
     }
 
 
+def placed(variant: Variant, count: int, ram_gib: int) -> dict[str, object]:
+    """The image properties that a guest with `count` of a GPU needs for its BARs; nothing for a count of 0."""
+    found = {gpu: gpus.placement((gpu,), count, ram_gib) for gpu in variant.gpus if count}
+    return {"guest": {gpu: _placement(place) for gpu, place in found.items()}} if found else {}
+
+
 def readable(about: Mapping[str, object]) -> dict[str, object]:
     """The same for people: sentences after each other, the command as a line for a shell."""
     sentences = {name: said for name in ("why", "warnings") if isinstance(said := about.get(name), list)}
@@ -56,6 +62,11 @@ def _driver(variant: Variant, today: date) -> dict[str, object]:
         "why": list(choice.reasons),
         "warnings": list(gpus.warnings(choice, today)),
     }
+
+
+def _placement(place: gpus.Placement) -> str:
+    properties = " ".join(f"{name}={value}" for name, value in place.properties.items())
+    return f"{properties or 'no property needed'} ({'; '.join(place.reasons)})"
 
 
 def _built(variant: Variant, builds: Path) -> dict[str, object]:

@@ -81,7 +81,8 @@ class Cuda:
     """CUDA, beyond the driver's own libraries."""
 
     toolkit: notation.Toolkit | None = None
-    """null: none; "archive": the distribution's package; or a version in quotes, "12.8", from NVIDIA's repository."""
+    """null: none; "archive": the distribution's package; a version in quotes, "12.8", from NVIDIA's repository; or
+    "auto": the newest that the driver and the GPUs go with, from there, and the archive's without that repository."""
     samples: bool = False
     """Build CUDA's samples (deviceQuery, nbody) into the image; they need a toolkit."""
     cudnn: bool = False

@@ -73,18 +73,25 @@ def why_modules(wish: Wish, gpus: Sequence[Gpu], branch: int, modules: Modules) 
     return f"{modules} modules: the default of branch {branch}{turing}"
 
 
-def why_toolkit(wish: Wish, gpus: Sequence[Gpu], release: Release, branch: int) -> Iterator[str]:
+def why_toolkit(toolkit: str | None, wish: Wish, gpus: Sequence[Gpu], release: Release, branch: int) -> Iterator[str]:
     """Why this CUDA toolkit goes with the branch and the GPUs; nothing where none is asked for."""
-    version = release.toolkit if wish.toolkit == "archive" else wish.toolkit
+    version = release.toolkit if toolkit == "archive" else toolkit
     if version is None:
         return
-    yield f"CUDA {version}: " + ("as asked for" if wish.toolkit == version else f"the one in {release.label}'s archive")
+    why = {"archive": f"the one in {release.label}'s archive", "auto": _newest(gpus, branch)}
+    yield f"CUDA {version}: {why.get(wish.toolkit or '', 'as asked for')}"
     came_with = facts().toolkits[version]
     if branch < came_with:
         yield f"CUDA {version} came with branch {came_with}; {branch} runs it by minor version compatibility"
     for gpu in gpus:
         if cuda_version(version) < cuda_version(gpu.first_cuda):
             yield f"CUDA {version} is older than {gpu.label} ({gpu.first_cuda}), which runs its programs from PTX alone"
+
+
+def _newest(gpus: Sequence[Gpu], branch: int) -> str:
+    limiting = next((gpu for gpu in gpus if gpu.generation.last_cuda is not None), None)
+    compiled = f" and that compiles for {limiting.generation.label}" if limiting else ""
+    return f"the newest that is no newer than branch {branch}{compiled}"
 
 
 def _is(gpu: Gpu) -> str:

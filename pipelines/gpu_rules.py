@@ -19,19 +19,20 @@ def decide(wish: Wish) -> Choice:
     pairs: _Pairs = frozenset((branch.number, one) for branch in facts().branches.values() for one in branch.modules)
     if wish.source == "none":
         _by_toolkit(wish, gpus, release, pairs)
-        return Choice(branch=None, modules="open", toolkit=wish.toolkit, reasons=("no driver is installed",))
+        toolkit = _toolkit(wish, gpus, max(facts().branches))
+        return Choice(branch=None, modules="open", toolkit=toolkit, reasons=("no driver is installed",))
     for narrow in _RULES:
         pairs = narrow(wish, gpus, release, pairs)
     if wish.source in ANY_BRANCH and wish.asked_branch is None:
         return _undecided(wish, gpus)
     branch = next(number for number in facts().preferred() if any(number == each for each, _ in pairs))
-    modules = _flavour(branch, pairs)
+    modules, toolkit = _flavour(branch, pairs), _toolkit(wish, gpus, branch)
     reasons = (
         gpu_reasons.why_branch(wish, gpus, release, branch),
         gpu_reasons.why_modules(wish, gpus, branch, modules),
-        *gpu_reasons.why_toolkit(wish, gpus, release, branch),
+        *gpu_reasons.why_toolkit(toolkit, wish, gpus, release, branch),
     )
-    return Choice(branch=branch, modules=modules, toolkit=wish.toolkit, reasons=reasons)
+    return Choice(branch=branch, modules=modules, toolkit=toolkit, reasons=reasons)
 
 
 def gpus_of(names: Sequence[str]) -> tuple[Gpu, ...]:
@@ -94,8 +95,8 @@ def _by_modules(wish: Wish, gpus: Sequence[Gpu], _: Release, pairs: _Pairs) -> _
 
 def _by_toolkit(wish: Wish, gpus: Sequence[Gpu], release: Release, pairs: _Pairs) -> _Pairs:
     version = release.toolkit if wish.toolkit == "archive" else wish.toolkit
-    if version is None:
-        if wish.toolkit is not None:
+    if version in {None, "auto"}:
+        if wish.toolkit == "archive":
             raise Refused(f"{release.label}'s own archive has no CUDA toolkit")
         return pairs
     if version not in facts().toolkits:
@@ -152,12 +153,27 @@ def _flavour(branch: int, pairs: _Pairs) -> Modules:
     return default if default in flavours else flavours.pop()
 
 
+def _toolkit(wish: Wish, gpus: Sequence[Gpu], branch: int) -> str | None:
+    """The CUDA toolkit: as asked for, or the newest that the branch came with and all GPUs are compiled for."""
+    if wish.toolkit != "auto":
+        return wish.toolkit
+    newest = min((gpu.generation.last_cuda for gpu in gpus if gpu.generation.last_cuda is not None), default=None)
+    fitting = (
+        version
+        for version, came_with in facts().toolkits.items()
+        if came_with <= branch and (newest is None or cuda_version(version)[0] <= newest)
+    )
+    return max(fitting, key=cuda_version)
+
+
 def _undecided(wish: Wish, gpus: Sequence[Gpu]) -> Choice:
     """Given files are of any branch: what GPUs need cannot be promised before it is said which."""
     if gpus:
         raise Refused(
             f"a driver from `source: {wish.source}` may be of any branch, and {gpus[0].label} needs a right one"
         )
+    if wish.toolkit == "auto":
+        raise Refused(f"a driver from `source: {wish.source}` may be of any branch, and no toolkit follows from that")
     modules: Modules = "proprietary" if wish.modules == "proprietary" else "open"
     said = "as asked for" if wish.modules == modules else "the default since branch 560; they drive Turing and newer"
     reasons = ("branch: that of the given files", f"{modules} modules: {said}")

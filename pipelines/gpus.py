@@ -140,7 +140,7 @@ def _alternatives(wish: Wish, name: str) -> Iterator[Mapping[str, Any]]:
 def _toolkits_near(wanted: str) -> list[str]:
     """CUDA's versions: from the wanted one down, then up."""
     newest_first = sorted(facts().toolkits, key=cuda_version, reverse=True)
-    if wanted == "archive":
+    if wanted in {"archive", "auto"}:
         return newest_first
     lower = [version for version in newest_first if cuda_version(version) <= cuda_version(wanted)]
     return lower + [version for version in reversed(newest_first) if version not in lower]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipelines import fetch, keys
 from pipelines.base import Base
@@ -142,6 +142,8 @@ def _base_image(name: str, base: Base) -> Wanted:
 
 
 def _plain(url: str | None, path: Path | None, sha256: str | None) -> Wanted:
+    if url is not None and url.startswith("file://"):
+        url, path = None, Path(unquote(urlsplit(url).path))  # like every local file, it is known by its content
     name = path.name if path is not None else PurePosixPath(urlsplit(url or "").path).name
     return Wanted(name=name, url=url, path=path, sha256=sha256)
 

@@ -126,7 +126,7 @@ _FILE_URL = r"(https?|file)://[^\s?#]*/[^\s?#/]*[^\s?#/.][^\s?#/]*([?#]\S*)?"
 _SHA256 = r"[0-9a-f]{64}"
 _FINGERPRINT = r"[0-9A-F]{40}"
 _DRIVER_VERSION = r"[0-9]{3,4}\.[0-9]+(\.[0-9]+)?"
-_TOOLKIT = r"archive|[0-9]+\.[0-9]+"
+_TOOLKIT = r"archive|auto|[0-9]+\.[0-9]+"
 
 
 def _pkcs11(uri: str) -> str:
@@ -197,6 +197,6 @@ Pkcs11 = Annotated[
 LocalPath = Annotated[Path, PlainValidator(_local_path), WithJsonSchema({"type": "string", "minLength": 1})]
 Toolkit = Annotated[
     str,
-    AfterValidator(_matching(_TOOLKIT, 'write "archive", a version in quotes like "12.4", or null')),
+    AfterValidator(_matching(_TOOLKIT, 'write "archive", "auto", a version in quotes like "12.4", or null')),
     _text(_TOOLKIT),
 ]

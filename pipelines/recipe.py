@@ -180,8 +180,12 @@ def _chain(
     return tuple(layers)
 
 
+def _local(value: object) -> bool:
+    return isinstance(value, Path) or (isinstance(value, str) and value.startswith("file://"))
+
+
 def _plain(value: object) -> object:
     """A value as JSON has it. Where a file lies on this host shapes no image; its digest does, and is a part itself."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: each for key, each in dataclasses.asdict(value).items() if not isinstance(each, Path)}
+        return {key: each for key, each in dataclasses.asdict(value).items() if not _local(each)}
     return value

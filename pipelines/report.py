@@ -32,9 +32,9 @@ def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
     console.table("Images", ("name", "gpu", "newest build", "description"), cells)
 
 
-def image(variant: Variant, builds: Path, today: date, *, as_json: bool) -> None:
-    """`inv show`: what a variant resolves to."""
-    about = description.of(variant, builds, today)
+def image(variant: Variant, builds: Path, today: date, guest: tuple[int, int], *, as_json: bool) -> None:
+    """`inv show`: what a variant resolves to, and what a `guest` with so many GPUs and GiB of RAM needs beside it."""
+    about = description.of(variant, builds, today) | description.placed(variant, *guest)
     if as_json:
         console.emit_json(about)
     else:

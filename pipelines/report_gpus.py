@@ -21,7 +21,7 @@ _GIB = {"GiB": 1, "TiB": 1024}
 def gpus(only: str | None, count: str, ram: str, today: date, *, as_json: bool) -> None:
     """`inv gpus`: all GPUs, or those in `only`; placement for `count` of each (0: none) and `ram`."""
     models = [facts().gpus[name] for name in _selected(only)]
-    number, ram_gib = _count(count), _ram(ram)
+    number, ram_gib = guest(count, ram)
     branches = list(facts().branches.values())
     if as_json:
         plain = [
@@ -34,6 +34,11 @@ def gpus(only: str | None, count: str, ram: str, today: date, *, as_json: bool) 
     _show_branches(branches, today)
     if number:
         _show_placement(models, number, ram_gib)
+
+
+def guest(count: str, ram: str) -> tuple[int, int]:
+    """A guest's GPUs (0: it is not asked about one) and its RAM in GiB, as they are written on the command line."""
+    return _count(count), _ram(ram)
 
 
 def _selected(only: str | None) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.variant import CatalogFile, Cloud, Variant
+from pipelines.catalog_file import CatalogFile, Cloud
+from pipelines.variant import Variant
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DROPPED = ("title", "required")

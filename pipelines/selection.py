@@ -105,9 +105,9 @@ def _of_driver(variant: Variant) -> dict[str, str]:
         said |= _of_modules(variant.driver, variant)
     if variant.nvidia_repository is not None:
         said["DIB_NVIDIA_REPOSITORY"] = variant.nvidia_repository.address(_base(variant))
-    if variant.cuda.toolkit is not None:
+    if variant.toolkit is not None:
         said |= {
-            "DIB_CUDA_TOOLKIT": variant.cuda.toolkit,
+            "DIB_CUDA_TOOLKIT": variant.toolkit,
             "DIB_CUDA_CUDNN": str(int(variant.cuda.cudnn)),
             "DIB_CUDA_NCCL": str(int(variant.cuda.nccl)),
         }

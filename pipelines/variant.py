@@ -7,7 +7,7 @@ values that every other module reads. catalog.py turns the file into these; noth
 import difflib
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -152,11 +152,9 @@ class Variant:
 
     @model_validator(mode="after")
     def _gpus_are_served(self) -> Self:
-        if self.base is not None and not self.gpu:
-            if self.gpus:
-                raise ValueError("without a driver no GPU works; write `driver`, or `gpus: null`")
-            resolve(self._wish(self.base, Driver(source="none")))  # a toolkit may be asked for all the same
-        _ = self.choice
+        if self.base is not None and not self.gpu and self.gpus:
+            raise ValueError("without a driver no GPU works; write `driver`, or `gpus: null`")
+        _ = self.choice, self.toolkit
         return self
 
     @model_validator(mode="after")
@@ -207,6 +205,13 @@ class Variant:
         return resolve(self._wish(self.base, self.driver))
 
     @property
+    def toolkit(self) -> str | None:
+        """The CUDA toolkit: "archive", or a version of NVIDIA's repository; an image without a driver may have one."""
+        if self.base is None or self.cuda.toolkit is None:
+            return None
+        return (self.choice or resolve(self._wish(self.base, Driver(source="none")))).toolkit
+
+    @property
     def signed_modules(self) -> bool:
         """Whether a guest under Secure Boot accepts the driver: signed by the site's key, or by the distribution."""
         return bool(self.secrets) or (self.driver is not None and self.driver.source == "precompiled")
@@ -237,6 +242,7 @@ class Variant:
         )
 
     def _wish(self, base: Base, driver: Driver) -> Wish:
+        auto = self.cuda.toolkit == "auto"
         return Wish(
             gpus=self.gpus,
             distribution=base.distribution,
@@ -246,14 +252,14 @@ class Variant:
             branch=driver.branch,
             version=driver.version,
             modules=driver.modules,
-            toolkit=self.cuda.toolkit,
+            toolkit="archive" if auto and self.nvidia_repository is None else self.cuda.toolkit,
         )
 
     def _from_nvidia(self) -> str | None:
         """The first wish that only NVIDIA's repository can grant."""
         wishes = {
             "the driver (`source: nvidia-repo`)": self.driver is not None and self.driver.source == "nvidia-repo",
-            "a toolkit's version": self.cuda.toolkit not in {None, "archive"},
+            "a toolkit's version": self.cuda.toolkit not in {None, "archive", "auto"},
             "cuDNN": self.cuda.cudnn,
             "NCCL": self.cuda.nccl,
             "the container toolkit": self.containers is not None,
@@ -272,27 +278,3 @@ def _imported(variant: Variant) -> None:
         raise ValueError(
             f"an imported image is taken as it is; remove `{said[0]}`, or write null where it is inherited"
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
-class Cloud:
-    """What one cloud of clouds.yaml has otherwise than the images say."""
-
-    disk_format: Literal["qcow2", "raw"] = "qcow2"
-    """The format that the cloud wants; converted at upload."""
-    glance: Glance = field(default_factory=Glance)
-    """Merged over each image's own `glance`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
-class CatalogFile:
-    """What we offer: the images, and where they go."""
-
-    version: Literal[1]
-    """The version of this file's format."""
-    records: str = "builds"
-    """Where the small records of builds are kept: a folder."""
-    clouds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Per cloud of clouds.yaml, what differs there."""
-    images: Mapping[notation.VariantName, Mapping[str, Any]]
-    """The images, by name."""

@@ -123,6 +123,27 @@ def test_a_choice_says_why(asked: Wish, reason: str) -> None:
     assert reason in resolve(asked).reasons
 
 
+@pytest.mark.parametrize(
+    ("asked", "toolkit"),
+    [
+        (wish("trixie", "h100", branch=580, toolkit="auto"), "13.0"),
+        (wish("trixie", "v100 h100", toolkit="auto"), "12.9"),
+        (wish("trixie", "b200", toolkit="auto"), "13.2"),
+        (wish("trixie", "h100", source="archive", toolkit="auto"), "12.4"),
+        (wish("trixie", source="none", toolkit="auto"), "13.3"),
+    ],
+    ids=str,
+)
+def test_the_toolkit_follows_from_the_driver_and_the_gpus(asked: Wish, toolkit: str) -> None:
+    assert resolve(asked).toolkit == toolkit
+
+
+def test_no_toolkit_follows_from_given_files_of_any_branch() -> None:
+    refused = refusal(wish("trixie", source="local", toolkit="auto"))
+    assert "no toolkit follows from that" in str(refused)
+    assert [resolve(near) for near in refused.nearest]
+
+
 # --- What is refused ------------------------------------------------------------------------------------------------
 
 REFUSED = {

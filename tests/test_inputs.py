@@ -203,3 +203,9 @@ def test_checksums_may_be_signed_in_their_own_file(written: Written) -> None:
     (wanted,) = inputs.wanted(written(ubuntu(*urls))).values()
     assert wanted.signature_url is None
     assert wanted.signed_by is not None
+
+
+def test_a_file_url_is_known_by_the_files_content(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "a noble.squashfs").write_bytes(b"root")
+    variant = written(ubuntu(f"url: 'file://{tmp_path}/a%20noble.squashfs'", "signature: none"))
+    assert inputs.known(variant, None)[inputs.BASE_IMAGE] == hashlib.sha256(b"root").hexdigest()

@@ -90,6 +90,13 @@ def test_the_elements_are_told_what_the_resolver_chose(tmp_path: Path) -> None:
     assert told["DIB_NVIDIA_DESKTOP"] == "1"
 
 
+@pytest.mark.parametrize(("repository", "toolkit"), [(REPOSITORY, "12.9"), ("packages: []", "archive")])
+def test_a_toolkit_that_is_left_open_is_the_best_that_can_be_had(tmp_path: Path, repository: str, toolkit: str) -> None:
+    lines = ("gpus: [v100]", "driver: {source: archive}", "cuda: {toolkit: auto}", repository)
+    told = selection.environments(variant(tmp_path, UBUNTU, *lines))["driver"]
+    assert told["DIB_CUDA_TOOLKIT"] == toolkit
+
+
 def test_a_file_of_the_host_is_in_no_environment(tmp_path: Path) -> None:
     """It would make a fingerprint of where the file lies."""
     lines = (UBUNTU, "driver: {source: local, path: packages, modules: open}")
