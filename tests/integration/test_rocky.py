@@ -101,7 +101,7 @@ def test_modules_of_another_version_than_the_user_space_break_the_contract(serve
 
 
 def test_an_image_is_built_and_all_of_it_is_good(server: WebServer, tmp_path: Path, inv: Inv) -> None:
-    site = rocky_site.build(server, tmp_path / "site", "9")
+    site = rocky_site.build(server, tmp_path / "site", "9", dkms_in_mirror=True)
     site.cloud_image(tmp_path / "rocky.tar")
     images = tmp_path / "images.yaml"
     images.write_text(

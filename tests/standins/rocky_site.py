@@ -16,6 +16,7 @@ from tests.standins.keys import Key
 from tests.standins.rpm import Rpm
 
 _IN_THE_IMAGE = {"cloud-init", "sudo", "dbus", "selinux-policy-targeted"}
+_ROCKYS_OWN = "https://dl.rockylinux.org/pub/rocky"
 OLD_KERNEL = "5.14.0-503.el9"
 
 
@@ -57,11 +58,11 @@ class Site:
         self.key_file.write_bytes(key("nvidia").armored)
 
     def cloud_image(self, path: Path) -> None:
-        """Rocky's cloud image as a tarball: an older kernel, and repositories of an address that nothing serves."""
+        """Rocky's cloud image as a tarball: an older kernel, and Rocky's own repositories, which no build here asks."""
         guest = Guest(self.folder / "image", rocky_tree.tree())
         packages = rpm.build(
             (
-                rocky.release_package(self.release, "http://mirror.example/rocky", key("rocky")),
+                rocky.release_package(self.release, _ROCKYS_OWN, key("rocky")),
                 *(each for each in rocky.kernel_packages(rocky_tree.tree(), OLD_KERNEL) if each.name == "kernel-core"),
                 *(each for each in rocky.base_packages() if each.name in _IN_THE_IMAGE),
             ),
@@ -79,11 +80,12 @@ class Site:
         shutil.move(guest.changes / "image.tar", path)
 
 
-def build(server: WebServer, folder: Path, release: str) -> Site:
-    """Make all of it in a folder, and serve it."""
+def build(server: WebServer, folder: Path, release: str, *, dkms_in_mirror: bool = False) -> Site:
+    """Make all of it in a folder, and serve it. dkms is in EPEL, unless the mirror carries it."""
     site = Site(server=server, folder=folder, release=release)
     kernel = rocky.kernel(release).removesuffix(".x86_64")
     base = (*rocky.base_packages(), *rocky.kernel_packages(rocky_tree.tree(), kernel))
+    base += rocky.epel_packages() if dkms_in_mirror else ()
     extras = (rocky.epel_release(f"{server.url}/epel", key("epel")),)
     packages, more, epel = (
         rpm.build(each, folder / "packages" / name)

@@ -28,8 +28,10 @@ def tree() -> Path:
 def _bootstrap(root: Path) -> None:
     argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
     subprocess.run([*argv, debian.SUITE, root, f"deb {debian.mirror()} {debian.SUITE} main"], check=True)
-    for kernel in (root / "usr/lib/modules").iterdir():  # Debian's headers serve another kernel here
-        shutil.rmtree(kernel)
+    # Debian's headers serve another kernel here.
+    for folder in ("usr/lib/modules", "boot"):
+        shutil.rmtree(root / folder)
+        (root / folder).mkdir()
     for plugin in _FOREIGN:
         (root / f"usr/lib/python3/dist-packages/dnf-plugins/{plugin}.py").unlink()
     for name in ("etc/apt/sources.list", "etc/hostname"):
