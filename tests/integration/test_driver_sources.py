@@ -16,7 +16,7 @@ import pytest
 from pipelines import selection
 from tests.integration.conftest import PROJECT
 from tests.signing import make_pair, signed
-from tests.standins import driver, ubuntu
+from tests.standins import driver, ubuntu, workshop
 from tests.standins.deb import Deb
 from tests.standins.guest import Guest
 from tests.standins.runfile import runfile
@@ -27,21 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ELEMENTS = PROJECT / "elements"
 DIB = Path(diskimage_builder.__file__).parent / "elements"
 PHASES = ("pre-install.d", "install.d", "post-install.d")  # an initramfs, in finalise.d, is real builds' alone
-KERNEL = ("linux-image-generic", "linux-headers-generic")
-TOOLS = (
-    "gcc",
-    "g++",
-    "make",
-    "perl",
-    "dkms",
-    "kmod",
-    "xz-utils",
-    "zstd",
-    "libelf-dev",
-    "pciutils",
-    "libc6-dev",
-    "rsync",
-)
 UBUNTU = {
     "DISTRO_NAME": "ubuntu",
     "DIB_RELEASE": "noble",
@@ -60,20 +45,16 @@ class Prepared:
     """A guest of Ubuntu's name with a kernel, its headers and compilers; the kernel's release."""
 
     site: Site
-    lower: tuple[Path, ...]
     kernel: str
 
     def guest(self, folder: Path) -> Guest:
-        return Guest(folder, *self.lower)
+        return workshop.guest(self.site, folder)
 
 
 @pytest.fixture(scope="module")
 def prepared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    guest = Guest(tmp_path_factory.mktemp("prepared"), site.tree)
-    mirror = f"s,http://[a-z]*.ubuntu.com/ubuntu,{site.mirror},"
-    guest.run(f"sed -i '{mirror}' /etc/apt/sources.list.d/ubuntu.sources")
-    guest.install(*KERNEL, *TOOLS)
-    return Prepared(site=site, lower=(guest.changes, site.tree), kernel=guest.run("ls /lib/modules").stdout.strip())
+    kernel = workshop.guest(site, tmp_path_factory.mktemp("look")).run("ls /lib/modules").stdout.strip()
+    return Prepared(site=site, kernel=kernel)
 
 
 def installed(prepared: Prepared, folder: Path, source: str, **environment: str | Path) -> Guest:
