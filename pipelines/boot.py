@@ -42,7 +42,7 @@ class Expectation:
 
     `architecture`, `machine` and `disk_bus` are Glance's architecture, hw_machine_type and hw_disk_bus.
     `modules_signed`: by a key that the guest trusts, so that Secure Boot accepts them; where that is the site's own,
-    `certificate` (DER) is what its owners enroll.
+    `certificate` (DER) is what its owners enroll. `gpu_check`: whether the image is to have that command.
     """
 
     kernel: str
@@ -52,6 +52,7 @@ class Expectation:
     machine: str
     disk_bus: str
     modules_signed: bool
+    gpu_check: bool
     certificate: bytes | None = None
 
 
@@ -121,7 +122,7 @@ def judged(run: Run, expectation: Expectation, firmware: Firmware) -> tuple[Chec
         _services(report),
         _kernel_running(report, expectation),
         *_driver(report, expectation, firmware),
-        _gpu_check(report),
+        _gpu_check(report, expectation),
     )
 
 
@@ -254,14 +255,16 @@ def _driver(report: Mapping[str, Any], expectation: Expectation, firmware: Firmw
     )
 
 
-def _gpu_check(report: Mapping[str, Any]) -> Check:
+def _gpu_check(report: Mapping[str, Any], expectation: Expectation) -> Check:
     """On a machine without a GPU, the image's own gpu-check says just that."""
     said = report.get("gpu_check", {})
     if "returncode" not in said:
         return Check(name="gpu-check", passed=False, detail=f"not known: {said.get('unknown', 'it did not say')}")
     returncode = said["returncode"]
     if returncode is None:
-        return Check(name="gpu-check", passed=None, detail="this image has no gpu-check")
+        missing = "the element gpu-check is asked for, and there is no /usr/bin/gpu-check"
+        passed, detail = (False, missing) if expectation.gpu_check else (None, "this image has no gpu-check")
+        return Check(name="gpu-check", passed=passed, detail=detail)
     told = said["errors"] or said["output"]
     passed = returncode == _GPU_CHECK_NO_GPU and '"verdict": "no GPU"' in said["output"]
     detail = "says that there is no GPU" if passed else f"ended with {returncode} without a GPU here: {told}"

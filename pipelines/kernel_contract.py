@@ -17,9 +17,11 @@ _MODULE = re.compile(r"nvidia[\w-]*\.ko(\.xz|\.zst|\.gz)?")
 _LIBRARY = re.compile(r"(libcuda|libnvidia-ml)\.so\.(\d+(?:\.\d+)+)")
 _USER_SPACE = re.compile(
     r"libcuda1|libnvidia-ml1?|nvidia-smi|libnvidia-compute(-\d+.*)?|nvidia-utils(-\d+.*)?|nvidia-driver-cuda(-libs)?"
+    r"|nvidia-linux-grid(-\d+)?"  # the guest driver for vGPU, in one package
 )
 _HELD = re.compile(
     r"linux-(image|headers|modules-nvidia)-.*|kernel(-core|-modules.*|-devel.*)?|nvidia-cuda-toolkit|.*nvidia.*dkms.*|"
+    r"cuda-toolkit-\d+-\d+|libcudnn9-.*|libnccl.*|nvidia-container-toolkit.*|libnvidia-container.*|"
     + _USER_SPACE.pattern
 )
 
@@ -46,9 +48,12 @@ def driver_modules(guest: Guest) -> Outcome:
     listed = guest.files.text(f"{folder}/modules.dep") or ""
     wanted = {"nvidia", "nvidia-uvm"} - {_plain(path) for path in found}
     problems = [f"there is no module {name} in {folder}" for name in sorted(wanted)]
+    problems += _undeclared(guest, version)
     for path, content in found.items():
         name = path.removeprefix(f"{folder}/")
         fields = kernel_files.module_fields(content)
+        if _plain(path) == "nvidia" and (said := _flavour(fields)) != guest.manifest.driver.get("modules"):
+            problems.append(f"{name} is {said}, the manifest says {guest.manifest.driver.get('modules')}")
         built_for = fields.get("vermagic", "").split(" ")[0]
         if built_for != release:
             problems.append(f"{name} is built for kernel {built_for or 'unknown'}, not for {release}")
@@ -68,7 +73,8 @@ def dkms(guest: Guest) -> Outcome:
     if not names:
         return False, "DKMS knows no NVIDIA module, so a new kernel in the guest would have no driver"
     machine = _machine(guest)
-    problems = []
+    deferred = "/etc/dkms/no-autoinstall"
+    problems = [f"{deferred} keeps it from building for a new kernel"] if guest.files.lstat(deferred) else []
     present = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
     for name in names:
         built = f"/var/lib/dkms/{name}/{version}/{release}/{machine}"
@@ -160,6 +166,24 @@ DRIVER_CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
 def _from_runfile(guest: Guest) -> bool:
     """Whether NVIDIA's installer brought the driver: its files are of no package."""
     return guest.variant.driver is not None and guest.variant.driver.source == "runfile"
+
+
+def _flavour(fields: Mapping[str, str]) -> str:
+    """Whether NVIDIA's main module is the open or the proprietary one: its licence says it."""
+    return "proprietary" if fields.get("license") == "NVIDIA" else "open"
+
+
+def _undeclared(guest: Guest, version: str) -> list[str]:
+    """What of the driver is not as images.yaml says: its version, its branch, the flavour of its modules."""
+    driver, choice, made = guest.variant.driver, guest.variant.choice, guest.manifest.driver.get("modules")
+    problems = []
+    if driver is not None and version != (driver.version or version):
+        problems.append(f"the driver is {version}, images.yaml says {driver.version}")
+    if choice is not None and choice.branch is not None and not version.startswith(f"{choice.branch}."):
+        problems.append(f"the driver is {version}, images.yaml asks for branch {choice.branch}")
+    if choice is not None and made != choice.modules:
+        problems.append(f"the modules are {made}, images.yaml asks for {choice.modules}")
+    return problems
 
 
 def _driver_version(guest: Guest) -> str:

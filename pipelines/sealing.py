@@ -134,13 +134,16 @@ def resolver(guest: Guest) -> Outcome:
 def dib_traces(guest: Guest) -> Outcome:
     """Nothing of diskimage-builder: its manifests hold the build's environment."""
     suspects = ["/etc/dib-manifests", "/lib/diskimage-builder", "/tmp/in_target.d", "/tmp/in_target.aux"]
+    suspects += ["/usr/share/pkg-map", "/usr/local/bin/install-packages"]
     found = [path for path in suspects if guest.files.lstat(path)]
     names = ("dib_environment", "dib_arguments", "dib-manifest-dpkg-", "dib-manifest-rpm-", "dib-manifest-git-")
     found += [path for path in guest.files.walk("/etc") if path.rsplit("/", 1)[1].startswith(names)]
-    found += [f"/usr/local/bin/{name}" for name in guest.files.listdir("/usr/local/bin") if name.startswith("dib-")]
+    tools = ("dib-", "guest-")
+    found += [f"/usr/local/bin/{name}" for name in guest.files.listdir("/usr/local/bin") if name.startswith(tools)]
     problems = [f"{path} is diskimage-builder's" for path in sorted(set(found))]
-    if guest.files.target("/usr/sbin/update-initramfs") is not None:
-        problems.append("/usr/sbin/update-initramfs is still put aside, as during the build")
+    for path in ("/usr/sbin/update-initramfs", "/etc/kernel/install.d/50-dracut.install"):
+        if guest.files.target(path) is not None:
+            problems.append(f"{path} is still put aside, as during the build")
     return outcome(problems, "none")
 
 

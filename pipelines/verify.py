@@ -169,6 +169,7 @@ def identity(guest: Guest) -> Outcome:
     said, made = json.loads(text), guest.manifest
     expected = {"variant": made.variant, "build_id": made.build_id, "kernel": made.kernel}
     expected |= {"driver": made.driver.get("version", ""), "modules": made.driver.get("modules", "")}
+    expected |= {"cuda": made.cuda.get("toolkit", "")}
     wrong = {key: value for key, value in expected.items() if said.get(key) != value}
     problems = [f"{key} is {said.get(key)!r}, the manifest says {value!r}" for key, value in wrong.items()]
     return outcome(problems, f"{made.variant} {made.build_id}")
@@ -274,5 +275,6 @@ def _expectation(made: Manifest, variant: Variant) -> boot.Expectation:
         machine=properties.get("hw_machine_type", "pc"),
         disk_bus=properties.get("hw_disk_bus", "virtio"),
         modules_signed=variant.signed_modules,
+        gpu_check="gpu-check" in variant.elements,
         certificate=ssl.PEM_cert_to_DER_cert(certificate) if certificate else None,
     )

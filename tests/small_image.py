@@ -58,9 +58,10 @@ def kernel_module(*fields: str) -> bytes:
     return header + sections + names + info
 
 
-def driver_module(*, kernel: str = KERNEL, version: str = DRIVER) -> bytes:
-    """An NVIDIA module, compressed as DKMS does."""
-    return lzma.compress(kernel_module(f"version={version}", f"vermagic={kernel} SMP preempt mod_unload modversions "))
+def driver_module(*, kernel: str = KERNEL, version: str = DRIVER, licence: str = "NVIDIA") -> bytes:
+    """An NVIDIA module, compressed as DKMS does; a proprietary one by its licence."""
+    vermagic = f"vermagic={kernel} SMP preempt mod_unload modversions "
+    return lzma.compress(kernel_module(f"license={licence}", f"version={version}", vermagic))
 
 
 def cpio(*names: str) -> bytes:

@@ -27,6 +27,7 @@ EXPECTATION = Expectation(
     machine="q35",
     disk_bus="scsi",
     modules_signed=False,
+    gpu_check=False,
 )
 REPORT = {
     "kernel": "6.12.57+deb13-amd64",
@@ -144,6 +145,14 @@ def test_a_gpu_check_that_finds_no_gpu_passes() -> None:
 def test_an_image_without_gpu_check_is_not_asked_for_it() -> None:
     found = verdict("gpu-check", gpu_check={"returncode": None})
     assert (found.passed, found.detail) == (None, "this image has no gpu-check")
+
+
+def test_an_image_that_lacks_the_gpu_check_it_was_to_have_fails() -> None:
+    found = verdict("gpu-check", expectation=replace(EXPECTATION, gpu_check=True), gpu_check={"returncode": None})
+    assert (found.passed, found.detail) == (
+        False,
+        "the element gpu-check is asked for, and there is no /usr/bin/gpu-check",
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 import signing
-from small_image import DRIVER, KERNEL, MODULES, VARIANT, Guest, driver_module, kernel_module, manifest, package
+from small_image import (
+    DRIVER,
+    KERNEL,
+    LIBRARIES,
+    MODULES,
+    VARIANT,
+    Guest,
+    Link,
+    driver_module,
+    kernel_module,
+    manifest,
+    package,
+)
 
 from pipelines import checks, disk, filesystem, kernel_contract
 from pipelines.base import Base
@@ -18,6 +30,8 @@ from pipelines.variant import Variant
 
 FOLDER = f"{MODULES}/kernel/nvidia-580srv-open"
 NAMES = ("nvidia", "nvidia-uvm")
+VERSION = "580.95.05"
+MADE = replace(manifest(), driver={"version": VERSION, "modules": "open"})
 PRECOMPILED = replace(
     VARIANT,
     base=Base(
@@ -30,13 +44,14 @@ PRECOMPILED = replace(
 def examined(guest: Guest, folder: Path, judge: Callable[..., Outcome], variant: Variant = PRECOMPILED) -> Outcome:
     raw = guest.disk(folder)
     with filesystem.opened(raw, disk.partition_table(raw).partitions[-1], "ext4") as files:
-        return judge(checks.Guest(manifest=manifest(), variant=variant, disk=raw, files=files))
+        return judge(checks.Guest(manifest=MADE, variant=variant, disk=raw, files=files))
 
 
 def signed(folder: Path, name: str = SIGNER) -> bytes:
     """A module that somebody of this name has signed."""
     pair = signing.make_pair(folder, name)
-    return lzma.compress(signing.signed(kernel_module(f"version={DRIVER}", f"vermagic={KERNEL} SMP "), pair))
+    fields = ("license=Dual MIT/GPL", f"version={VERSION}", f"vermagic={KERNEL} SMP ")
+    return lzma.compress(signing.signed(kernel_module(*fields), pair))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +65,10 @@ def guest(module: bytes) -> Guest:
     made = Guest()
     for path in [path for path in made.files if "/dkms/" in path]:
         del made.files[path]
+    for name in ("libcuda", "libnvidia-ml"):
+        made.files[f"{LIBRARIES}/{name}.so.{VERSION}"] = made.files.pop(f"{LIBRARIES}/{name}.so.{DRIVER}")
+        made.files[f"{LIBRARIES}/{name}.so.1"] = Link(f"{name}.so.{VERSION}")
+    made.packages = {name: text.replace(DRIVER, VERSION) for name, text in made.packages.items()}
     for name in NAMES:
         made.files[f"/usr{FOLDER}/{name}.ko.xz"] = module
     listed = "".join(f"kernel/nvidia-580srv-open/{name}.ko.xz:\n" for name in NAMES)
@@ -101,13 +120,12 @@ def test_modules_that_the_build_compiles_are_another_checks(tmp_path: Path) -> N
     assert examined(Guest(), tmp_path, distribution_modules, VARIANT)[0] is None
 
 
-def test_a_runfiles_user_space_is_of_no_package(tmp_path: Path) -> None:
-    guest = Guest()
+def test_a_runfiles_user_space_is_of_no_package(guest: Guest, tmp_path: Path) -> None:
     for name in ("libcuda1", "libnvidia-ml1", "nvidia-smi"):
         del guest.packages[name]
     of_packages, of_a_runfile = tmp_path / "packages", tmp_path / "runfile"
     of_packages.mkdir()
     of_a_runfile.mkdir()
-    runfile = Driver(source="runfile", version=DRIVER, sha256="0" * 64, path="driver.run")
+    runfile = Driver(source="runfile", version=VERSION, sha256="0" * 64, path="driver.run")
     assert "no package" in examined(guest, of_packages, kernel_contract.user_space, VARIANT)[1]
     assert examined(guest, of_a_runfile, kernel_contract.user_space, replace(VARIANT, driver=runfile))[0] is True

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_image import DRIVER, VARIANT, Guest, Link, driver_module, initramfs, manifest
+from small_image import VARIANT, Guest, Link, driver_module, initramfs, manifest
 
 from pipelines import checks, disk, filesystem, kernel_contract, packaging, sealing
 from pipelines.base import Base
@@ -24,6 +24,8 @@ ROCKY = replace(
     nvidia_repository=NvidiaRepository(keyring_sha256="0" * 64),
 )
 CHECKS = {**dict(kernel_contract.CHECKS), **dict(kernel_contract.DRIVER_CHECKS), **dict(sealing.CHECKS)}
+DRIVER = "580.95.05"
+MADE = replace(manifest(), kernel=KERNEL, driver={"version": DRIVER, "modules": "open"})
 MODULES = f"/usr/lib/modules/{KERNEL}"
 BUILT = f"/var/lib/dkms/nvidia-open/{DRIVER}"
 ENTRY = f"title Rocky Linux\nlinux /boot/vmlinuz-{KERNEL}\ninitrd /boot/initramfs-{KERNEL}.img\n"
@@ -84,7 +86,7 @@ def guest(good_database: bytes) -> Guest:
         "/usr/bin/nvidia-smi": b"program",
     }
     for name in ("nvidia", "nvidia-uvm"):
-        module = driver_module(kernel=KERNEL)
+        module = driver_module(kernel=KERNEL, version=DRIVER, licence="Dual MIT/GPL")
         files[f"{MODULES}/extra/{name}.ko.xz"] = files[f"{BUILT}/{KERNEL}/x86_64/module/{name}.ko.xz"] = module
     for name in ("libcuda", "libnvidia-ml"):
         files[f"/usr/lib64/{name}.so.{DRIVER}"] = b"library"
@@ -95,7 +97,7 @@ def guest(good_database: bytes) -> Guest:
 def examined(name: str, guest: Guest, folder: Path, variant: Variant = ROCKY) -> checks.Check:
     raw = guest.disk(folder)
     with filesystem.opened(raw, disk.partition_table(raw).partitions[-1], "ext4") as files:
-        subject = checks.Guest(manifest=replace(manifest(), kernel=KERNEL), variant=variant, disk=raw, files=files)
+        subject = checks.Guest(manifest=MADE, variant=variant, disk=raw, files=files)
         return checks.carried_out(name, CHECKS[name], subject)
 
 

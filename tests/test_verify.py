@@ -32,6 +32,7 @@ from small_image import (
 )
 
 from pipelines import boot, checks, disk, filesystem, kernel_contract, qemu, sealing
+from pipelines.driver import Driver, NvidiaRepository
 from pipelines.errors import HostError, ProgramError, VerifyError
 from pipelines.manifest import Build, Verification
 from pipelines.variant import Base, Variant
@@ -319,6 +320,12 @@ def test_an_identity_of_another_build_is_refused(tmp_path: Path) -> None:
     assert "build_id is 'other'" in said("identity", guest, tmp_path)
 
 
+def test_an_identity_with_another_toolkit_is_refused(tmp_path: Path) -> None:
+    guest = Guest()
+    guest.files["/etc/gpu-image.json"] = str(guest.files["/etc/gpu-image.json"]).replace('"cuda": ""', '"cuda": "12.4"')
+    assert said("identity", guest, tmp_path) == "cuda is '12.4', the manifest says ''"
+
+
 def test_a_manifest_with_another_packages_version_is_refused(tmp_path: Path) -> None:
     guest = Guest()
     guest.packages["bash"] = package("bash", "5.3-1", "install ok installed")
@@ -371,6 +378,7 @@ def test_a_second_kernel_is_refused(tmp_path: Path) -> None:
     [
         (driver_module(kernel="6.1.0-1-amd64"), f"is built for kernel 6.1.0-1-amd64, not for {KERNEL}"),
         (driver_module(version="535.1"), f"is version 535.1, the driver is {DRIVER}"),
+        (driver_module(licence="Dual MIT/GPL"), "is open, the manifest says proprietary"),
         (b"\x7fELF broken", "could not be checked: this is no 64-bit little-endian ELF file"),
     ],
 )
@@ -378,6 +386,20 @@ def test_a_module_that_does_not_fit_is_refused(tmp_path: Path, module: bytes, pr
     guest = Guest()
     guest.files[f"/usr{MODULES}/updates/dkms/nvidia-current.ko.xz"] = module
     assert problem in said("driver-modules", guest, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("driver", "problem"),
+    [
+        (Driver(source="local", path=Path("/x"), version="550.163.02"), "images.yaml says 550.163.02"),
+        (Driver(source="nvidia-repo", branch=580), "images.yaml asks for branch 580"),
+        (Driver(source="archive", modules="open"), "the modules are proprietary, images.yaml asks for open"),
+    ],
+)
+def test_another_driver_than_the_declared_one_is_refused(tmp_path: Path, driver: Driver, problem: str) -> None:
+    repository = NvidiaRepository(keyring_sha256="0" * 64)
+    declared = replace(VARIANT, driver=driver, nvidia_repository=repository)
+    assert problem in said("driver-modules", Guest(), tmp_path, declared)
 
 
 def test_a_module_that_modprobe_cannot_find_is_refused(tmp_path: Path) -> None:
@@ -410,6 +432,12 @@ def test_a_guest_without_dkms_is_refused(tmp_path: Path) -> None:
     guest = Guest()
     guest.files = {path: content for path, content in guest.files.items() if not path.startswith("/var/lib/dkms")}
     assert "DKMS knows no NVIDIA module" in said("dkms", guest, tmp_path)
+
+
+def test_a_dkms_that_builds_nothing_for_a_new_kernel_is_refused(tmp_path: Path) -> None:
+    guest = Guest()
+    guest.files["/etc/dkms/no-autoinstall"] = ""
+    assert "/etc/dkms/no-autoinstall keeps it from building" in said("dkms", guest, tmp_path)
 
 
 def test_removed_headers_are_found_even_when_the_link_remains(tmp_path: Path) -> None:
@@ -460,6 +488,23 @@ def test_a_package_that_is_not_held_is_refused(tmp_path: Path) -> None:
     assert said("holds", guest, tmp_path) == "libcuda1 is not held"
 
 
+@pytest.mark.parametrize(
+    "name", ["cuda-toolkit-12-8", "libcudnn9-cuda-12", "libnccl2", "nvidia-container-toolkit", "libnvidia-container1"]
+)
+def test_what_belongs_to_the_driver_and_has_a_version_of_its_own_is_held_too(tmp_path: Path, name: str) -> None:
+    guest = Guest()
+    guest.packages[name] = package(name, "12.8-1", "install ok installed")
+    assert said("holds", guest, tmp_path) == f"{name} is not held"
+
+
+def test_the_user_space_of_a_vgpu_guest_is_one_package(tmp_path: Path) -> None:
+    guest = Guest()
+    for name in ("libcuda1", "libnvidia-ml1", "nvidia-smi"):
+        del guest.packages[name]
+    guest.packages["nvidia-linux-grid-550"] = package("nvidia-linux-grid-550", DRIVER)
+    assert examined("user-space", guest, tmp_path).passed
+
+
 # The guest: traces
 
 
@@ -494,6 +539,9 @@ def test_a_package_that_is_not_held_is_refused(tmp_path: Path) -> None:
         ("resolver", "/etc/resolv.conf", Link("/etc/resolv.builder"), "leads to /etc/resolv.builder"),
         ("resolver", "/etc/.resolv.conf.systemd-resolved.bak", "nameserver 10.0.0.2\n", "bak names a server"),
         ("dib-traces", "/usr/sbin/update-initramfs", Link("/bin/true"), "still put aside"),
+        ("dib-traces", "/etc/kernel/install.d/50-dracut.install", Link("/dev/null"), "still put aside"),
+        ("dib-traces", "/usr/local/bin/guest-hold-packages", "x", "guest-hold-packages is diskimage-builder's"),
+        ("dib-traces", "/usr/share/pkg-map/gpt-disk", "x", "/usr/share/pkg-map is diskimage-builder's"),
         ("dib-traces", "/etc/dib-manifests/dib_environment", "A=b", "/etc/dib-manifests is diskimage-builder's"),
         ("dib-traces", "/usr/local/bin/dib-run-parts", "x", "/usr/local/bin/dib-run-parts is diskimage-builder's"),
         ("temporary-files", "/var/tmp/left", "x", "/var/tmp/left was left behind"),
