@@ -143,6 +143,13 @@ def test_all_packages_of_a_folder_are_installed(chroot: Chroot, tmp_path: Path) 
     assert "/tmp/in_target.d/nvidia-local/libcuda1_580.95.05-1_amd64.deb" in result.stdout
 
 
+def test_a_vgpu_guest_driver_is_one_package_with_all_of_it(chroot: Chroot, tmp_path: Path) -> None:
+    grid = Deb(name="nvidia-linux-grid-580", version="580.95.05")  # NVIDIA's name for it, without a revision
+    result = local(chroot, grid, folder=tmp_path)
+    assert "/tmp/in_target.d/nvidia-local/nvidia-linux-grid-580_580.95.05_amd64.deb" in result.stdout
+    assert result.returncode == 0
+
+
 def test_tools_of_the_folder_may_have_versions_of_their_own(chroot: Chroot, tmp_path: Path) -> None:
     tool = Deb(name="nvidia-container-toolkit", version="1.17.8-1")
     assert local(chroot, *driver.debian_packages(), tool, folder=tmp_path).returncode == 0
@@ -236,6 +243,16 @@ def test_a_runfile_compiles_for_the_target_and_without_dibs_arch(installer: Chro
     )
     assert "--kernel-module-type=open" in line
     assert line.endswith("ARCH=unset CC=gcc-14")
+
+
+@pytest.mark.parametrize(
+    ("modules", "option"), [("open", ["--kernel-module-build-directory=kernel-open"]), ("proprietary", [])]
+)
+def test_an_older_runfile_is_told_its_modules_as_it_knows_them(
+    installer: Chroot, modules: str, option: list[str]
+) -> None:
+    result = installer.run(INSTALL, **{**RUNFILE, "DIB_NVIDIA_MODULES": modules, "DIB_NVIDIA_BRANCH": "550"})
+    assert [word for word in result.stdout.split() if word.startswith("--kernel-module")] == option
 
 
 def test_a_runfile_for_a_desktop_keeps_its_opengl(installer: Chroot) -> None:

@@ -277,6 +277,16 @@ def test_modules_that_the_distribution_compiled_are_left_as_they_are(chroot: Chr
     assert "compiled" not in result.stdout
 
 
+def test_a_key_that_a_package_made_does_not_stay_beside_precompiled_modules(chroot: Chroot, tmp_path: Path) -> None:
+    chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
+    chroot.file("/var/lib/shim-signed/mok/MOK.priv", "key")
+    script = tmp_path / "phase"
+    script.write_text(f"(\n{COMPILE.read_text()}\n)\nls -A /var/lib/shim-signed/mok\n")
+    result = chroot.run(script, DIB_NVIDIA_SOURCE="precompiled")
+    assert result.returncode == 0, result.stdout
+    assert "MOK.priv" not in result.stdout
+
+
 def test_modules_that_the_installer_has_compiled_are_not_compiled_again(chroot: Chroot) -> None:
     chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
     chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
