@@ -62,6 +62,8 @@ class Driver:
             raise ValueError(
                 "vGPU guest drivers come from NVIDIA's licensing portal; write `source: local` or `runfile`"
             )
+        if self.desktop and self.source == "precompiled":
+            raise ValueError("with precompiled modules there is compute only; remove `desktop`, or `source: archive`")
         if self.branch and self.version and not self.version.startswith(f"{self.branch}."):
             raise ValueError(f"version {self.version} is not of branch {self.branch}; remove one of them")
         return self

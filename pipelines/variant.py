@@ -152,8 +152,9 @@ class Variant:
 
     @model_validator(mode="after")
     def _gpus_are_served(self) -> Self:
-        if self.base is not None and not self.gpu and self.gpus:
-            raise ValueError("without a driver no GPU works; write `driver`, or `gpus: null`")
+        for wish in ("gpus", "containers") if self.base is not None and not self.gpu else ():
+            if getattr(self, wish):
+                raise ValueError(f"without a driver no GPU works; write `driver`, or `{wish}: null`")
         _ = self.choice, self.toolkit
         return self
 

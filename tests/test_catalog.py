@@ -572,7 +572,10 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
         (f"{IMPORT}, {WINDOWS}, packages: [htop]", "remove `packages`"),
         (f"{IMPORT}, {WINDOWS}, base: {{distribution: debian, release: trixie}}", "remove `base`"),
         (f"{DEBIAN}, {WINDOWS}", "write `kind: import`"),
-        (f"{ROCKY}, containers: docker", "rocky has no Docker package; write `containers: podman`"),
+        (
+            f"{ROCKY}, driver: {{source: local, path: p}}, containers: docker",
+            "rocky has no Docker package; write `containers: podman`",
+        ),
         (f'{ROCKY}, cuda: {{toolkit: "12.8", samples: true}}', "no sources of CUDA's samples"),
         (f"{DEBIAN}, driver: {{source: archive, fabric_manager: true}}", "Debian's archive has no fabric manager"),
         (f"{IMPORT}, {WINDOWS}, cuda: {{toolkit: archive}}", "remove `cuda`"),
@@ -581,6 +584,8 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
         (f"{DEBIAN}, {GPU}, gpus: [quantum]", "`./inv gpus` lists them"),
         (f"{DEBIAN}, gpus: [h100]", "without a driver no GPU works"),
         (f"{DEBIAN}, driver: {{source: none}}, gpus: [h100]", "without a driver no GPU works"),
+        (f"{DEBIAN}, containers: podman", "write `driver`, or `containers: null`"),
+        (f"{UBUNTU}, driver: {{source: precompiled, branch: 580, desktop: true}}", "remove `desktop`"),
         (f'{DEBIAN}, cuda: {{toolkit: "12.7"}}', "CUDA 12.7 is not in pipelines/gpus.yaml"),
         (
             f"{DEBIAN}, kernel: {{flavour: hwe}}",

@@ -83,6 +83,12 @@ def test_each_wish_has_its_element_and_each_element_is_there(
     assert all((closure.OURS / name).is_dir() for names in asked.values() for name in names)
 
 
+def test_a_toolkit_without_a_driver_brings_none(tmp_path: Path) -> None:
+    for toolkit in ("archive", '"12.8"'):
+        asked = selection.elements(variant(tmp_path, DEBIAN, f"cuda: {{toolkit: {toolkit}}}", REPOSITORY))
+        assert {"nvidia-driver", "driver-prerequisites"}.isdisjoint(closure.cumulative(asked)["variant"])
+
+
 def test_the_elements_are_told_what_the_resolver_chose(tmp_path: Path) -> None:
     line = "driver: {source: archive, modules: auto, desktop: true}"
     told = selection.environments(variant(tmp_path, UBUNTU, "gpus: [v100, h100]", line))["driver"]
