@@ -322,6 +322,21 @@ def test_an_older_kernel_of_the_base_image_goes(chroot: Chroot) -> None:
     assert [line for line in result.stdout.splitlines() if "kernel left" in line] == [f"kernel left: {KERNEL}"]
 
 
+@pytest.mark.parametrize("flavour", ["generic", "cloud"])
+def test_the_bases_kernel_of_another_flavour_goes(chroot: Chroot, flavour: str) -> None:
+    kernels = {"generic": "6.12.57+deb13-amd64", "cloud": "6.12.57+deb13-cloud-amd64"}
+    for kernel in kernels.values():
+        chroot.file(f"/lib/modules/{kernel}/modules.dep")
+        chroot.file(f"/boot/vmlinuz-{kernel}")
+    chroot.program("linux-version", "case $1 in list) ls /lib/modules ;; sort) sort --version-sort ;; esac")
+    chroot.program("apt-get", "true")
+    phase = ELEMENTS / "target-kernel/install.d/50-keep-one-kernel"
+    result = chroot.run(phase, DIB_KERNEL_HEADERS="0", DIB_KERNEL_FLAVOUR=flavour)
+    assert [line for line in result.stdout.splitlines() if "kernel left" in line] == [
+        f"kernel left: {kernels[flavour]}"
+    ]
+
+
 def test_missing_headers_are_said_before_anything_is_compiled(chroot: Chroot) -> None:
     chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
     chroot.file(f"/boot/vmlinuz-{KERNEL}")
