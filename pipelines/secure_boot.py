@@ -24,7 +24,8 @@ def driver_loads(report: Mapping[str, Any], *, enforced: bool, signed: bool) -> 
         why = "rejected under Secure Boot, as expected: signed only by DKMS's throw-away key" if rejected else ""
         passed, detail = rejected, why or f"Secure Boot did not reject a module that nothing vouches for: {output}"
     elif said.get("returncode") == 0:
-        passed, detail = True, "loaded, and found a GPU"
+        # This machine has none: an `install` line of modprobe.d, for example, ends well and loads nothing.
+        passed, detail = False, "modprobe ends well, and without a GPU NVIDIA's driver never does: it was not loaded"
     else:
         no_gpu = [line for line in output.splitlines() if _NO_GPU in line]
         everything = " | ".join([*output.splitlines(), *said.get("kernel_log", [])])

@@ -37,6 +37,11 @@ def test_a_driver_that_does_not_fit_the_kernel_fails_with_the_kernels_words(outp
     assert check.detail == f"does not load: {output} | nvidia: disagrees about version of symbol"
 
 
+def test_a_modprobe_that_ends_well_without_a_gpu_has_not_loaded_the_driver() -> None:
+    said = {"driver": {"returncode": 0, "output": "", "kernel_log": []}}
+    assert driver_loads(said, enforced=False, signed=False).passed is False
+
+
 def test_a_driver_that_nobody_vouches_for_must_be_rejected() -> None:
     check = driver_loads(report(REJECTED), enforced=True, signed=False)
     assert (check.passed, check.detail.startswith("rejected under Secure Boot, as expected")) == (True, True)
