@@ -388,8 +388,7 @@ def test_debians_sources_are_two_mirrors_and_the_declared_components(chroot: Chr
 
 def test_debians_older_style_too(chroot: Chroot) -> None:
     text = (
-        "deb http://any.debian.org/debian trixie main\n"
-        "deb http://any.debian.org/debian-security trixie-security main\n"
+        "deb http://any.debian.org/debian trixie main\ndeb http://any.debian.org/debian-security trixie-security main\n"
     )
     got = sources(
         chroot, text, DISTRO_NAME="debian", DIB_DISTRIBUTION_MIRROR="http://m/d", DIB_DEBIAN_COMPONENTS="main,contrib"
