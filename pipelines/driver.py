@@ -64,6 +64,10 @@ class Driver:
             )
         if self.desktop and self.source == "precompiled":
             raise ValueError("with precompiled modules there is compute only; remove `desktop`, or `source: archive`")
+        if self.version and self.source in {"archive", "precompiled"}:
+            raise ValueError(f"`source: {self.source}` has one version of a branch; remove `version`")
+        if self.fabric_manager and self.source == "runfile":
+            raise ValueError("a runfile has no fabric manager of its version; write `source: nvidia-repo` or `local`")
         if self.branch and self.version and not self.version.startswith(f"{self.branch}."):
             raise ValueError(f"version {self.version} is not of branch {self.branch}; remove one of them")
         return self

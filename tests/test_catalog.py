@@ -553,6 +553,7 @@ UBUNTU = (
     'base: {distribution: ubuntu, release: "24.04", source: cloud-image, path: x, signature: none}, disk: {size: 8GiB}'
 )
 ROCKY = UBUNTU.replace('ubuntu, release: "24.04"', 'rocky, release: "9"')
+RUNFILE = f"driver: {{source: runfile, path: x, sha256: {'ab' * 32}, version: '580.1', fabric_manager: true}}"
 WINDOWS = 'guest: {type: windows, distribution: windows, version: "11"}'
 
 
@@ -600,6 +601,8 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
             "`path` is for `source: runfile` or `local`",
         ),
         (f"{DEBIAN}, driver: {{source: local, modules: open}}", "write its `path`"),
+        (f"{DEBIAN}, driver: {{source: archive, modules: open, version: '550.1'}}", "one version of a branch"),
+        (f"{DEBIAN}, {RUNFILE}", "a runfile has no fabric manager"),
         (f"{DEBIAN}, driver: {{source: runfile, path: x, modules: open}}", "write its `sha256`"),
         (f"{DEBIAN}, driver: {{source: archive, modules: open, vgpu: true}}", "write `source: local` or `runfile`"),
         (f"{DEBIAN}, {GPU}, secrets: {{module-signing-key: {{env: K}}}}", "write both under `secrets`"),

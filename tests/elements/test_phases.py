@@ -130,6 +130,12 @@ def test_modules_that_dkms_built_and_did_not_install_break_it(guest: Chroot) -> 
     assert "dkms does not say installed" in broken(guest)
 
 
+def test_a_module_that_dkms_did_not_compile_is_refused(guest: Chroot) -> None:
+    warning = "(WARNING! Diff between built and installed module!)"
+    guest.program("dkms", f"echo 'nvidia-current/{VERSION}, {KERNEL}, x86_64: installed {warning}'")
+    assert "dkms does not say installed" in broken(guest)
+
+
 def test_no_modules_at_all_break_it(guest: Chroot) -> None:
     guest.program("guest-driver-modules", "true")
     assert "too few NVIDIA modules" in broken(guest)
