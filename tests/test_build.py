@@ -211,7 +211,8 @@ def test_sigkill_of_ourselves_ends_the_build_too_and_the_next_one_cleans_up(tmp_
 
 def interrupted(images: Path, builds: Path, phase: str, number: int) -> "subprocess.CompletedProcess[bytes]":
     """`inv build plain`, sent a signal as soon as it is in a phase."""
-    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "build", "plain"]
+    # In a shell's background these tests ignore SIGINT, and what they start would, too.
+    argv = ["env", "--default-signal", sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "build", "plain"]
     argv += ["--catalog", str(images), "--builds", str(builds)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         wait_for_phase(builds, phase)

@@ -487,7 +487,8 @@ def test_wrong_usage_has_the_usual_code(bare: Server, wrong: list[str]) -> None:
 def test_an_interrupt_ends_it_and_what_it_runs(server: Server) -> None:
     server.on_the_bus(0x17)
     server.program("nvidia-smi", f"echo $$ > {server.root}/child; exec sleep 60")
-    argv = server.command()
+    # In a shell's background these tests ignore SIGINT, and what they start would, too.
+    argv = ["env", "--default-signal", *server.command()]
     with subprocess.Popen(argv, env=server.environment(), stderr=subprocess.PIPE, text=True) as check:
         deadline = time.monotonic() + 10
         while not (server.root / "child").exists() or not (server.root / "child").read_text().strip():
