@@ -3,7 +3,8 @@
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -292,7 +293,7 @@ def test_a_variant_that_is_built_is_not_imported(builds: Path) -> None:
 
 
 @pytest.fixture
-def interrupting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A qemu-img that is interrupted, as by Ctrl-C, when it has converted half an image."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -300,6 +301,9 @@ def interrupting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "qemu-img").write_text(f"#!/bin/bash\n{script}\n")
     (folder / "qemu-img").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interrupting")
