@@ -123,9 +123,9 @@ def opened(disk: Path, partition: Partition, kind: Literal["ext4", "xfs"]) -> It
 
 
 def esp_files(disk: Path, partition: Partition) -> tuple[str, ...]:
-    """The paths of all files on a FAT partition, as "/EFI/BOOT/BOOTX64.EFI"."""
+    """The paths of all files on a FAT partition, as "/EFI/BOOT/BOOTX64.EFI", sorted."""
     said = _mtools("mdir", "-/", "-b", "-i", f"{disk}@@{partition.start}", "::")
-    return tuple(line.removeprefix("::") for line in said.splitlines() if line and not line.endswith("/"))
+    return tuple(sorted(line.removeprefix("::") for line in said.splitlines() if line and not line.endswith("/")))
 
 
 def esp_text(disk: Path, partition: Partition, path: str) -> str:

@@ -11,6 +11,8 @@ from tests.elements.chroot import Chroot
 from tests.standins import archive, deb, driver, keys, ubuntu
 from tests.standins.deb import Deb
 
+pytestmark = pytest.mark.slow
+
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 DIB = next(Path(sys.prefix).glob("lib/python3*/site-packages/diskimage_builder/elements"))
 KERNEL = "6.12.1-amd64"

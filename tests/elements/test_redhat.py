@@ -14,6 +14,8 @@ from tests.standins import keys, rocky, rpm
 from tests.standins.keys import Key
 from tests.standins.rpm import Rpm
 
+pytestmark = pytest.mark.slow
+
 FAMILY = Path(__file__).parent.parent.parent / "elements/redhat-family"
 OLD, NEW = "5.14.0-427.el9", "5.14.0-1427.el9"  # in this order for rpm, and in the other as text
 INSTALL = "rpm --install --force-debian --nosignature"  # Debian's rpm wants to be told that this is meant
