@@ -16,6 +16,8 @@ from pipelines.variant import Variant
 from tests.standins import rpm
 from tests.standins.rpm import Rpm
 
+pytestmark = pytest.mark.slow
+
 KERNEL = "5.14.0-570.12.1.el9_6.x86_64"
 ROCKY = replace(
     VARIANT,
