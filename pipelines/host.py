@@ -89,11 +89,8 @@ def architecture(guest: str) -> Finding:
     """Whether the guest's programs run here: its packages' scripts and compilers do, while it is built."""
     machine = platform.machine()
     fit = properties.ARCHITECTURES[guest] == machine
-    detail = (
-        f"{guest} guests are built here"
-        if fit
-        else f"this host is {machine}: it cannot run an {guest} guest's programs"
-    )
+    cannot = f"this host is {machine}, which cannot run the programs of an {guest} guest"
+    detail = f"{guest} guests are built here" if fit else cannot
     remedy = "" if fit else f"Build it on an {guest} host."
     return Finding(name="architecture", fit=fit, fatal=True, detail=detail, remedy=remedy)
 

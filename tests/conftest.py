@@ -1,3 +1,3 @@
 """What all tests share."""
 
-pytest_plugins = ["cloud_fixtures", "host_fixtures"]
+pytest_plugins = ["cloud_fixtures", "host_fixtures", "openpgp"]

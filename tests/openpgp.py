@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 _NUMBERS = count()
 
 
@@ -80,3 +82,16 @@ class Signer:
         common = ["--homedir", str(self.home), "--batch", "--yes", "--passphrase", "", "--pinentry-mode", "loopback"]
         command = ["gpg", "--quiet", "--ignore-time-conflict", "--ignore-valid-from", *common, *argv]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    """Makes keys and signatures in a home of its own."""
+    with Signer.at(tmp_path_factory.mktemp("gpg")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def maker(signer: Signer) -> str:
+    """The fingerprint of the key that is pinned."""
+    return signer.key("maker")

@@ -29,17 +29,6 @@ def server() -> Iterator[WebServer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
-    with Signer.at(tmp_path_factory.mktemp("gpg")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def maker(signer: Signer) -> str:
-    return signer.key("maker")
-
-
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"

@@ -1,7 +1,6 @@
 """Who signed this file?"""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,6 @@ from pipelines import keys, signatures
 from pipelines.errors import BuildError, CatalogError, HostError
 
 TEXT = "0123  image.qcow2\n"
-
-
-@pytest.fixture(scope="module")
-def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
-    with Signer.at(tmp_path_factory.mktemp("gpg")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def maker(signer: Signer) -> str:
-    return signer.key("maker")
 
 
 @pytest.fixture
