@@ -1,6 +1,7 @@
 """Is this host fit to build?"""
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_everything_that_is_not_fit_is_named_at_once(crippled: Path) -> None:
     assert "builds folder: " in caught.value.what
     assert "CAP_SYS_ADMIN" in caught.value.remedy
     assert "--builds DIR" in caught.value.remedy
+
+
+def test_a_guest_whose_programs_do_not_run_here_is_refused(tmp_path: Path) -> None:
+    other = "arm64" if platform.machine() == "x86_64" else "amd64"
+    with pytest.raises(HostError, match=f"cannot run the programs of an {other} guest") as caught:
+        host.require(variant(tmp_path, base=f"distribution: debian, release: trixie, architecture: {other}"), tmp_path)
+    assert caught.value.exit_code == 6
+    assert f"on an {other} host" in caught.value.remedy
 
 
 def test_doctor_shows_what_a_build_requires_and_more(tmp_path: Path) -> None:
