@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from pipelines import keys, notation
 
-CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+# What checks a class is compiled at its first use: most are only parts of another, and some commands check nothing.
+CONFIG = ConfigDict(extra="forbid", strict=True, defer_build=True)
 # A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
 RELEASES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "debian": {"bookworm": ("bookworm", "12"), "trixie": ("trixie", "13")},

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from pipelines import tables
 
 Modules = Literal["open", "proprietary"]
 ANY_BRANCH = ("runfile", "local")  # sources that are given, and may be of any branch
 LONG_LIVED = ("LTS", "production")
-_PARSER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +100,7 @@ class Facts:
 @cache
 def facts() -> Facts:
     """What gpus.yaml says."""
-    raw = yaml.load(Path(__file__).with_name("gpus.yaml").read_text(encoding="utf-8"), Loader=_PARSER)
+    raw = tables.read("gpus")
     generations = {name: Generation(name=name, **_tuples(values)) for name, values in raw["generations"].items()}
     return Facts(
         generations=generations,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
+from pipelines import tables
 
 _HERE = Path(__file__).parent
 
@@ -47,7 +47,6 @@ def keyring(fingerprint: str) -> Path | None:
 @cache
 def known() -> tuple[Key, ...]:
     """All of keys.yaml."""
-    entries = yaml.safe_load((_HERE / "keys.yaml").read_text(encoding="utf-8"))
     return tuple(
         Key(
             distribution=entry["distribution"],
@@ -58,5 +57,5 @@ def known() -> tuple[Key, ...]:
             keyring=_HERE / "keys" / entry["file"],
             signature_suffix=entry["signature_suffix"],
         )
-        for entry in entries
+        for entry in tables.read("keys")
     )

@@ -10,9 +10,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import yaml
+from pipelines import tables
 
 RESERVED = "gpu_image_"  # the identity that publish.py gives an image
 ARCHITECTURES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}  # ours → Glance's and Nova's
@@ -56,7 +55,7 @@ class _Known:
 
 @cache
 def _known() -> _Known:
-    raw = yaml.safe_load(Path(__file__).with_name("properties.yaml").read_text(encoding="utf-8"))
+    raw = tables.read("properties")
     types = {name: kind for kind in ("boolean", "integer", "uuid", "text") for name in raw[kind]}
     return _Known(words=raw["enum"], types=types, legacy=raw["legacy"], snapshot=raw["snapshot"])
 

@@ -5,11 +5,16 @@ written is a part of one, since a parent may have said the rest. So in an image 
 be null, which removes an inherited one.
 """
 
+import ast
+import inspect
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DataclassSchema
 
 from pipelines.catalog_file import CatalogFile, Cloud
 from pipelines.variant import Variant
@@ -18,10 +23,25 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DROPPED = ("title", "required")
 
 
+class _Documented(GenerateJsonSchema):
+    """Describes each key by the docstring below its field.
+
+    Pydantic's use_attribute_docstrings does the same for every command, which would read all sources again each time.
+    """
+
+    def dataclass_schema(self, schema: DataclassSchema) -> JsonSchemaValue:
+        found = super().dataclass_schema(schema)
+        for name, description in _docstrings(schema["cls"]).items():
+            found["properties"][name]["description"] = description
+        return found
+
+
 def json_schema() -> dict[str, Any]:
     """images.yaml as JSON Schema, draft 2020-12; images.schema.json holds exactly this."""
-    file = TypeAdapter(CatalogFile).json_schema()
-    image, cloud = (_section(TypeAdapter(model).json_schema()) for model in (Variant, Cloud))
+    file, image, cloud = (
+        TypeAdapter(model).json_schema(schema_generator=_Documented) for model in (CatalogFile, Variant, Cloud)
+    )
+    image, cloud = _section(image), _section(cloud)
     definitions = image.pop("$defs") | cloud.pop("$defs")
     del image["properties"]["name"]  # it is the key
     image["properties"] = _image_only() | image["properties"]
@@ -38,6 +58,18 @@ def json_schema() -> dict[str, Any]:
         "required": file["required"],
         "properties": keys,
         "$defs": {name: _section(value) for name, value in definitions.items()} | {"Image": image, "Cloud": cloud},
+    }
+
+
+def _docstrings(model: type) -> dict[str, str]:
+    """What is written below each field of a class."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
     }
 
 
