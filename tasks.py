@@ -85,15 +85,28 @@ def plan(
     help=_NAME_HELP
     | _CATALOG_HELP
     | _BUILDS_HELP
-    | {"verbose": "all of diskimage-builder's output", "boot": "boot the image too"}
+    | {
+        "verbose": "all of diskimage-builder's output",
+        "boot": "boot the image too",
+        "force": "build even if nothing has changed since the newest build",
+        "cache": "--no-cache builds from nothing: takes nothing of earlier builds, keeps nothing for later ones",
+    }
 )
 def build(
-    _: Context, name: str, catalog: str = CATALOG, builds: str = BUILDS, verbose: bool = False, boot: bool = False
+    _: Context,
+    name: str,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    verbose: bool = False,
+    boot: bool = False,
+    force: bool = False,
+    cache: bool = True,
 ) -> None:
-    """Build images for real, and verify them."""
+    """Build images for real, and verify them; what has not changed is not built again."""
     from pipelines import refresh
 
-    refresh.build(_load(catalog).select(name), Path(builds), _now, verbose=verbose, boot=boot)
+    variants = _load(catalog).select(name)
+    refresh.build(variants, Path(builds), _now, verbose=verbose, boot=boot, force=force, cached=cache)
 
 
 @verb(
@@ -231,6 +244,16 @@ def lint(context: Context) -> None:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
 
+@verb(help={"limit": "may take so much from now on, such as 20GiB", "clear": "evict all"} | _BUILDS_HELP | _JSON_HELP)
+def cache(
+    _: Context, limit: str | None = None, clear: bool = False, builds: str = BUILDS, json: bool = False
+) -> None:
+    """What is kept between builds, and how much that may be; what is in use is never evicted."""
+    from pipelines import report_cache
+
+    report_cache.show(Path(builds) / ".cache", limit, _now(), clear=clear, as_json=json)
+
+
 @verb(name="up")
 def cloud_up(_: Context) -> None:
     """Start a real Keystone and Glance on loopback, as the cloud `local`."""
@@ -293,5 +316,5 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-namespace = Collection(list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, demo, test, lint)
+namespace = Collection(list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, cache, demo, test, lint)
 namespace.add_collection(Collection("cloud", cloud_up, cloud_down, cloud_env))

@@ -24,7 +24,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     report.actions(actions, as_json=False)
     if any(action.verb == "build" for action in actions):
         console.note("3/4  the build: diskimage-builder, with the driver compiled for the guest's kernel (minutes)")
-        refresh.build(variants, builds, now)
+        refresh.build(variants, builds, now, force=True)  # the plan knows what the cloud has, too
     console.note("4/4  the release")
     if actions:
         refresh.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)

@@ -39,6 +39,10 @@ class Patience:
     pause: float = 2.0
 
 
+# Of who only asks whether work can be spared. Whoever does the work after all is more patient.
+BRIEF = Patience(connect=4, read=6, slowest=2**14, tries=2, pause=0.5)
+
+
 class _Passing(Exception):
     """A failure that may be over at the next try; its text is the reason."""
 

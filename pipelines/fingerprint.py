@@ -1,9 +1,10 @@
 """What would a build of a variant be now?
 
-Its fingerprint and parts, offline: what only a server could tell of a file is taken from the newest build here.
+Its fingerprint and parts. `present` is offline: what only a server could tell of a file is taken from the newest build
+here; `asked` asks the servers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,20 @@ class Fingerprint:
 
 
 def present(variant: Variant, builds: Path) -> Fingerprint:
-    """The fingerprint that a build of the variant would have now."""
+    """The fingerprint that a build of the variant would have now, if its files on servers are those of the last one."""
+    return _of(variant, lambda: inputs.known(variant, newest(variant, builds)))
+
+
+def asked(variant: Variant, builds: Path) -> Fingerprint:
+    """The fingerprint that a build of the variant would have now. BuildError when a server gives no good answer."""
+    return _of(variant, lambda: inputs.asked(variant, builds / ".cache" / "downloads"))
+
+
+def _of(variant: Variant, digests: Callable[[], Mapping[str, str]]) -> Fingerprint:
     if variant.kind == "import":
         parts = importing.fingerprint_parts(variant)
         return Fingerprint(digest=manifest.digest(parts), parts=parts)
-    plan = recipe.resolve(variant, inputs.known(variant, newest(variant, builds)))
+    plan = recipe.resolve(variant, digests())
     return Fingerprint(digest=plan.fingerprint, parts=plan.parts)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from pipelines import build as building
-from pipelines import console, fingerprint, gpus, importing, manifest, publish, qemu, released
+from pipelines import console, fingerprint, gpus, importing, manifest, publish, qemu, released, unchanged
 from pipelines import plan as planning
 from pipelines import verify as verifying
 from pipelines.catalog import Catalog
@@ -34,16 +34,46 @@ class SeveralFailed(PipelineError):
         self.exit_code = exit_code(list(failed.values()))
 
 
-def build(variants: Sequence[Variant], root: Path, now: Clock, *, verbose: bool = False, boot: bool = False) -> None:
-    """Build and verify each variant. A build that fails verification is kept, and never uploaded."""
+def build(
+    variants: Sequence[Variant],
+    root: Path,
+    now: Clock,
+    *,
+    verbose: bool = False,
+    boot: bool = False,
+    force: bool = False,
+    cached: bool = True,
+) -> None:
+    """Build and verify each variant. A build that fails verification is kept, and never uploaded.
+
+    One whose newest build is what a new one would be is not built again, unless `force`. Without `cached` everything
+    is done anew, from nothing.
+    """
     warn(variants, now().date())
     with _each(variants) as one:
         for variant in variants:
             with one(variant.name):
-                made = _made(variant, root, now(), verbose=verbose)
-                console.note(f"{variant.name}: built {made.build_id}; verifying")
-                _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
-                _report_built(made)
+                standing = None if force or not cached else _standing(variant, root, now())
+                if standing is None:
+                    made = _made(variant, root, now(), verbose=verbose, cached=cached)
+                    console.note(f"{variant.name}: built {made.build_id}; verifying")
+                    _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
+                    _report_built(made)
+                elif boot or standing.verification() is None:
+                    _require_passed(_verify(standing, variant, now, boot=boot, firmware=None))
+
+
+def _standing(variant: Variant, root: Path, now: datetime) -> Build | None:
+    """The build that a new one would only repeat, or None; the operator reads which, and why."""
+    found = unchanged.standing(variant, root, now)
+    if found.build is None:
+        console.note(f"{variant.name}: building, since {found.why}")
+    else:
+        console.say(
+            f"{variant.name}: nothing has changed since {found.build.build_id}, so it is not built again;"
+            f" `./inv build {variant.name} --force` builds it all the same"
+        )
+    return found.build
 
 
 def warn(variants: Sequence[Variant], today: date) -> None:
@@ -53,10 +83,10 @@ def warn(variants: Sequence[Variant], today: date) -> None:
             console.warn(f"{variant.name}: {warning}")
 
 
-def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool) -> Build:
+def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool, cached: bool) -> Build:
     if variant.kind == "import":
         return importing.build(variant, root, now, verbose=verbose)
-    return building.build(variant, root, now, verbose=verbose)
+    return building.build(variant, root, now, verbose=verbose, cached=cached)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +164,7 @@ def plan(
     """What would have to be done for these variants here and in these clouds, and can be. Touches nothing."""
     targets = [_target(variant, catalog, clouds, root) for variant in variants]
     inventory = planning.Inventory(
-        builds=tuple(build for variant in variants for build in _local_builds(root, variant)),
+        builds=tuple(each for variant in variants for each in unchanged.local_builds(_complete(root, variant))),
         images=tuple(image for cloud in clouds for image in released.inventory(cloud)),
     )
     actions = planning.plan(targets, inventory, now, fetches=False)
@@ -240,20 +270,6 @@ def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud], root: P
         keep=variant.keep,
         rebuild_age=variant.rebuild_age,
     )
-
-
-def _local_builds(root: Path, variant: Variant) -> Iterator[planning.LocalBuild]:
-    for build in _complete(root, variant):
-        about = build.manifest()
-        verification = build.verification()
-        yield planning.LocalBuild(
-            variant=variant.name,
-            build_id=build.build_id,
-            fingerprint=about.fingerprint,
-            created_at=datetime.fromisoformat(about.created_at),
-            verified=verification.passed if verification else None,
-            parts=about.parts,
-        )
 
 
 def _stops_everything(error: PipelineError) -> bool:

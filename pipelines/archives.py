@@ -1,0 +1,119 @@
+"""Has a package archive changed since a build took packages from it?
+
+Asked of the archive itself: a Debian archive lists the digest of each of its indexes in one small signed file, of which
+those that the build used are compared (its date may change every day); an rpm repository has such a file too, and
+writes it anew only with its indexes. Signatures are left to the package manager: all that a false answer could do here
+is to start a build, or to spare one, as an old but genuine answer could.
+"""
+
+import hashlib
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pipelines import download
+from pipelines.errors import BuildError, PipelineError
+
+DEADLINE_SECONDS = 10.0
+WHOLE = "-"  # in place of an index: the file itself is compared
+_UNLISTED = "-"  # in place of a digest: the archive lists none
+_MOST_NAMED = 3
+
+
+def read(text: str) -> Mapping[str, str]:
+    """What the elements' `guest-archive-state` printed: "URL INDEX" → sha256. No password of a URL is in it."""
+    found = {}
+    for line in text.splitlines():
+        try:
+            url, index, sha256 = line.split()
+        except ValueError:
+            raise BuildError(f"this says nothing about a package archive: {line}", remedy="Report this.") from None
+        found[f"{re.sub('(?<=://)[^/]*@', '', url)} {index}"] = sha256
+    return found
+
+
+def changed(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> str:
+    """Empty when every archive still says what is `known`; else what does not, in an operator's words.
+
+    All archives are asked at once, each of them once; one that gives no answer within `deadline` seconds, or no right
+    one, counts as changed.
+    """
+    used: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, sha256 in known.items():
+        url, _, index = name.rpartition(" ")
+        used[url][index] = sha256
+    answers = _asked(used, deadline)
+    late = BuildError(f"no answer for {deadline:g} s")
+    reasons = [_difference(url, indexes, answers.get(url, late)) for url, indexes in used.items()]
+    return _joined([reason for reason in reasons if reason])
+
+
+def _asked(urls: Iterable[str], deadline: float) -> dict[str, bytes | PipelineError]:
+    """What each URL gave in time. Threads that still wait end with the program."""
+    answers: dict[str, bytes | PipelineError] = {}
+
+    def ask(url: str) -> None:
+        try:
+            answers[url] = _content(url)
+        except PipelineError as error:
+            answers[url] = error
+
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
+    until = time.monotonic() + deadline
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(answers)
+
+
+def _content(url: str) -> bytes:
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return download.small(url, download.BRIEF)
+    try:
+        return Path(unquote(parts.path)).read_bytes()
+    except OSError as error:
+        raise BuildError(f"{url}: {error.strerror}") from error
+
+
+def _difference(url: str, known: Mapping[str, str], answer: bytes | PipelineError) -> str:
+    """What of one archive is not as it was known; "" when all is."""
+    place = re.sub(r"/(InRelease|Release|repodata/repomd\.xml)$", "", url)
+    if isinstance(answer, PipelineError):
+        return f"{place} cannot be asked: {answer.what.rpartition(': ')[2]}"
+    if _UNLISTED in known.values():
+        return f"{place} cannot be asked: it did not say what its index is"
+    now = {WHOLE: hashlib.sha256(answer).hexdigest()} | _listed(answer.decode("utf-8", errors="replace"))
+    if len(now) == 1 and WHOLE not in known:
+        return f"{place} cannot be asked: what it gives is no list of indexes"
+    others = sorted({_component(index) for index, sha256 in known.items() if now.get(index) != sha256})
+    if not others:
+        return ""
+    return f"{' '.join([place, ', '.join(others)]).strip()} {'has' if len(others) == 1 else 'have'} changed"
+
+
+def _listed(release: str) -> dict[str, str]:
+    """The sha256 of each index that a Release file lists (https://wiki.debian.org/DebianRepository/Format)."""
+    found, inside = {}, False
+    for line in release.splitlines():
+        words = line.split()
+        if not line.startswith(" "):
+            inside = words == ["SHA256:"]
+        elif inside and len(words) == 3:
+            found[words[2]] = words[0]
+    return found
+
+
+def _component(index: str) -> str:
+    """The component that an index belongs to: "main"; "" where an archive has none."""
+    return "" if index == WHOLE else re.sub(r"/?(binary-[^/]+/)?Packages(\.\w+)?$", "", index)
+
+
+def _joined(reasons: list[str]) -> str:
+    more = len(reasons) - _MOST_NAMED
+    return "; ".join(reasons[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
