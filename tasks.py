@@ -245,9 +245,7 @@ def lint(context: Context) -> None:
 
 
 @verb(help={"limit": "may take so much from now on, such as 20GiB", "clear": "evict all"} | _BUILDS_HELP | _JSON_HELP)
-def cache(
-    _: Context, limit: str | None = None, clear: bool = False, builds: str = BUILDS, json: bool = False
-) -> None:
+def cache(_: Context, limit: str | None = None, clear: bool = False, builds: str = BUILDS, json: bool = False) -> None:
     """What is kept between builds, and how much that may be; what is in use is never evicted."""
     from pipelines import report_cache
 
@@ -316,5 +314,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-namespace = Collection(list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, cache, demo, test, lint)
+namespace = Collection(
+    list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, cache, demo, test, lint
+)
 namespace.add_collection(Collection("cloud", cloud_up, cloud_down, cloud_env))

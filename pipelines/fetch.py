@@ -5,11 +5,12 @@ another digest is deleted; what is right is kept in a cache under its digest, an
 """
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipelines import disk, download, locks, signatures, sums
+from pipelines import disk, download, kept_downloads, locks, signatures, sums, uses
 from pipelines.console import note
 from pipelines.download import Patience
 from pipelines.errors import BuildError, CatalogError, HostError
@@ -51,8 +52,10 @@ class _WrongContent(BuildError):
     """A file has another digest than the expected one."""
 
 
-def fetch(wanted: Wanted, cache: Path, patience: Patience = PATIENT) -> Fetched:
+def fetch(wanted: Wanted, cache: Path, patience: Patience = PATIENT, *, held: ExitStack | None = None) -> Fetched:
     """The file, from the cache or downloaded into it; a local one stays where it is.
+
+    Until `held` is closed nobody evicts it; without, it may be gone at any time.
 
     Raises BuildError when the file, its checksums or their signature are not right, or no server gives them; HostError
     when there is no room for it, or no GnuPG; CatalogError when nothing says what is right.
@@ -62,13 +65,14 @@ def fetch(wanted: Wanted, cache: Path, patience: Patience = PATIENT) -> Fetched:
     if (local := _local(wanted)) is not None:
         return Fetched(path=local, sha256=_checked(local, expected), signed_by=signer)
     try:
-        return _remote(wanted, expected, signer, cache, patience)
+        sha256 = _remote(wanted, expected, cache, patience, held)
     except _WrongContent as wrong:
         newer = digest(wanted, patience)
         if newer == expected:
             raise
         note(f"{wrong}\nIts maker has published another {wanted.name} meanwhile; trying again with that.")
-        return _remote(wanted, newer, signer, cache, patience)
+        expected, sha256 = newer, _remote(wanted, newer, cache, patience, held)
+    return Fetched(path=cache / expected / wanted.name, sha256=sha256, signed_by=signer)
 
 
 def digest(wanted: Wanted, patience: Patience = PATIENT) -> str:
@@ -82,6 +86,17 @@ def digest(wanted: Wanted, patience: Patience = PATIENT) -> str:
         what = f"nothing says which {wanted.name} is right"
         raise CatalogError(what, remedy="Write `sha256`, or `sha256sums_url` and whose key signs it, in images.yaml.")
     return disk.digests(local)[0]
+
+
+def sha256(wanted: Wanted, cache: Path, patience: Patience = PATIENT) -> str:
+    """The sha256 of the file that `fetch` would give, without downloading it; BuildError where that cannot be told."""
+    expected = digest(wanted, patience)
+    if len(expected) == 64:
+        return expected
+    here = _local(wanted) or cache / expected / wanted.name  # its maker publishes SHA-512 alone
+    if not here.exists():
+        raise BuildError(f"{wanted.name} is not here, so nothing but its SHA-512 is known", remedy="Download it.")
+    return _checked(here, expected)
 
 
 def _checksums(wanted: Wanted, url: str, patience: Patience) -> str:
@@ -98,16 +113,21 @@ def _checksums(wanted: Wanted, url: str, patience: Patience) -> str:
     return content.decode("utf-8", errors="replace")
 
 
-def _remote(wanted: Wanted, expected: str, signer: str | None, cache: Path, patience: Patience) -> Fetched:
-    """The file from the cache, else from its server; one process at a time."""
-    kept = cache / expected / wanted.name
-    lock = cache / f"{expected}.lock"
-    cache.mkdir(parents=True, exist_ok=True)
-    if other := locks.holder(lock):
-        note(f"{wanted.name} is being downloaded by {other}; waiting for it")
-    with locks.hold(lock, f"{wanted.name} is being downloaded by {{holder}}", wait=LOCK_SECONDS):
-        sha256 = _kept(kept, expected) or _download(wanted, expected, kept, cache / f"{expected}.part", patience)
-    return Fetched(path=kept, sha256=sha256, signed_by=signer)
+def _remote(wanted: Wanted, expected: str, cache: Path, patience: Patience, held: ExitStack | None) -> str:
+    """Have the file in the cache, from its server if need be, and hold it there; its sha256. One process at a time."""
+    kept, used = cache / expected / wanted.name, kept_downloads.used(cache, expected)
+    busy = f"{wanted.name} is being downloaded by {{holder}}"
+    lock = kept_downloads.lock(cache, expected)
+    with locks.hold(lock, busy, wait=LOCK_SECONDS, waiting=f"{busy}; waiting for it"):
+        sha256 = _kept(kept, expected)
+        if sha256 is not None:
+            uses.count(used)
+        else:
+            sha256 = _download(wanted, expected, kept, kept_downloads.partial(cache, expected), patience)
+            uses.begin(used)
+        if held is not None:
+            held.enter_context(uses.shared(used))
+    return sha256
 
 
 def _kept(kept: Path, expected: str) -> str | None:

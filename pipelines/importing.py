@@ -8,15 +8,16 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from pipelines import build_folder, disk, fetch, finding, foreign, manifest, process, room
+from pipelines import build_folder, cache, disk, fetch, finding, foreign, manifest, process, room
 from pipelines.console import ticker
 from pipelines.errors import BuildError, CatalogError, ProgramError
-from pipelines.fetch import Wanted
+from pipelines.fetch import Fetched, Wanted
 from pipelines.finding import Check
 from pipelines.foreign import Foreign
 from pipelines.ready_image import Guest, Source
@@ -47,7 +48,16 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     another process builds this variant. An interrupt stops it, cleans up, and goes on as it came.
     """
     source, _ = _origin(variant)
-    fetched = fetch.fetch(_wanted(source), root / ".cache" / "downloads")
+    kept = root / ".cache"
+    with ExitStack() as held:
+        fetched = fetch.fetch(_wanted(source), kept / "downloads", held=held)
+        made = _import(variant, fetched, root, now, verbose=verbose)
+    cache.shrink(kept, cache.limit(kept))
+    return made
+
+
+def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, verbose: bool) -> manifest.Build:
+    source, _ = _origin(variant)
     image = foreign.examine(fetched.path, source.format)
     _require_fit(variant, image)
     finding.require(finding.look({variant.name: (Check(room.space, (root, _space_needed(variant, image))),)}))

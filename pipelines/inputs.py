@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipelines import fetch, keys
+from pipelines import download, fetch, keys
 from pipelines.base import Base
 from pipelines.errors import CatalogError, HostError
 from pipelines.fetch import Wanted
@@ -63,9 +63,21 @@ def known(variant: Variant, newest: Manifest | None) -> dict[str, str]:
     return digests | {name: digest or locked.get(name, "") for name, digest in _local(variant).items()}
 
 
-def collect(variant: Variant, cache: Path) -> Inputs:
-    """Fetch and check all of a build's files. What is not right is never used: BuildError, or HostError."""
-    fetched = {name: fetch.fetch(file, cache) for name, file in wanted(variant).items()}
+def asked(variant: Variant, cache: Path) -> dict[str, str]:
+    """The digests that `collect` would find now, by name; each server is asked for its checksums, and for no file.
+
+    "" for what cannot be read here. BuildError when a server gives no good answer.
+    """
+    digests = {name: fetch.sha256(file, cache, download.BRIEF) for name, file in wanted(variant).items()}
+    return digests | _local(variant)
+
+
+def collect(variant: Variant, cache: Path, held: contextlib.ExitStack | None = None) -> Inputs:
+    """Fetch and check all of a build's files. What is not right is never used: BuildError, or HostError.
+
+    Until `held` is closed nobody evicts them from the cache.
+    """
+    fetched = {name: fetch.fetch(file, cache, held=held) for name, file in wanted(variant).items()}
     local = _local(variant)
     if missing := [name for name, digest in local.items() if not digest]:
         raise HostError(f"{variant.name}: the {missing[0]} cannot be read", remedy=_remedy(variant, missing[0]))

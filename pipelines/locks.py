@@ -12,23 +12,49 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from pipelines import console
 from pipelines.errors import HostError
 
 
 @contextlib.contextmanager
-def hold(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock; after `wait` seconds, HostError with `busy`, in which `{holder}` is who has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as handle:
-        ends = time.monotonic() + wait
-        while not take(handle, f"process {os.getpid()}"):
-            if time.monotonic() >= ends:
-                raise HostError(
-                    busy.format(holder=holder(path) or "another process"),
-                    remedy="Wait for it to end, or stop that process; then run the command again.",
-                )
-            time.sleep(0.1)
+def hold(path: Path, busy: str, *, wait: float = 0.0, waiting: str = "") -> Iterator[None]:
+    """Hold a lock; after `wait` seconds, HostError with `busy`. `waiting` is said once when somebody else has it.
+
+    `{holder}` in either is who has it.
+    """
+    ends = time.monotonic() + wait
+    while (handle := _held(path)) is None:
+        other = holder(path)
+        if time.monotonic() >= ends:
+            raise HostError(
+                busy.format(holder=other or "another process"),
+                remedy="Wait for it to end, or stop that process; then run the command again.",
+            )
+        if waiting and other:
+            console.note(waiting.format(holder=other))
+            waiting = ""
+        time.sleep(0.1)
+    with handle:
         yield
+
+
+@contextlib.contextmanager
+def held_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock if nobody else has it; whether we do. Only who holds a lock may remove its file."""
+    handle = _held(path)
+    with handle or contextlib.nullcontext():
+        yield handle is not None
+
+
+def _held(path: Path) -> IO[str] | None:
+    """The lock's file, open and locked; None when somebody else has it, or removed it just now."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.open("a+", encoding="utf-8")
+    with contextlib.suppress(FileNotFoundError):
+        if take(handle, f"process {os.getpid()}") and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+            return handle
+    handle.close()
+    return None
 
 
 def take(handle: IO[str], text: str) -> bool:
@@ -46,9 +72,7 @@ def take(handle: IO[str], text: str) -> bool:
 
 def holder(path: Path) -> str | None:
     """What the holder of a lock says about itself, None when nobody holds it."""
-    if not path.exists():
-        return None
-    with path.open(encoding="utf-8") as handle:
+    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -44,13 +44,18 @@ _SAID_ELSEWHERE = {
 }
 
 
-def _size(value: object, info: ValidationInfo) -> int:
-    if info.mode == "python" and isinstance(value, int):
-        return value
+def byte_count(value: object) -> int:
+    """How many bytes a size is; ValueError that says how one is written."""
     match = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('this is no size; write a number and MiB, GiB or TiB, for example "20GiB"')
-    size = int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _size(value: object, info: ValidationInfo) -> int:
+    if info.mode == "python" and isinstance(value, int):
+        return value
+    size = byte_count(value)
     if size < _SMALLEST_DISK:
         raise ValueError('no system fits in here; write at least "512MiB"')
     return size

@@ -62,7 +62,7 @@ def signed(server: WebServer, signer: Signer, maker: str, tmp_path: Path, *, con
 
 def kept(cache: Path) -> list[Path]:
     """All files in the cache that a build could use, or that a later run would go on with."""
-    return [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [path for path in cache.rglob("*") if path.is_file() and path.suffix not in {".lock", ".uses"}]
 
 
 def refused(wanted: Wanted, cache: Path) -> PipelineError:
