@@ -4,62 +4,53 @@ The only importer of rich. Results go to stdout (tables, JSON), everything else 
 so that `--json` output can be piped as it is.
 """
 
+import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from typing import TYPE_CHECKING, TextIO
 
 from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 _SHOW_EVERY_SECONDS = 15.0
 _SHOW_STAGE_SECONDS = 2.0
 
 
-def _stdout() -> Console:
-    return Console(file=sys.stdout, soft_wrap=True, highlight=False, emoji=False)
-
-
-class _Notes(Console):
-    def on_broken_pipe(self) -> None:
-        """Nobody reads what we say any more; that is no reason to break off a build."""
-        self.quiet = True
-
-
-def _stderr() -> Console:
-    return _Notes(file=sys.stderr, soft_wrap=True, highlight=False, emoji=False)
-
-
 def note(text: str) -> None:
     """A line about what is going on, on stderr."""
-    _stderr().print(escape(text))
+    _note(text)
 
 
 def say(text: str) -> None:
     """A line of result, on stdout."""
-    _stdout().print(escape(text))
+    if _drawn(sys.stdout):
+        _stdout().print(text, markup=False)
+    else:
+        _put(text)
 
 
 def warn(text: str) -> None:
     """A warning, on stderr."""
-    _stderr().print(f"[yellow]warning:[/yellow] {escape(text)}")
+    _note(text, "warning:", "yellow")
 
 
 def fail(error: PipelineError) -> None:
     """What failed and what to do about it, on stderr."""
-    _stderr().print(f"[bold red]error:[/bold red] {escape(error.what)}")
+    _note(error.what, "error:", "bold red")
     if error.remedy:
-        _stderr().print(f"[bold]remedy:[/bold] {escape(error.remedy)}")
+        _note(error.remedy, "remedy:", "bold")
 
 
 def emit_json(value: object) -> None:
     """JSON on stdout, and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    _put(json.dumps(value, indent=2))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -67,6 +58,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     if not sys.stdout.isatty():
         _plain_table(title, columns, rows)
         return
+    from rich.markup import escape  # noqa: PLC0415  # as below: slow to import
+    from rich.table import Table  # noqa: PLC0415
+
     drawn = Table(title=escape(title), title_justify="left")
     for column in columns:
         drawn.add_column(column, overflow="fold")
@@ -96,7 +90,7 @@ class Ticker:
     def line(self, text: str) -> None:
         """The job's newest line of output."""
         if self._verbose:
-            self._console.print(escape(text))
+            self._console.print(text, markup=False)
         elif text.strip():
             self._last = text.strip()
             self.tick()
@@ -111,7 +105,7 @@ class Ticker:
             self._console.file.write("\r\x1b[2K" + text[: max(20, self._console.width - 1)])
             self._console.file.flush()
         elif quiet >= _SHOW_EVERY_SECONDS or (quiet >= _SHOW_STAGE_SECONDS and not self._said):
-            self._console.print(escape(text[:160]))
+            self._console.print(text[:160], markup=False)
             self._shown, self._said = time.monotonic(), True
 
     def close(self) -> None:
@@ -138,7 +132,9 @@ def ticker(label: str, *, verbose: bool = False) -> Iterator[Ticker]:
 class Meter:
     """A progress meter for bytes; `advance` takes a number of bytes. Plain lines now and then without a terminal."""
 
-    def __init__(self, label: str, progress: Progress, total: int | None, done: int) -> None:
+    def __init__(self, label: str, progress: "Progress", total: int | None, done: int) -> None:
+        from rich.markup import escape  # noqa: PLC0415  # as below: slow to import
+
         self._label = label
         self._progress = progress
         self._task = progress.add_task(escape(label), total=total, completed=done)
@@ -166,6 +162,14 @@ class Meter:
 @contextmanager
 def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
     """A progress bar on stderr over `total` bytes (None: nobody knows), of which `done` were there before."""
+    from rich.progress import (  # noqa: PLC0415  # as below: slow to import
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
     console = _stderr()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -179,3 +183,45 @@ def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
     say(title)
     for row in (columns, *rows):
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _drawn(stream: TextIO) -> bool:
+    """Whether rich has to draw here, or to decide that there is no terminal after all."""
+    return stream.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ
+
+
+def _note(text: str, label: str = "", style: str = "") -> None:
+    if not _drawn(sys.stderr):
+        with contextlib.suppress(BrokenPipeError):  # nobody reads what we say; no reason to break off a build
+            print(label, text, sep=" " if label else "", file=sys.stderr, flush=True)
+        return
+    from rich.text import Text  # noqa: PLC0415  # as below: slow to import
+
+    _stderr().print(Text.assemble((label, style), " " if label else "", text))
+
+
+def _put(text: str) -> None:
+    """A line on stdout; whoever read it and has seen enough gets no more."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end
+        raise
+
+
+def _stdout() -> "Console":
+    # Rich is imported where something is drawn: it is a tenth of the time that `./inv --list` takes.
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False, emoji=False)
+
+
+def _stderr() -> "Console":
+    from rich.console import Console  # noqa: PLC0415  # as above: slow to import
+
+    class Notes(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody reads what we say any more; that is no reason to break off a build."""
+            self.quiet = True
+
+    return Notes(file=sys.stderr, soft_wrap=True, highlight=False, emoji=False)
