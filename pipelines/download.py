@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import requests
-import urllib3
+from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.console import meter, note
 from pipelines.errors import BuildError, HostError
 from pipelines.mirrors import without_password
+
+if TYPE_CHECKING:
+    from requests import Response
 
 _PIECE = 2**18
 _SMALL = 2**24  # no list of checksums has more bytes
@@ -98,14 +98,14 @@ def _continue(part: Path, url: str, patience: Patience) -> None:
         _write(part, there, response, url, patience)
 
 
-def _past_the_end(part: Path, there: int, response: requests.Response) -> None:
+def _past_the_end(part: Path, there: int, response: "Response") -> None:
     """The server has no more bytes: they are all here, or the file has become shorter."""
     if response.headers.get("Content-Range") != f"bytes */{there}":
         discard(part)
         raise _Passing("the file changed between two tries")
 
 
-def _write(part: Path, there: int, response: requests.Response, url: str, patience: Patience) -> None:
+def _write(part: Path, there: int, response: "Response", url: str, patience: Patience) -> None:
     length = response.headers.get("Content-Length", "")
     missing = int(length) if length.isdigit() else None
     if missing is not None:
@@ -127,15 +127,15 @@ def _write(part: Path, there: int, response: requests.Response, url: str, patien
         raise _full(part.parent, missing) from error
 
 
-def _pieces(
-    response: requests.Response, patience: Patience, *, limit: int | None = None, url: str = ""
-) -> Iterator[bytes]:
+def _pieces(response: "Response", patience: Patience, *, limit: int | None = None, url: str = "") -> Iterator[bytes]:
     """The body as the server sends it, undecoded; _Passing when it is cut, or as good as stops."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415  # as in _ask
+
     total, since, began = 0, 0, time.monotonic()
     while True:
         try:
             piece = response.raw.read1(_PIECE, decode_content=False)
-        except urllib3.exceptions.HTTPError as error:
+        except HTTPError as error:
             raise _Passing(_reason(error, patience)) from error
         if not piece:
             return
@@ -149,8 +149,10 @@ def _pieces(
             since, began = 0, time.monotonic()
 
 
-def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> requests.Response:
+def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> "Response":
     """The answer to a GET, its body still to be read. A refusal that will not pass is a BuildError."""
+    import requests  # noqa: PLC0415  # slow to import, and most commands bring nothing
+
     try:
         response = requests.get(
             url,
@@ -189,15 +191,18 @@ def _tried(url: str, patience: Patience, once: Callable[[], T], then: str = "") 
 
 def _reason(error: BaseException, patience: Patience) -> str:
     """Why, in a few words. The libraries' own texts repeat the URL, with what may be secret in it."""
+    from requests import ReadTimeout, Timeout  # noqa: PLC0415  # as in _ask
+    from urllib3.exceptions import ProtocolError, ReadTimeoutError, TimeoutError  # noqa: PLC0415
+
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    if any(isinstance(cause, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError) for cause in causes):
+    if any(isinstance(cause, ReadTimeout | ReadTimeoutError) for cause in causes):
         return f"no answer for {patience.read:g} s"
-    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError) for cause in causes):
+    if any(isinstance(cause, Timeout | TimeoutError) for cause in causes):
         return f"no connection after {patience.connect:g} s"
-    if any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in causes):
+    if any(isinstance(cause, ProtocolError) for cause in causes):
         return "the connection was cut off"
     return type(error).__name__
 
@@ -215,7 +220,7 @@ def _validator(part: Path) -> Path:
     return part.with_suffix(".validator")
 
 
-def _remember(part: Path, response: requests.Response) -> None:
+def _remember(part: Path, response: "Response") -> None:
     etag = response.headers.get("ETag", "")
     said = (
         etag if re.fullmatch(r'"[^"]*"', etag) else response.headers.get("Last-Modified", "")

@@ -7,8 +7,6 @@ here by writing UEFI's variables before the machine starts. The only importer of
 import tempfile
 from pathlib import Path
 
-from virt.firmware.varstore.edk2 import Edk2VarStore
-
 from pipelines.errors import HostError
 
 _SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"  # SHIM_LOCK_GUID in shim's lib/guid.c, the owner that mokutil names
@@ -16,6 +14,9 @@ _SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"  # SHIM_LOCK_GUID in shim's lib/g
 
 def enroll(variables: Path, certificate: bytes) -> None:
     """Add a certificate (DER) to the MOK list in OVMF's variables, a file of edk2's format, in place."""
+    # Slow to import (cryptography), and needed by one kind of boot alone.
+    from virt.firmware.varstore.edk2 import Edk2VarStore  # noqa: PLC0415
+
     if not Edk2VarStore.probe(str(variables)):
         raise HostError(f"{variables} holds no UEFI variables", remedy="apt-get install --reinstall ovmf")
     store = Edk2VarStore(str(variables))
