@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from pipelines import build as building
 from pipelines import fingerprint, gpus, inputs, manifest, recipe, released
 from pipelines.variant import Variant
 
@@ -70,6 +69,8 @@ def _placement(place: gpus.Placement) -> str:
 
 
 def _built(variant: Variant, builds: Path) -> dict[str, object]:
+    from pipelines import build as building  # noqa: PLC0415  # `list` starts sooner without
+
     plan = recipe.resolve(variant, inputs.known(variant, fingerprint.newest(variant, builds)))
     cache = builds / ".cache" / "downloads"
     command = building.command_for(plan, builds / variant.name / "BUILD_ID", inputs.places(variant, cache))

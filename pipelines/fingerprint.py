@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import importing, inputs, manifest, recipe
+from pipelines import inputs, manifest, recipe
 from pipelines.errors import VerifyError
 from pipelines.manifest import Manifest
 from pipelines.variant import Variant
@@ -34,6 +34,8 @@ def asked(variant: Variant, builds: Path) -> Fingerprint:
 
 def _of(variant: Variant, digests: Callable[[], Mapping[str, str]]) -> Fingerprint:
     if variant.kind == "import":
+        from pipelines import importing  # noqa: PLC0415  # and most programs and formats with it
+
         parts = importing.fingerprint_parts(variant)
         return Fingerprint(digest=manifest.digest(parts), parts=parts)
     plan = recipe.resolve(variant, digests())

@@ -10,10 +10,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from pipelines import build as building
-from pipelines import console, fingerprint, gpus, importing, manifest, publish, qemu, released, unchanged
+from pipelines import console, fingerprint, gpus, manifest, qemu, released, unchanged
 from pipelines import plan as planning
-from pipelines import verify as verifying
 from pipelines.catalog import Catalog
 from pipelines.errors import PipelineError, UsageError, VerifyError, exit_code
 from pipelines.glance import Cloud
@@ -85,7 +83,11 @@ def warn(variants: Sequence[Variant], today: date) -> None:
 
 def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool, cached: bool) -> Build:
     if variant.kind == "import":
+        from pipelines import importing  # noqa: PLC0415  # what one verb alone needs, the others start sooner without
+
         return importing.build(variant, root, now, verbose=verbose)
+    from pipelines import build as building  # noqa: PLC0415  # as above
+
     return building.build(variant, root, now, verbose=verbose, cached=cached)
 
 
@@ -144,6 +146,8 @@ def upload(variants: Sequence[Variant], cloud: Cloud, root: Path, build_id: str 
     One that was never verified is verified first. A variant that was never built has nothing to release: an error when
     it is the only one, a note among several.
     """
+    from pipelines import publish  # noqa: PLC0415  # as in _made
+
     if build_id is not None:
         variants = [_owner(variants, root, build_id)]
     with _each(variants) as one:
@@ -183,6 +187,8 @@ def _verify(made: Build, variant: Variant, now: Clock, *, boot: bool, firmware: 
         chosen = _firmware(firmware)
     elif boot:
         chosen = qemu.firmware_of(dict(variant.properties))
+    from pipelines import verify as verifying  # noqa: PLC0415  # as in _made
+
     return verifying.verify(made, variant, now(), firmware=chosen)
 
 

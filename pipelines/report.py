@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-from pipelines import console, description, finding, host, released
+from pipelines import console, finding, released
 from pipelines.catalog import Catalog
 from pipelines.manifest import Verification
 from pipelines.plan import Action
@@ -19,6 +19,8 @@ _MARKS = {True: "ok", False: "FAILED", None: "n/a"}
 
 def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
     """`inv list`."""
+    from pipelines import description  # noqa: PLC0415  # `plan` and others start sooner without
+
     newest = {variant.name: description.newest_build(builds, variant.name) for variant in catalog.variants.values()}
     if as_json:
         keys = ("name", "description", "gpu")
@@ -34,6 +36,8 @@ def images(catalog: Catalog, builds: Path, *, as_json: bool) -> None:
 
 def image(variant: Variant, builds: Path, today: date, guest: tuple[int, int], *, as_json: bool) -> None:
     """`inv show`: what a variant resolves to, and what a `guest` with so many GPUs and GiB of RAM needs beside it."""
+    from pipelines import description  # noqa: PLC0415  # as above
+
     about = description.of(variant, builds, today) | description.placed(variant, *guest)
     if as_json:
         console.emit_json(about)
@@ -73,6 +77,8 @@ def status(rows: Iterable[released.Row], *, as_json: bool) -> None:
 
 def findings(variants: Sequence[Variant], builds: Path) -> None:
     """`inv doctor`; HostError when a build of one of the variants would fail."""
+    from pipelines import host  # noqa: PLC0415  # as above
+
     found = host.examine(variants, builds)
     cells = [
         (_fitness(f), f.name, "all" if len(f.images) == len(variants) else ", ".join(f.images), f.detail, f.remedy)
