@@ -252,6 +252,37 @@ def cache(_: Context, limit: str | None = None, clear: bool = False, builds: str
     report_cache.show(Path(builds) / ".cache", limit, _now(), clear=clear, as_json=json)
 
 
+@verb(
+    help={
+        "only": "cases, by names and globs (default: all; a wrong one names them)",
+        "images": "of which images",
+        "runs": "how often",
+        "output": "a new file for what is measured (default: benchmarks/results/TIME.jsonl)",
+        "resume": "go on with such a file: what it has is not measured again",
+    }
+    | _CATALOG_HELP
+    | _BUILDS_HELP
+    | _JSON_HELP
+)
+def bench(
+    _: Context,
+    only: str = "*",
+    images: str = "debian-cuda,debian12-cuda",
+    runs: str = "3",
+    output: str | None = None,
+    resume: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+) -> None:
+    """How fast is all this, beside stock diskimage-builder and mkosi? All cases take hours."""
+    from benchmarks import bench as benchmark
+    from benchmarks import report
+
+    asked = benchmark.asked(only, images, runs, output=output, resume=resume, now=_now())
+    report.show(benchmark.run(asked, Path(catalog), Path(builds), _now), asked.record, as_json=json)
+
+
 @verb(name="up")
 def cloud_up(_: Context) -> None:
     """Start a real Keystone and Glance on loopback, as the cloud `local`."""
@@ -315,6 +346,6 @@ def _now() -> datetime:
 
 
 namespace = Collection(
-    list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, cache, demo, test, lint
+    list_images, show, plan, build, verify, upload, status, gpus, schema, doctor, cache, demo, test, lint, bench
 )
 namespace.add_collection(Collection("cloud", cloud_up, cloud_down, cloud_env))

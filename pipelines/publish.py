@@ -184,7 +184,7 @@ def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image
         )
         _require_visibility(cloud, variant, image_id)
         with console.meter(f"{name} → {cloud.name}", artifact.size) as meter:
-            cloud.upload(image_id, lambda: _chunks(path, artifact, meter.advance), artifact.size)
+            cloud.upload(image_id, lambda: chunks(path, artifact, meter.advance), artifact.size)
         image = cloud.image(image_id)
         if not _holds(image, build, made):
             what = f"{cloud.name}: what arrived as {name} is not what was sent ({image.size} of {artifact.size} bytes)"
@@ -196,7 +196,7 @@ def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image
     return image
 
 
-def _chunks(path: Path, artifact: Artifact, progress: Callable[[int], None]) -> Iterator[bytes]:
+def chunks(path: Path, artifact: Artifact, progress: Callable[[int], None]) -> Iterator[bytes]:
     """The file, read once: its last piece is given only when all of it is what the manifest says.
 
     A file that changed since it was built therefore never becomes a whole image.
