@@ -122,6 +122,7 @@ def _parsed(line: str) -> dict[str, Any]:
 
 def _version(program: str) -> str:
     try:
-        return process.run([program, "--version"], deadline=10).stdout.splitlines()[0]
+        said = process.run([program, "--version"], deadline=10).stdout.splitlines()[0]
     except PipelineError:
         return "not installed"
+    return said.removeprefix(f"{program} ").removeprefix("version ")

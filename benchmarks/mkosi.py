@@ -39,11 +39,13 @@ def measure(place: Site, variant: Variant) -> Iterator[Taken]:
     folder = place.fresh(variant, "mkosi")
     prepare(variant, packages.asked(), folder)
     made = command(variant, tools, folder)
+    version = process.run([*host.root_prefix(), "chroot", str(tools), "mkosi", "--version"], deadline=60).stdout
     for quantity, what in (("mkosi", "mkosi"), ("mkosi-again", "mkosi again")):
         seconds = place.run(made, f"{variant.name} {what}")
         image = folder / "image.qcow2"
-        facts = stock.inside(place.said(f"{variant.name} {what}")) | {"bytes": str(image.stat().st_size)}
-        image.unlink()
+        facts = stock.inside(place.said(f"{variant.name} {what}"))
+        facts |= {"bytes": str(image.stat().st_size), "version": version.strip().removeprefix("mkosi ")}
+        site.remove(image)
         yield Taken(quantity=quantity, value=seconds, facts=facts)
     site.remove(folder)
 

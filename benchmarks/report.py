@@ -44,7 +44,8 @@ def _tables(record: Record, summed: Sequence[Summary], verdicts: Sequence[Verdic
     )
     console.say(", ".join(f"{name} {version}" for name, version in machine.versions.items()))
     for image, facts in _images(record).items():
-        console.say(f"{image}: {', '.join(f'{name} {value}' for name, value in facts.items())}")
+        if facts:
+            console.say(f"{image}: {', '.join(f'{name} {value}' for name, value in facts.items())}")
     console.table("Measured", ("image", "what", "median", "from", "to", "runs"), [_measured(each) for each in summed])
     console.table(
         "Compared", ("image", "what", "with", "is", "goal", "reached"), [_compared(each) for each in verdicts]
@@ -60,7 +61,7 @@ def _images(record: Record) -> dict[str, dict[str, str]]:
         if each.quantity in {"stock", "cold", "mkosi"} and "packages" in each.facts:
             of[f"packages ({each.quantity})"] = each.facts["packages"]
         if "version" in each.facts:
-            of[each.quantity] = each.facts["version"]
+            of[each.case] = each.facts["version"]
     return found
 
 

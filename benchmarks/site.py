@@ -5,7 +5,6 @@ One folder below the builds, on the same file system, which is gone afterwards. 
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,9 +118,5 @@ def clear(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a tree, root's own included."""
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-    except PermissionError:
-        process.run([*host.root_prefix(), "rm", "-rf", "--one-file-system", str(folder)], deadline=600)
+    """Remove a tree, or a file, root's own included."""
+    process.run([*host.root_prefix(), "rm", "-rf", "--one-file-system", "--", str(folder)], deadline=600)
