@@ -137,7 +137,7 @@ def _dib() -> Path:
     """The folder of diskimage-builder's own elements, found without importing it."""
     package = importlib.util.find_spec("diskimage_builder")
     assert package is not None  # a dependency of ours
-    return Path(*(package.submodule_search_locations or ())) / "elements"
+    return Path(*(package.submodule_search_locations or ()), "elements").resolve()
 
 
 @functools.cache

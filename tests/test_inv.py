@@ -84,6 +84,51 @@ def test_the_second_call_installs_nothing_and_says_nothing(checkout: Path) -> No
     assert (result.stderr, done(checkout)) == ("", before)
 
 
+def test_a_call_with_nothing_missing_starts_no_program_but_invoke(checkout: Path) -> None:
+    inv(checkout)
+    result = subprocess.run(
+        [checkout / "inv", "--list"], env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (result.stderr, result.stdout) == ("", f"invoke --search-root {checkout} --list\n")
+
+
+def test_compiled_modules_are_kept_where_a_container_says_otherwise(checkout: Path) -> None:
+    program(checkout / ".venv/bin/invoke", 'echo "${PYTHONDONTWRITEBYTECODE-kept}"')
+    inv(checkout)
+    argv = [checkout / "inv", "--list"]
+    environment = {"PATH": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout == "kept\n"
+
+
+def test_another_python_is_set_up_anew(checkout: Path) -> None:
+    inv(checkout)
+    before = done(checkout)
+    newer = checkout.parent / "python-newer"
+    shutil.copy(checkout / ".venv/bin/python", newer)
+    (checkout / ".venv/bin/python").unlink()
+    (checkout / ".venv/bin/python").symlink_to(newer)
+    inv(checkout)
+    assert len(done(checkout)) > len(before)
+
+
+def test_a_list_that_changes_during_the_set_up_is_looked_at_again(checkout: Path) -> None:
+    lists = checkout / "bindep.txt"
+    program(checkout / ".venv/bin/bindep", f"[ -e {lists}.grown ] || echo '# one more' >> {lists}; : > {lists}.grown")
+    inv(checkout)
+    before = done(checkout)
+    inv(checkout)
+    assert len(done(checkout)) > len(before)
+
+
+@pytest.mark.parametrize("stamp", ["", "/usr/bin/python3", "no\nstamp\n"], ids=["empty", "cut off", "another's"])
+def test_a_damaged_stamp_is_no_stamp(checkout: Path, stamp: str) -> None:
+    inv(checkout)
+    before = done(checkout)
+    (checkout / ".venv/.stamp").write_text(stamp)
+    assert inv(checkout).returncode == 0
+    assert len(done(checkout)) > len(before)
+
+
 @pytest.mark.parametrize("name", ["bindep.txt", "constraints.txt", "pyproject.toml"])
 def test_a_changed_list_is_looked_at_again(checkout: Path, name: str) -> None:
     inv(checkout)
