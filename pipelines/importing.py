@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from pipelines import build_folder, cache, disk, fetch, finding, foreign, manifest, process, room
+from pipelines import build_folder, cache, conversion, disk, fetch, finding, foreign, manifest, process, room
 from pipelines.console import ticker
 from pipelines.errors import BuildError, CatalogError, ProgramError
 from pipelines.fetch import Fetched, Wanted
@@ -113,16 +113,16 @@ def _convert(job: _Job) -> Mapping[str, float]:
     """Make the artifact; what took how many seconds."""
     source, kind, artifact = job.image.path, job.image.format, job.folder / "image.qcow2"
     stages: dict[str, float] = {}
-    compression = f"compression_type={job.variant.disk.compression}"
     if job.image.virtual_size < job.variant.disk.size:
         grown = job.folder / "scratch" / "disk.raw"
         stages["import/unpack"] = _run(
-            job, "unpack", ["qemu-img", "convert", "-p", "-f", kind, "-O", "raw", source, grown]
+            job, "unpack", ["qemu-img", "convert", "-p", "-W", "-f", kind, "-O", "raw", source, grown]
         )
         stages["import/grow"] = _grow(job, grown)
         source, kind = grown, "raw"
-    argv = ["qemu-img", "convert", "-p", "-f", kind, "-O", "qcow2", "-c", "-o", compression, source, artifact]
+    argv = conversion.command(source, artifact, format=kind, compression=job.variant.disk.compression)
     stages["import/compress"] = _run(job, "compress", argv)
+    conversion.sync(artifact)
     if problems := disk.check(artifact):
         raise BuildError(
             f"{job.variant.name}: the converted image is damaged: {'; '.join(problems)}", remedy="Report this."
@@ -160,8 +160,7 @@ def _run(job: _Job, stage: str, argv: Sequence[object]) -> float:
             raise BuildError(f"{job.variant.name}: {stage}: {error}", remedy=f"The whole log: {log}") from error
     if result.returncode != 0:
         last = (log.read_text(errors="replace").split("\r")[-1].strip().splitlines() or [""])[-1]
-        full = "\nThe disk is full: free some space, or put the builds elsewhere with --builds DIR."
-        remedy = f"The whole log: {log}" + (full if "No space left on device" in last else "")
+        remedy = f"The whole log: {log}" + (f"\n{room.FULL}" if "No space left on device" in last else "")
         raise BuildError(f"{job.variant.name}: {argv[0]} failed in {stage}: {last}", remedy=remedy)
     return round(result.seconds, 3)
 

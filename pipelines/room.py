@@ -5,21 +5,37 @@ Free space, and a file system that can hold a guest's tree. The folder need not 
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines import process, tree_probe
+from pipelines import console, process, tree_probe
 from pipelines.errors import HostError, ProgramError
 from pipelines.finding import Finding
 from pipelines.variant import Variant
 
 _GIB = 2**30
 _ELSEWHERE = "Put the builds elsewhere with --builds DIR."
+# What to do when space runs out in the middle of it.
+FULL = "The disk is full: free some space, or put the builds elsewhere with --builds DIR."
 
 
 def space_needed(variant: Variant) -> int:
     """Free bytes that a build of the variant needs: tree, disk and artifact together, measured and rounded up."""
     gib = 4 if not variant.gpu else 9
     return (gib + (24 if variant.cuda.toolkit else 0)) * _GIB
+
+
+def together(builds: Path, needs: Sequence[int], at_once: int) -> int:
+    """How many of several builds, which need so many bytes, have room at the same time: at least 1, at most `at_once`.
+
+    Says so when that is fewer. Whether there is room for one is for the build itself to say.
+    """
+    free = shutil.disk_usage(_existing(builds)).free
+    largest = sorted(needs, reverse=True)[:at_once]
+    fitting = sum(sum(largest[: count + 1]) <= free for count in range(len(largest)))
+    if 1 <= fitting < len(largest):
+        console.note(f"there is room for {fitting} of these builds at once: {builds} has {free / _GIB:.1f} GiB free")
+    return max(1, fitting)
 
 
 def make(builds: Path) -> None:

@@ -138,8 +138,9 @@ def test_a_raw_image_is_read_where_it_is(raw: Path) -> None:
         assert path == raw
 
 
-def test_digests_of_a_file_longer_than_a_block(tmp_path: Path) -> None:
-    content = os.urandom(2**20 + 1)
+@pytest.mark.parametrize("size", [0, 1, 2**20, 5 * 2**20 + 1])
+def test_digests_are_those_of_the_whole_file_in_its_order(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
     (tmp_path / "file").write_bytes(content)
     assert disk.digests(tmp_path / "file") == (
         hashlib.sha256(content).hexdigest(),
