@@ -1,0 +1,66 @@
+"""Does a command load only what it needs? What is imported for nothing is most of what an operator waits for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+# Each takes longer to import than all of ours, and is for clouds, downloads, signed boots, terminals or builds.
+HEAVY = {
+    "cryptography",
+    "diskimage_builder",
+    "glanceclient",
+    "keystoneauth1",
+    "openstack",
+    "requests",
+    "rich",
+    "urllib3",
+    "virt",
+}
+RUN = """
+import json, sys
+from invoke.main import program
+program.run(["invoke", *sys.argv[1:]], exit=False)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def loaded(*arguments: str) -> set[str]:
+    """The modules that a command has loaded when it is done."""
+    argv = [sys.executable, "-c", RUN, "--search-root", str(PROJECT), *arguments]
+    ended = subprocess.run(
+        argv, env={"PATH": os.environ["PATH"]}, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def test_the_list_of_tasks_needs_no_catalog() -> None:
+    modules = loaded("--list")
+    assert "pipelines.console" in modules
+    assert not modules & (HEAVY | {"pydantic", "pipelines.catalog"})
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        (("plan",), "pipelines.plan"),
+        (("list",), "pipelines.catalog"),
+        (("show", "debian-cuda"), "pipelines.build"),
+    ],
+    ids=["plan", "list", "show"],
+)
+def test_what_asks_no_cloud_and_draws_nothing_loads_no_library_for_that(
+    command: tuple[str, ...], module: str, tmp_path: Path
+) -> None:
+    modules = loaded(*command, "--builds", str(tmp_path))
+    assert module in modules
+    assert not HEAVY & modules
+
+
+def test_a_plan_loads_no_verb() -> None:
+    verbs = {"pipelines.build", "pipelines.importing", "pipelines.publish", "pipelines.verify", "pipelines.devcloud"}
+    assert not verbs & loaded("plan", "--only", "debian-base")
