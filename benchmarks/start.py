@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def cases(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Name → argv of what is measured, the baseline first. The catalog that one of them plans is written to `folder`."""
+    """Name → argv of what is measured, the baseline first. The catalog that one plans is written to `folder`."""
     images = folder / "images.yaml"
     images.write_text(text(), encoding="utf-8")
     inv = str(PROJECT / "inv")
@@ -46,7 +46,7 @@ def cases(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def text() -> str:
-    """A catalog in which no two variants are equal: each inherits, has its GPUs and elements, and two have a toolkit."""
+    """A catalog in which no two variants are equal: each inherits, has GPUs and elements, and two have a toolkit."""
     above = (
         "  above: {abstract: true, kernel: {flavour: generic}, elements: [gpu-check], packages: [pciutils], "
         "rebuild_age: 7d, glance: {tags: [gpu], min_ram: 2048}}"
