@@ -1,0 +1,35 @@
+"""Which compiled kernel modules are kept?
+
+Those that DKMS compiled in a build, under a key over all that shapes them. The phases of elements/nvidia-driver work out
+the key, in the guest, and leave what they did in a folder; this takes it into the cache when the build has gone well.
+"""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from pipelines import cache
+
+KIND = cache.MODULES
+
+
+def take(new: Path, root: Path, now: datetime) -> str:
+    """Keep what a build has compiled, and count what it took; the keys that it took, by spaces, empty for none.
+
+    `new` is the folder that the build's phases filled: `<key>/content` and `<key>/about`, and in `used` and `damaged`
+    one key a line. `root` is the cache.
+    """
+    for key in _listed(new / "damaged"):
+        cache.drop(root, KIND, key)
+    for entry in sorted(path for path in new.iterdir() if (path / "content").exists()):
+        about = (entry / "about").read_text(encoding="utf-8").strip()
+        cache.put(root, KIND, entry.name, entry / "content", about=about, facts={}, now=now)
+        shutil.rmtree(entry)
+    used = _listed(new / "used")
+    for key in used:
+        cache.used(root, KIND, key)
+    return " ".join(used)
+
+
+def _listed(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
