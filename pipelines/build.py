@@ -8,38 +8,65 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import build_folder, closure, host, inputs, manifest, mirrors, process, recipe, secrets
-from pipelines.console import ticker
-from pipelines.errors import BuildError, ProgramError
+from pipelines import (
+    archives,
+    build_folder,
+    cache,
+    closure,
+    conversion,
+    dib,
+    host,
+    inputs,
+    kept_modules,
+    layers,
+    manifest,
+    mirrors,
+    process,
+    recipe,
+    secrets,
+)
+from pipelines.errors import BuildError
 from pipelines.inputs import Inputs
 from pipelines.progress import Progress
-from pipelines.recipe import Command, Recipe
+from pipelines.recipe import Command, Recipe, Run
 from pipelines.variant import Variant
-
-DEADLINE_SECONDS = 3 * 3600.0
-SHOWN_LINES = 12
-_MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One build: of what, how, with which files and secrets, and where."""
+    """One build: of what, how, with which files and secrets, where, and beside which cache."""
 
     variant: Variant
     plan: Recipe
     given: Inputs
     bound: Mapping[str, bytes] = field(repr=False)  # no traceback shows them
     folder: Path
+    cache: Path
+    now: datetime
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder.resolve() / "scratch"
 
 
-def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False) -> manifest.Build:
-    """Build a variant below `root`; returns the complete build.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """What became of a job: the timings, the artifact, and what came out of the cache."""
+
+    progress: Progress
+    seconds: float
+    artifact: manifest.Artifact
+    cached: Mapping[str, str]
+
+
+def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False, cached: bool = True) -> manifest.Build:
+    """Build a variant below `root`; returns the complete build. Without `cached` nothing is kept or taken.
 
     Raises HostError before anything starts when the host is not fit, or another process builds this variant;
     BuildError with the failing element, the last lines and the log when diskimage-builder fails. An interrupt stops
@@ -48,89 +75,72 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     recipe.resolve(variant)  # what is wrong with the variant itself is said before anything is fetched
     host.require(variant, root)
     bound = secrets.read(variant)
-    given = inputs.collect(variant, root / ".cache" / "downloads")
+    kept = root / ".cache"
+    given = inputs.collect(variant, kept / "downloads")
     plan = recipe.resolve(variant, given.digests)
     with build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)) as folder:
-        job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder)
-        timing = _run(job, root, verbose=verbose)
-        made = _manifest(job, now, timing)
-        manifest.write_json(folder / "manifest.json", made)
+        job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
+        made = _make(job, verbose=verbose, cached=cached)
+        manifest.write_json(folder / "manifest.json", _manifest(job, made))
     return manifest.newest_complete(root, variant.name, folder.name)
 
 
-def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path]) -> Command:
-    """The disk-image-create run of a build in `folder`, as this host runs it, with its files from outside."""
-    cache = folder.resolve().parent.parent / ".cache"
-    command = recipe.command(plan, folder.resolve(), cache, mirrors.lent(plan.distribution), files)
-    environment = process.environment(**_proxies(), **command.environment)
+def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path], run: Run | None = None, **more: str) -> Command:
+    """A disk-image-create run of a build in `folder`, as this host runs it, with its files from outside.
+
+    The run is all of the recipe at once unless it is given; `more` are variables that only this build has.
+    """
+    cache_folder = folder.resolve().parent.parent / ".cache"
+    lent = mirrors.lent(plan.distribution)
+    command = recipe.command(plan, run or recipe.whole(plan), folder.resolve(), cache_folder, mirrors=lent, files=files)
+    environment = process.environment(**_proxies(), **command.environment, **more)
     return Command(argv=(*host.root_prefix(), *command.argv), environment=environment)
 
 
-def _run(job: _Job, root: Path, *, verbose: bool) -> tuple[Progress, float]:
-    """What diskimage-builder did, and in how many seconds."""
-    plan, folder = job.plan, job.folder
-    (root / ".cache" / "locks").mkdir(parents=True, exist_ok=True)
-    command = command_for(plan, folder, job.given.files)
-    log = folder / "build.log"
-    progress = Progress(owners=_owners(plan))
-    with ticker(plan.variant, verbose=verbose) as shown:
-
-        def on_line(text: str) -> None:
-            if progress.line(text, time.monotonic()):
-                shown.stage(_stage_name(progress))
-            shown.line(text)
-
-        try:
-            result = process.stream(
-                command.argv,
-                deadline=DEADLINE_SECONDS,
-                log=log,
-                on_line=on_line,
-                on_idle=shown.tick,
-                env=command.environment,
-                stdin=secrets.sent(job.bound),
-            )
-        except ProgramError as error:
-            raise _failure(plan, progress, log, str(error)) from error
-    if result.returncode != 0:
-        raise _failure(plan, progress, log, f"exit code {result.returncode}")
-    progress.finish(time.monotonic())
-    return progress, result.seconds
+def _make(job: _Job, *, verbose: bool, cached: bool) -> _Made:
+    started = time.monotonic()
+    (job.cache / "locks").mkdir(parents=True, exist_ok=True)
+    with dib.session(job.plan, job.folder / "build.log", verbose=verbose) as session:
+        taken = _in_layers(job, session) if cached else _at_once(job, session)
+        with session.timed("variant", "convert"):
+            raw = job.scratch / "image.raw"
+            conversion.convert(raw, job.folder / "image.qcow2", compression=job.plan.compression)
+        with session.timed("variant", "hash"):
+            artifact = build_folder.artifact(job.folder / "image.qcow2")
+    seconds = time.monotonic() - started
+    return _Made(progress=session.progress, seconds=seconds, artifact=artifact, cached=taken)
 
 
-def _stage_name(progress: Progress) -> str:
-    return f"{progress.current} ({progress.element})" if progress.element else progress.current
+def _at_once(job: _Job, session: dib.Session) -> Mapping[str, str]:
+    command = command_for(job.plan, job.folder, job.given.files)
+    session.execute(command, secrets.sent(job.bound))
+    return {}
 
 
-def _failure(plan: Recipe, progress: Progress, log: Path, how: str) -> BuildError:
-    where = f"element {progress.element}, {progress.current}" if progress.element else progress.current
-    layer = plan.layer_of.get(progress.element, "")
-    last = "\n".join(f"  | {line}" for line in progress.recent[-SHOWN_LINES:])
-    in_layer = f" ({layer} layer)" if layer else ""
-    return BuildError(
-        f"{plan.variant}: diskimage-builder failed in {where}{in_layer}: {how}\n{last}",
-        remedy=f"The whole log: {log}{_hint(progress.recent)}",
+def _in_layers(job: _Job, session: dib.Session) -> Mapping[str, str]:
+    """In as many runs as the cache leaves to be done; what came out of it."""
+    fresh = job.scratch / "modules"
+    fresh.mkdir()
+    kept = job.cache.resolve() / kept_modules.KIND
+    lent = {"DIB_KERNEL_MODULES_KEPT": str(kept), "DIB_KERNEL_MODULES_NEW": str(fresh)}
+
+    def execute(run: Run) -> None:
+        command = command_for(job.plan, job.folder, job.given.files, run, **lent)
+        session.execute(command, secrets.sent(job.bound), layer=run.layers[-1].name)
+
+    site = layers.Site(
+        plan=job.plan,
+        scratch=job.scratch,
+        cache=job.cache,
+        now=job.now,
+        lent={**mirrors.lent(job.plan.distribution), **_proxies()},
+        execute=execute,
+        timed=session.timed,
     )
-
-
-def _hint(lines: Sequence[str]) -> str:
-    text = "\n".join(lines)
-    if "No space left on device" in text:
-        return "\nThe disk is full: free some space, or put the builds elsewhere with --builds DIR."
-    if any(sign in text for sign in _MIRROR_SIGNS):
-        return "\nThe package mirror failed: `./inv doctor` shows which one is used; try again when it answers."
-    if "curl: (" in text:
-        return "\nA server did not answer: `./inv doctor --only NAME` asks each one that the build needs."
-    return ""
-
-
-def _owners(plan: Recipe) -> dict[str, tuple[str, str]]:
-    """Which layer and element a phase's script comes from."""
-    return {
-        f"{script.parent.name}/{script.name}": (plan.layer_of[element], element)
-        for element, folder in plan.closure.items()
-        for script in folder.glob("*.d/*")
-    }
+    layers.build(site)
+    modules = kept_modules.take(fresh, job.cache, job.now)
+    cache.shrink(job.cache, cache.limit(job.cache))
+    return site.taken | ({"kernel modules": modules} if modules else {})
 
 
 def _proxies() -> dict[str, str]:
@@ -138,28 +148,31 @@ def _proxies() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _manifest(job: _Job, now: datetime, timing: tuple[Progress, float]) -> manifest.Manifest:
-    variant, plan, given, folder = job.variant, job.plan, job.given, job.folder
-    identity = _read_json(folder / "image.d" / "gpu-image.json")
-    progress, seconds = timing
+def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
+    variant, plan, given = job.variant, job.plan, job.given
+    said = job.scratch / "image.d"
+    identity = _read_json(said / "gpu-image.json")
     return manifest.Manifest(
         variant=variant.name,
-        build_id=folder.name,
+        build_id=job.folder.name,
         fingerprint=plan.fingerprint,
-        created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created_at=f"{job.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         base=_base(variant, given),
         kernel=identity["kernel"],
         driver=_driver(job, identity),
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
-        artifacts=(build_folder.artifact(folder / "image.qcow2"),),
-        packages=_packages(folder / "image.d" / "dib-manifests"),
+        artifacts=(made.artifact,),
+        packages=_packages(said / "dib-manifests"),
         tools=_tools(),
-        stages=progress.stages,
-        layers=progress.layers(),
-        seconds=round(seconds, 3),
+        stages=made.progress.stages,
+        layers=made.progress.layers(),
+        seconds=round(made.seconds, 3),
         elements={name: closure.element_digest(path) for name, path in plan.closure.items()},
         parts=plan.parts,
         inputs=given.digests,
+        archives=archives.read((said / "dib-manifests" / "archives").read_text(encoding="utf-8")),
+        cached=made.cached,
+        scratch=_read_json(said / "scratch.json"),
     )
 
 

@@ -14,8 +14,6 @@ from pipelines import disk, host, manifest, process, room
 from pipelines.errors import HostError
 
 KEPT_FAILURES = 3
-# Of a complete build: what only the build itself needed.
-_SCRATCH = ("scratch", "image.d")
 
 
 @contextmanager
@@ -84,8 +82,7 @@ def _recorded(folder: Path) -> Iterator[None]:
         _keep_only_logs(folder)  # first: on a full disk the state could not be written before
         manifest.set_state(folder, manifest.FAILED, getattr(error, "what", None) or type(error).__name__)
         raise
-    for name in _SCRATCH:
-        _remove(folder / name)
+    _remove(folder / "scratch")
     manifest.set_state(folder, manifest.COMPLETE)
 
 

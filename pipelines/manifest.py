@@ -54,7 +54,8 @@ class Manifest:
     ("layer/stage") → seconds, `elements` maps name → digest, `parts` maps each input of the fingerprint, in an
     operator's words, to its digest. `inputs` maps a file from outside (base image, runfile) to its sha256. `layers`
     maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is between the stages
-    included.
+    included. `archives` maps a package index that was used ("URL INDEX") to its sha256; `cached` says what came out of
+    the cache ("base layer" → key); `scratch` has the bytes of the guest's tree and of the scratch space at its peak.
     """
 
     variant: str
@@ -73,6 +74,9 @@ class Manifest:
     parts: Mapping[str, str] = field(default_factory=dict)
     layers: Mapping[str, float] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, str] = field(default_factory=dict)
+    cached: Mapping[str, str] = field(default_factory=dict)
+    scratch: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

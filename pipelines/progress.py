@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 _RUNNING = re.compile(r"dib-run-parts Running \S*/(?P<phase>[a-z-]+\.d)/(?P<script>[\w-]+)$")
 _COMPLETED = re.compile(r"dib-run-parts (?P<script>[\w-]+) completed$")
-_CONVERTING = "Converting image using qemu-img convert"
 # DIB's own clean-up comes after what went wrong, and would hide it.
 _NOISE = re.compile(r"dib-run-parts|^\s*$|^\+|^> *$|^-+$|^Unmount /|diskimage_builder\.block_device")
 _KEPT_LINES = 40
@@ -19,12 +18,14 @@ TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ")
 
 @dataclass(slots=True)
 class Progress:
-    """What is known so far. `owners` maps "phase.d/script" → (layer, element).
+    """What is known so far. `owners` maps "phase.d/script" → (layer, element); `layer` is the one that is being made,
+    empty where all are made in one run.
 
-    `stages` maps "layer/phase.d/script" → seconds, in the order of the run; `recent` holds the last lines of output.
+    `stages` maps "layer/phase.d/script" → seconds, in the order of the runs; `recent` holds the last lines of output.
     """
 
     owners: Mapping[str, tuple[str, str]]
+    layer: str = ""
     stages: dict[str, float] = field(default_factory=dict)
     recent: list[str] = field(default_factory=list)
     current: str = "setting up"
@@ -46,15 +47,20 @@ class Progress:
         if started := _RUNNING.search(text):
             return self._begin(f"{started['phase']}/{started['script']}", now)
         if _COMPLETED.search(text):
-            self._end(now)
-            return False
-        if text.strip() == _CONVERTING:
-            return self._begin("convert", now)
+            self.end(now)
         return False
 
-    def finish(self, now: float) -> None:
-        """The run ended well at `now`."""
-        self._end(now)
+    def begin(self, stage: str, now: float) -> None:
+        """A stage that is not diskimage-builder's begins at `now`."""
+        self._begin(stage, now)
+
+    def end(self, now: float) -> None:
+        """The stage ended at `now`."""
+        layer = self.layer or self.owners.get(self.current, ("variant", ""))[0]
+        if self._since:
+            name = f"{layer}/{self.current}"
+            self.stages[name] = round(self.stages.get(name, 0.0) + now - self._since, 3)
+            self._since = 0.0
 
     @property
     def element(self) -> str:
@@ -64,9 +70,3 @@ class Progress:
     def _begin(self, stage: str, now: float) -> bool:
         self.current, self._since = stage, now
         return True
-
-    def _end(self, now: float) -> None:
-        layer = self.owners.get(self.current, ("variant", ""))[0]
-        if self._since:
-            self.stages[f"{layer}/{self.current}"] = round(now - self._since, 3)
-            self._since = 0.0

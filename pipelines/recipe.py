@@ -13,21 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import closure as closures
-from pipelines import manifest, secrets, selection
+from pipelines import manifest, no_sync, secrets, selection
 from pipelines.errors import CatalogError
 from pipelines.variant import Variant
 
 # Raise it when the way a build is put together changes in a manner that no element or catalog field shows.
-LAYOUT_VERSION = "2"
+LAYOUT_VERSION = "3"
+_BETWEEN_RUNS = ("begin-with-tree", "end-with-tree")
 _DRIVER_FILES = ("runfile", "NVIDIA's keyring", "local packages", "module-signing certificate")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """Elements that belong together; `key` chains over this layer and all before it."""
+    """Elements that belong together, and what they are told; `key` chains over this layer and all before it."""
 
     name: str
     elements: tuple[str, ...]
+    environment: Mapping[str, str]
     key: str
 
 
@@ -35,17 +37,16 @@ class Layer:
 class Recipe:
     """How a variant is built, wherever that happens.
 
-    `closure` maps each element, ours and DIB's, dependencies first, to its folder. `environment` is what the variant
-    asks of the elements; what depends on the host and the build is added by `command`. `parts` maps each input in an
-    operator's words to its digest; the fingerprint is over all of them. `layer_of` maps an element to the first layer
-    that needs it. `secrets` are the names of those that it takes, never what they are.
+    `closure` maps each element, ours and DIB's, dependencies first, to its folder. What depends on the host and the
+    build is added to the layers' environment by `command`. `parts` maps each input in an operator's words to its
+    digest; the fingerprint is over all of them. `layer_of` maps an element to the first layer that needs it. `secrets`
+    are the names of those that it takes, never what they are.
     """
 
     variant: str
     layers: tuple[Layer, ...]
     closure: Mapping[str, Path]
     layer_of: Mapping[str, str]
-    environment: Mapping[str, str]
     packages: tuple[str, ...]
     secrets: tuple[str, ...]
     compression: str
@@ -53,6 +54,19 @@ class Recipe:
     architecture: str
     parts: Mapping[str, str]
     fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One disk-image-create run over the first layers of a recipe, with the elements as they are in a folder.
+
+    It begins with the tree of the layers before the last of these, or with nothing; it ends with a tree or a disk.
+    """
+
+    layers: tuple[Layer, ...]
+    elements: Path = closures.OURS
+    begins_with_tree: bool = False
+    ends_with_tree: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,17 +87,18 @@ def resolve(variant: Variant, digests: Mapping[str, str] | None = None) -> Recip
     requested = selection.elements(variant)
     closures_ = closures.cumulative(requested)
     closure = closures_["variant"]
-    environments = selection.environments(variant)
-    parts = _parts(variant, closure, environments, digests or {})
     layer_of: dict[str, str] = {}
     for layer, known in closures_.items():
         layer_of |= {element: layer for element in known if element not in layer_of}
+    environments = selection.environments(variant)
+    for name, value in variant.environment.items():
+        environments[_reader(name, closure, layer_of)][name] = value
+    parts = _parts(variant, closure, environments, digests or {})
     return Recipe(
         variant=variant.name,
-        layers=_chain(requested, layer_of, parts),
+        layers=_chain(requested, environments, layer_of, parts),
         closure=closure,
         layer_of=layer_of,
-        environment={name: value for layer in environments.values() for name, value in layer.items()},
         packages=variant.packages,
         secrets=tuple(sorted(variant.secrets)),
         compression=variant.disk.compression,
@@ -94,39 +109,61 @@ def resolve(variant: Variant, digests: Mapping[str, str] | None = None) -> Recip
     )
 
 
+def whole(recipe: Recipe) -> Run:
+    """All of a recipe in one run, from nothing to a disk."""
+    return Run(layers=recipe.layers)
+
+
 def command(
-    recipe: Recipe, folder: Path, cache: Path, mirrors: Mapping[str, str], files: Mapping[str, Path]
+    recipe: Recipe, run: Run, folder: Path, cache: Path, *, mirrors: Mapping[str, str], files: Mapping[str, Path]
 ) -> Command:
-    """The disk-image-create run that makes `folder`/image.qcow2.
+    """The disk-image-create run that makes `folder`/scratch/image.raw, or `folder`/scratch/tree.
 
     `mirrors` is what the host lends (DIB_DISTRIBUTION_MIRROR and so on); the catalog has the last word. `files` are
     those from outside, by the variable that tells an element where each is. The program runs in mount and process
     namespaces of its own, so that its mounts and processes end with it, however it ends. Where it takes secrets it
     reads them from its standard input first, as secrets.py sends them.
     """
-    dib = [_program(), "-n", "-a", recipe.architecture, "-t", "qcow2", "--no-tmpfs"]
-    dib += ["--qemu-img-options", f"compression_type={recipe.compression}", "-o", str(folder / "image")]
-    dib += ["-p", ",".join(recipe.packages)] if recipe.packages else []
-    dib += [element for layer in recipe.layers for element in layer.elements]
+    scratch = folder / "scratch"
+    dib = [
+        sys.executable,
+        "-I",
+        no_sync.__file__,
+        _program(),
+        "-n",
+        "-a",
+        recipe.architecture,
+        "-t",
+        "raw",
+        "--no-tmpfs",
+        "-o",
+        str(scratch / "image"),
+    ]
+    dib += ["-p", ",".join(recipe.packages)] if recipe.packages and not run.ends_with_tree else []
+    dib += ["begin-with-tree"] if run.begins_with_tree else []
+    dib += [element for layer in run.layers for element in layer.elements]
+    dib += ["end-with-tree"] if run.ends_with_tree else []
     # setpriv: where we are killed without a chance to clean up, unshare and with it the namespaces end too.
     namespaces = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
     given = {variable: str(path) for variable, path in files.items()}
     inside = ["--mount-proc"]
     if recipe.secrets:
-        place = folder / "scratch" / "secrets"
-        inside += secrets.receiver(place)
-        given["DIB_GPU_IMAGE_SECRETS"] = str(place)
+        inside += secrets.receiver(scratch / "secrets")
+        given["DIB_GPU_IMAGE_SECRETS"] = str(scratch / "secrets")
+    said = {name: value for layer in run.layers for name, value in layer.environment.items()}
     build = {
-        "ELEMENTS_PATH": str(closures.OURS),
+        "ELEMENTS_PATH": str(run.elements),
         "DIB_IMAGE_CACHE": str(cache),
         # Shared by all builds, apt's archive would be locked against the second of two, and grow for ever.
         "DIB_APT_LOCAL_CACHE": "0",
         "DIB_LOCKFILES": str(cache / "locks"),
-        "DIB_GPU_IMAGE_BUILD_ID": folder.name,
         "DIB_NO_TIMESTAMP": "1",
-        "TMP_DIR": str(folder / "scratch"),
+        "TMP_DIR": str(scratch),
+        **({"DIB_TREE": str(scratch / "tree")} if run.begins_with_tree or run.ends_with_tree else {}),
+        # A tree that several builds share knows nothing of the one that made it.
+        **({} if run.ends_with_tree else {"DIB_GPU_IMAGE_BUILD_ID": folder.name}),
     }
-    return Command(argv=(*namespaces, *inside, *dib), environment={**mirrors, **recipe.environment, **given, **build})
+    return Command(argv=(*namespaces, *inside, *dib), environment={**mirrors, **said, **given, **build})
 
 
 def _program() -> str:
@@ -134,6 +171,14 @@ def _program() -> str:
     beside = str(Path(sys.executable).parent)
     path = f"{os.environ.get('PATH', os.defpath)}:{beside}"
     return shutil.which("disk-image-create", path=path) or f"{beside}/disk-image-create"
+
+
+def _reader(name: str, closure: Mapping[str, Path], layer_of: Mapping[str, str]) -> str:
+    """The layer of the first element that reads a variable; the first layer when none does, DIB itself perhaps."""
+    for element, folder in closure.items():
+        if closures.mentions(folder, name):
+            return layer_of[element]
+    return "base"
 
 
 def _parts(
@@ -153,7 +198,7 @@ def _parts(
         "disk": variant.disk,
         "packages": variant.packages,
         "diskimage-builder": closures.dib_version(),
-        "layout": LAYOUT_VERSION,
+        "layout": [LAYOUT_VERSION, *(closures.element_digest(closures.OURS / name) for name in _BETWEEN_RUNS)],
         **{f"elements of the {layer} layer": elements for layer, elements in selection.elements(variant).items()},
         **{f"environment of the {layer} layer": values for layer, values in environments.items()},
     }
@@ -163,7 +208,10 @@ def _parts(
 
 
 def _chain(
-    requested: Mapping[str, tuple[str, ...]], layer_of: Mapping[str, str], parts: Mapping[str, str]
+    requested: Mapping[str, tuple[str, ...]],
+    environments: Mapping[str, Mapping[str, str]],
+    layer_of: Mapping[str, str],
+    parts: Mapping[str, str],
 ) -> tuple[Layer, ...]:
     fields = {
         "base": ("base", "base image", "kernel", "diskimage-builder", "layout"),
@@ -176,7 +224,7 @@ def _chain(
         names += [f"element {element}" for element, layer in layer_of.items() if layer == name]
         previous = layers[-1].key if layers else ""
         key = manifest.digest([previous, {part: parts.get(part, "") for part in names}])
-        layers.append(Layer(name=name, elements=elements, key=key))
+        layers.append(Layer(name=name, elements=elements, environment=environments[name], key=key))
     return tuple(layers)
 
 

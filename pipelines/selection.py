@@ -30,7 +30,7 @@ def elements(variant: Variant) -> dict[str, tuple[str, ...]]:
     """Layer → the elements that are asked for; what these need is closure.py's."""
     base = _base(variant)
     return {
-        "base": (*_operating_system(base), "cloud-guest", "grow-root", _kernel(variant)),
+        "base": (*_operating_system(base), "cloud-guest", "grow-root", _kernel(variant), "boot-loader"),
         "driver": tuple(_driver(variant)),
         "variant": (
             *(("container-toolkit",) if variant.containers else ()),
@@ -41,9 +41,9 @@ def elements(variant: Variant) -> dict[str, tuple[str, ...]]:
 
 
 def environments(variant: Variant) -> dict[str, dict[str, str]]:
-    """Layer → what its elements read. The catalog's own `environment` may be meant for any of them: the first."""
+    """Layer → what its elements read, but for the catalog's own `environment`, which any of them may."""
     return {
-        "base": _of_base(variant) | dict(variant.environment),
+        "base": _of_base(variant),
         "driver": _of_driver(variant),
         "variant": {
             "DIB_GPU_IMAGE_VARIANT": variant.name,

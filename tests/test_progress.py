@@ -34,10 +34,27 @@ def test_the_failing_script_and_its_element_are_known_when_the_output_ends() -> 
     assert (progress.current, progress.element) == ("post-install.d/50-compile-modules", "nvidia-driver")
 
 
-def test_the_conversion_is_a_stage_too() -> None:
-    progress = fed((100.0, "Converting image using qemu-img convert"))
-    progress.finish(107.0)
+def test_a_stage_of_our_own_is_timed_too() -> None:
+    progress = fed()
+    progress.begin("convert", 100.0)
+    progress.end(107.0)
     assert progress.stages == {"variant/convert": 7.0}
+
+
+def test_while_a_layer_is_made_all_stages_are_its_own() -> None:
+    progress = fed()
+    progress.layer = "driver"
+    progress.line("dib-run-parts Running /tmp/in_target.d/install.d/01-package-installs", 10.0)
+    progress.line("dib-run-parts 01-package-installs completed", 12.0)
+    assert progress.stages == {"driver/install.d/01-package-installs": 2.0}
+
+
+def test_a_stage_that_comes_twice_in_a_layer_counts_twice() -> None:
+    progress = fed()
+    for begun in (10.0, 20.0):
+        progress.begin("take from cache", begun)
+        progress.end(begun + 3.0)
+    assert progress.stages == {"variant/take from cache": 6.0}
 
 
 def test_recent_lines_are_the_programs_own_without_traces_and_timestamps() -> None:

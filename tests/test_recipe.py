@@ -94,16 +94,19 @@ def test_the_command_names_the_elements_and_the_catalog_has_the_last_word_on_the
     own = variant(tmp_path, **{"gpu:": "gpu:\n    environment: {DIB_DISTRIBUTION_MIRROR: http://mine.example/debian}"})
     resolved = recipe.resolve(own)
     lent = {"DIB_DISTRIBUTION_MIRROR": "http://host.example/debian"}
-    command = recipe.command(resolved, tmp_path / "20261122T000000Z-abcdef01", tmp_path / "cache", lent, {})
+    folder = tmp_path / "20261122T000000Z-abcdef01"
+    run = recipe.whole(resolved)
+    command = recipe.command(resolved, run, folder, tmp_path / "cache", mirrors=lent, files={})
     assert command.environment["DIB_DISTRIBUTION_MIRROR"] == "http://mine.example/debian"
     assert command.environment["DIB_GPU_IMAGE_BUILD_ID"] == "20261122T000000Z-abcdef01"
     assert command.argv[-3:] == ("guest-identity", "gpt-disk", "seal-guest")
-    assert "compression_type=zstd" in command.argv
 
 
 def test_files_from_outside_reach_the_elements_by_their_variables(tmp_path: Path) -> None:
     files = {"DIB_BASE_IMAGE": Path("/cache/noble.squashfs")}
-    command = recipe.command(recipe.resolve(variant(tmp_path)), tmp_path / "build", tmp_path / "cache", {}, files)
+    resolved = recipe.resolve(variant(tmp_path))
+    run = recipe.whole(resolved)
+    command = recipe.command(resolved, run, tmp_path / "build", tmp_path / "cache", mirrors={}, files=files)
     assert command.environment["DIB_BASE_IMAGE"] == "/cache/noble.squashfs"
 
 
@@ -114,6 +117,27 @@ def test_another_file_from_outside_is_another_fingerprint_by_its_name(tmp_path: 
     assert [name for name in after.parts if after.parts[name] != before.parts[name]] == ["base image"]
     assert {layer.name for layer in after.layers} & {layer.name for layer in before.layers}
     assert not {layer.key for layer in after.layers} & {layer.key for layer in before.layers}
+
+
+@pytest.mark.parametrize(
+    ("variable", "layer"),
+    [("DIB_GPU_CHECK_FIRST_BOOT", "variant"), ("DIB_CLOUD_INIT_DATASOURCES", "base"), ("DIB_OF_NOBODY", "base")],
+)
+def test_a_variable_of_the_catalog_belongs_to_the_layer_whose_element_reads_it(
+    tmp_path: Path, variable: str, layer: str
+) -> None:
+    more = f"gpu:\n    elements: [gpu-check]\n    environment: {{{variable}: '1'}}"
+    resolved = recipe.resolve(variant(tmp_path, **{"gpu:": more}))
+    assert [each.name for each in resolved.layers if variable in each.environment] == [layer]
+
+
+def test_a_layer_that_is_shared_is_told_nothing_of_one_build(tmp_path: Path) -> None:
+    resolved = recipe.resolve(variant(tmp_path, **{"gpu:": "gpu:\n    packages: [htop]"}))
+    run = recipe.Run(layers=resolved.layers[:2], begins_with_tree=True, ends_with_tree=True)
+    command = recipe.command(resolved, run, tmp_path / "build", tmp_path / "cache", mirrors={}, files={})
+    assert not {"DIB_GPU_IMAGE_BUILD_ID", "DIB_GPU_IMAGE_VARIANT"} & set(command.environment)
+    assert "htop" not in command.argv
+    assert command.argv[-1] == "end-with-tree"
 
 
 def test_an_unknown_element_is_a_catalog_error(tmp_path: Path) -> None:

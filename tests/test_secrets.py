@@ -25,7 +25,9 @@ stat --format '%a %U' "$DIB_GPU_IMAGE_SECRETS"
 stat --format '%n %a %U' "$DIB_GPU_IMAGE_SECRETS"/*
 sha256sum "$DIB_GPU_IMAGE_SECRETS"/*
 FAKES/disk-image-create "$@"
-sed -i 's/"driver": ""/"driver": "550.163.01"/' "$TMP_DIR/../image.d/gpu-image.json"
+if [ -e "$TMP_DIR/image.d" ]; then
+    sed -i 's/"driver": ""/"driver": "550.163.01"/' "$TMP_DIR/image.d/gpu-image.json"
+fi
 """
 
 

@@ -1,0 +1,127 @@
+"""How much of a build is there already? diskimage-builder is a fake on PATH; the archive is a server on loopback."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipelines import build, cache, catalog, manifest
+from pipelines.errors import BuildError
+from pipelines.variant import Variant
+from fakes.web_server import WebServer, answer, serving
+
+FAKES = Path(__file__).parent / "fakes"
+NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
+INDEX = "0123456789abcdef" * 4
+CATALOG = """
+version: 1
+images:
+  first:
+    base: {{distribution: debian, release: trixie}}
+    disk: {{size: 1GiB}}
+    environment: {{DIB_FAKE: {how}, DIB_FAKE_ARCHIVE: {archive}}}
+  second:
+    parent: first
+    disk: {{size: 2GiB}}
+    elements: [gpu-check]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fake_dib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def builds(tmp_path: Path) -> Path:
+    return tmp_path / "builds"
+
+
+@pytest.fixture
+def archive() -> Iterator[WebServer]:
+    with serving() as server:
+        server.put("/InRelease", release(INDEX))
+        yield server
+
+
+def release(sha256: str) -> bytes:
+    return f"Suite: stable\nSHA256:\n {sha256} 1234 main/binary-amd64/Packages\n".encode()
+
+
+def variant(tmp_path: Path, archive: WebServer, name: str = "first", how: str = "well") -> Variant:
+    path = tmp_path / "images.yaml"
+    path.write_text(CATALOG.format(how=how, archive=f"{archive.url}/InRelease"))
+    return catalog.load(path).variants[name]
+
+
+def stages(made: manifest.Build) -> set[str]:
+    return {stage.partition("/")[0] for stage in made.manifest().stages if "take" not in stage}
+
+
+def test_the_second_build_begins_with_the_layer_that_the_first_one_kept(
+    tmp_path: Path, builds: Path, archive: WebServer
+) -> None:
+    first = build.build(variant(tmp_path, archive), builds, NOW)
+    second = build.build(variant(tmp_path, archive, "second"), builds, NOW)
+    assert (stages(first), first.manifest().cached) == ({"base", "variant"}, {})
+    assert stages(second) == {"variant"}
+    assert list(second.manifest().cached) == ["base layer"]
+
+
+def test_a_layer_from_an_archive_that_has_changed_is_never_used(
+    tmp_path: Path, builds: Path, archive: WebServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build.build(variant(tmp_path, archive), builds, NOW)
+    archive.put("/InRelease", release("f" * 64))
+    second = build.build(variant(tmp_path, archive, "second"), builds, NOW)
+    assert stages(second) == {"base", "variant"}
+    assert "the base layer is made anew" in capsys.readouterr().err
+
+
+def test_a_layer_whose_archive_gives_no_answer_is_never_used(tmp_path: Path, builds: Path, archive: WebServer) -> None:
+    build.build(variant(tmp_path, archive), builds, NOW)
+    archive.on("/InRelease", answer(503), always=True)
+    second = build.build(variant(tmp_path, archive, "second"), builds, NOW)
+    assert second.manifest().cached == {}
+
+
+def test_a_layer_made_with_another_mirror_of_the_host_is_not_used(
+    tmp_path: Path, builds: Path, archive: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.build(variant(tmp_path, archive), builds, NOW)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert build.build(variant(tmp_path, archive, "second"), builds, NOW).manifest().cached == {}
+
+
+def test_without_the_cache_nothing_is_taken_and_nothing_kept(tmp_path: Path, builds: Path, archive: WebServer) -> None:
+    build.build(variant(tmp_path, archive), builds, NOW)
+    before = cache.entries(builds / ".cache")
+    second = build.build(variant(tmp_path, archive, "second"), builds, NOW, cached=False)
+    assert stages(second) == {"base", "variant"}
+    assert second.manifest().cached == {}
+    assert cache.entries(builds / ".cache") == before
+
+
+def test_a_damaged_layer_is_made_anew(
+    tmp_path: Path, builds: Path, archive: WebServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build.build(variant(tmp_path, archive), builds, NOW)
+    (packed,) = (builds / ".cache" / "layers").glob("*/content")
+    packed.write_bytes(packed.read_bytes()[:-1])
+    second = build.build(variant(tmp_path, archive, "second"), builds, NOW)
+    assert stages(second) == {"base", "variant"}
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_layer_that_fails_is_not_kept(tmp_path: Path, builds: Path, archive: WebServer) -> None:
+    with pytest.raises(BuildError, match="does not compile"):
+        build.build(variant(tmp_path, archive, how="fail"), builds, NOW)
+    assert cache.entries(builds / ".cache") == []
+
+
+def test_the_manifest_says_which_archives_it_is_from(tmp_path: Path, builds: Path, archive: WebServer) -> None:
+    made = build.build(variant(tmp_path, archive), builds, NOW)
+    assert made.manifest().archives == {f"{archive.url}/InRelease main/binary-amd64/Packages": INDEX}
