@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.errors import HostError, PipelineError, ProgramError
+from pipelines.errors import HostError, Interrupted, PipelineError, ProgramError
 from pipelines.filesystem import FileSystem
 from pipelines.manifest import Check, Manifest
 from pipelines.variant import Variant
@@ -63,8 +63,11 @@ def not_carried_out(error: Exception) -> str:
 
 
 def raise_for_host(error: Exception) -> None:
-    """HostError where an error says something about this host (a full disk, a missing program), not about the build."""
-    if isinstance(error, HostError):
+    """HostError where an error says something about this host (a full disk, a missing program), not about the build.
+
+    An interrupt says nothing about it either, and goes on as it came.
+    """
+    if isinstance(error, HostError | Interrupted):
         raise error
     said = error.output if isinstance(error, ProgramError) else str(error) if isinstance(error, PipelineError) else ""
     number = error.errno if isinstance(error, OSError) else None

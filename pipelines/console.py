@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 from pipelines.errors import PipelineError
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 
 _SHOW_EVERY_SECONDS = 15.0
 _SHOW_STAGE_SECONDS = 2.0
+# Who shows what is going on, where that is not for this process to do.
+_SHOWN_BY: ContextVar[Callable[[str], None] | None] = ContextVar("shown by", default=None)
+
+
+@contextmanager
+def relayed(out: TextIO, err: TextIO, live: Callable[[str], None] | None) -> Iterator[None]:
+    """Somebody else shows what is said here: takes both streams, and live lines where they can be seen."""
+    before = _SHOWN_BY.set(live)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
+    finally:
+        _SHOWN_BY.reset(before)
 
 
 def note(text: str) -> None:
@@ -76,6 +90,7 @@ class Ticker:
         self._label = label
         self._verbose = verbose
         self._console = _stderr()
+        self._on_terminal = sys.stderr.isatty()  # FORCE_COLOR makes none of a file
         self._started = time.monotonic()
         self._shown = 0.0
         self._said = False
@@ -99,9 +114,12 @@ class Ticker:
         """Time has passed. Plain lines leave out stages that are over in a moment, and are otherwise few."""
         if self._verbose:
             return
+        if (show := _SHOWN_BY.get()) is not None:
+            show(f"{self._stage}  {self._last}".strip())
+            return
         text = f"{self._prefix()}  {self._last}".rstrip()
         quiet = time.monotonic() - self._shown
-        if self._console.is_terminal:
+        if self._on_terminal:
             self._console.file.write("\r\x1b[2K" + text[: max(20, self._console.width - 1)])
             self._console.file.flush()
         elif quiet >= _SHOW_EVERY_SECONDS or (quiet >= _SHOW_STAGE_SECONDS and not self._said):
@@ -110,7 +128,7 @@ class Ticker:
 
     def close(self) -> None:
         """Clear the live line."""
-        if self._console.is_terminal and not self._verbose:
+        if self._on_terminal and not self._verbose:
             self._console.file.write("\r\x1b[2K")
             self._console.file.flush()
 
@@ -146,9 +164,10 @@ class Meter:
         """`count` more bytes are done."""
         self._done += count
         self._progress.advance(self._task, count)
-        if self._progress.disable and time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
-            of = "" if self._total is None else f" of {self._total / 2**20:.0f}"
-            note(f"{self._label}: {self._done / 2**20:.0f}{of} MiB")
+        if (show := _SHOWN_BY.get()) is not None:
+            show(f"{self._label}: {self._amount()}")
+        elif self._progress.disable and time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
+            note(f"{self._label}: {self._amount()}")
             self._shown = time.monotonic()
 
     def close(self) -> None:
@@ -157,6 +176,10 @@ class Meter:
             seconds = max(time.monotonic() - self._started, 0.001)
             speed = (self._done - self._begun) / 2**20 / seconds
             note(f"{self._label}: {self._done / 2**20:.0f} MiB in {seconds:.1f} s, {speed:.0f} MiB/s")
+
+    def _amount(self) -> str:
+        of = "" if self._total is None else f" of {self._total / 2**20:.0f}"
+        return f"{self._done / 2**20:.0f}{of} MiB"
 
 
 @contextmanager
@@ -172,7 +195,7 @@ def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
 
     console = _stderr()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         shown = Meter(label, progress, total, done)
         yield shown
     shown.close()

@@ -5,6 +5,9 @@ and CI can rely on: 1 usage or a bug of ours, 2 catalog, 3 build, 4 verify, 5 cl
 7 something to do (`plan --check`), 130/143 interrupted.
 """
 
+# Exit codes from here on are those of interrupts: this, and the number of the signal.
+INTERRUPTED = 128
+
 
 class PipelineError(Exception):
     """What failed, in one line or more; `remedy` says what the operator can do."""
@@ -56,7 +59,7 @@ class Interrupted(PipelineError):
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted", remedy="Run the same command again; nothing was left behind.")
-        self.exit_code = 128 + signal_number
+        self.exit_code = INTERRUPTED + signal_number
 
 
 class ProgramError(PipelineError):

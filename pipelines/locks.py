@@ -9,11 +9,19 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
 from pipelines import console
 from pipelines.errors import HostError
+
+_OUR_WORK: ContextVar[str] = ContextVar("our work", default="")
+
+
+def introduce(work: str) -> None:
+    """Locks say from now on, beside the number of this process, what it is at: "the build of debian-cuda"."""
+    _OUR_WORK.set(work)
 
 
 @contextlib.contextmanager
@@ -51,10 +59,15 @@ def _held(path: Path) -> IO[str] | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("a+", encoding="utf-8")
     with contextlib.suppress(FileNotFoundError):
-        if take(handle, f"process {os.getpid()}") and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+        if take(handle, _ourselves()) and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
             return handle
     handle.close()
     return None
+
+
+def _ourselves() -> str:
+    process, work = f"process {os.getpid()}", _OUR_WORK.get()
+    return f"{work} ({process})" if work else process
 
 
 def take(handle: IO[str], text: str) -> bool:

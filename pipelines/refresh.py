@@ -3,17 +3,17 @@
 Build then verify, verify then upload, for several variants: a failure of one never stops the others, and none is lost.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from pipelines import console, fingerprint, gpus, manifest, qemu, released, unchanged
+from pipelines import console, failures, fingerprint, gpus, manifest, qemu, released, unchanged
 from pipelines import plan as planning
 from pipelines.catalog import Catalog
-from pipelines.errors import PipelineError, UsageError, VerifyError, exit_code
+from pipelines.errors import PipelineError, UsageError, VerifyError
 from pipelines.glance import Cloud
 from pipelines.manifest import Build, Verification
 from pipelines.variant import Variant
@@ -21,15 +21,6 @@ from pipelines.variant import Variant
 Clock = Callable[[], datetime]
 # What `plan` knows and no command carries out yet: a list of things to do must be one that can be done.
 _NOT_YET: frozenset[planning.Verb] = frozenset({"prune"})
-
-
-class SeveralFailed(PipelineError):
-    """Each failure was shown when it happened; this is the summary, with the lowest of their exit codes."""
-
-    def __init__(self, failed: dict[str, PipelineError], of: int) -> None:
-        names = ", ".join(failed)
-        super().__init__(f"{len(failed)} of {of} failed: {names}", remedy="See above, for each of them.")
-        self.exit_code = exit_code(list(failed.values()))
 
 
 def build(
@@ -41,24 +32,33 @@ def build(
     boot: bool = False,
     force: bool = False,
     cached: bool = True,
+    jobs: int = 1,
 ) -> None:
     """Build and verify each variant. A build that fails verification is kept, and never uploaded.
 
     One whose newest build is what a new one would be is not built again, unless `force`. Without `cached` everything
-    is done anew, from nothing.
+    is done anew, from nothing. Up to `jobs` are built at once, if there is room for them.
     """
+    from pipelines import room, several  # noqa: PLC0415  # what one verb alone needs, the others start sooner without
+
     warn(variants, now().date())
-    with _each(variants) as one:
-        for variant in variants:
-            with one(variant.name):
-                standing = None if force or not cached else _standing(variant, root, now())
-                if standing is None:
-                    made = _made(variant, root, now(), verbose=verbose, cached=cached)
-                    console.note(f"{variant.name}: built {made.build_id}; verifying")
-                    _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
-                    _report_built(made)
-                elif boot or standing.verification() is None:
-                    _require_passed(_verify(standing, variant, now, boot=boot, firmware=None))
+
+    def build_one(variant: Variant) -> None:
+        standing = None if force or not cached else _standing(variant, root, now())
+        if standing is None:
+            made = _made(variant, root, now(), verbose=verbose, cached=cached)
+            console.note(f"{variant.name}: built {made.build_id}; verifying")
+            _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
+            _report_built(made)
+        elif boot or standing.verification() is None:
+            _require_passed(_verify(standing, variant, now, boot=boot, firmware=None))
+
+    work = {variant.name: functools.partial(build_one, variant) for variant in variants}
+    fitting = room.together(root, [room.space_needed(variant) for variant in variants], jobs)
+    with failures.each([*work]) as one, several.begun(work, fitting) as ended:
+        for name, finish in ended:
+            with one(name):
+                finish()
 
 
 def _standing(variant: Variant, root: Path, now: datetime) -> Build | None:
@@ -109,7 +109,7 @@ class Verified:
 
     def require_passed(self) -> None:
         """Raise what went wrong: checks that failed, and variants that could not be verified, together."""
-        with _each(tuple(self.outcomes)) as one:
+        with failures.each(tuple(self.outcomes)) as one:
             for name, outcome in self.outcomes.items():
                 with one(name):
                     if isinstance(outcome, PipelineError):
@@ -134,7 +134,7 @@ def verify(
             made = manifest.newest_complete(root, variant.name, build_id)
             outcomes[variant.name] = _verify(made, variant, now, boot=boot, firmware=firmware)
         except PipelineError as error:
-            if _stops_everything(error):
+            if failures.stops_everything(error):
                 raise
             outcomes[variant.name] = error
     return Verified(outcomes=outcomes)
@@ -150,7 +150,7 @@ def upload(variants: Sequence[Variant], cloud: Cloud, root: Path, build_id: str 
 
     if build_id is not None:
         variants = [_owner(variants, root, build_id)]
-    with _each(variants) as one:
+    with failures.each([variant.name for variant in variants]) as one:
         for variant in variants:
             with one(variant.name):
                 if len(variants) > 1 and not _complete(root, variant):
@@ -276,27 +276,3 @@ def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud], root: P
         keep=variant.keep,
         rebuild_age=variant.rebuild_age,
     )
-
-
-def _stops_everything(error: PipelineError) -> bool:
-    return error.exit_code >= 128  # an interrupt
-
-
-@contextlib.contextmanager
-def _each(subjects: Sequence[object]) -> Iterator[Callable[[str], contextlib.AbstractContextManager[None]]]:
-    """Pieces of work that fail alone. Of several, each failure is shown when it happens, and summed up at the end."""
-    failed: dict[str, PipelineError] = {}
-
-    @contextlib.contextmanager
-    def one(name: str) -> Iterator[None]:
-        try:
-            yield
-        except PipelineError as error:
-            if len(subjects) == 1 or _stops_everything(error):
-                raise
-            console.fail(error)
-            failed[name] = error
-
-    yield one
-    if failed:
-        raise SeveralFailed(failed, len(subjects))

@@ -11,7 +11,7 @@ import pytest
 from cloud_fixtures import make_variant, verified
 from test_tasks import inv
 
-from pipelines import catalog, fingerprint, glance, manifest, refresh, released
+from pipelines import catalog, failures, fingerprint, glance, manifest, refresh, released
 from pipelines.catalog import Catalog
 from pipelines.errors import UsageError, VerifyError
 from pipelines.manifest import Build
@@ -54,7 +54,7 @@ def test_a_build_that_fails_verification_is_kept_for_inspection(images: Catalog,
 def test_a_failing_variant_does_not_stop_the_others(
     images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(refresh.SeveralFailed) as caught:
+    with pytest.raises(failures.SeveralFailed) as caught:
         refresh.build(images.select("broken,good"), tmp_path / "builds", now)
     assert caught.value.exit_code == 3
     assert "2 of 2 failed: broken, good" in caught.value.what
@@ -98,7 +98,7 @@ def test_of_several_what_was_verified_is_reported_beside_what_could_not_be(
         refresh.build(images.select("good"), tmp_path / "builds", now)
     found = refresh.verify(images.select("good,other"), tmp_path / "builds", None, now, boot=False, firmware=None)
     assert [(result.variant, result.passed) for result in found.results] == [("good", False)]
-    with pytest.raises(refresh.SeveralFailed, match="2 of 2 failed: good, other") as caught:
+    with pytest.raises(failures.SeveralFailed, match="2 of 2 failed: good, other") as caught:
         found.require_passed()
     assert caught.value.exit_code == 1
     said = capsys.readouterr().err
