@@ -442,7 +442,8 @@ def assembled(tmp_path: Path, tree: Path, **environment: str) -> "subprocess.Com
         "DISTRO_NAME": "debian",
         "ARCH": "amd64",
     }
-    paths = {"TMP_IMAGE_DIR": tmp_path, "TMP_MOUNT_PATH": tree, "TMP_HOOKS_PATH": hooks}
+    paths = {"TMP_IMAGE_DIR": tmp_path, "TMP_MOUNT_PATH": tree, "TMP_HOOKS_PATH": hooks, "TMP_DIR": tmp_path}
+    paths["DIB_MANIFEST_SAVE_DIR"] = tmp_path
     return run_on_host(
         ELEMENTS / "gpt-disk/cleanup.d/98-assemble-disk", check=False, **{**defaults, **paths, **environment}
     )
@@ -511,6 +512,32 @@ def test_the_root_file_system_has_the_tree(tmp_path: Path, tree: Path, file_syst
     assert output("blkid", "-p", "-O", str(130 * 2**20), "-o", "value", "-s", "TYPE", disk).strip() == file_system
     mounted = f"mount -o ro,loop,offset={130 * 2**20} {disk} /mnt && cat /mnt/etc/hostname && umount /mnt"
     assert output("unshare", "--mount", "sh", "-c", mounted) == "etc/hostname"
+
+
+@pytest.mark.parametrize("file_system", ["ext4", "xfs"])
+def test_the_space_that_a_build_takes_is_measured_and_the_tree_is_not_there_twice(
+    tmp_path: Path, tree: Path, file_system: str
+) -> None:
+    large = tree / "var/large"
+    large.parent.mkdir()
+    large.write_bytes(os.urandom(100 * 2**20))
+    (tree / "var/again").hardlink_to(large)
+    (tmp_path / "besides").write_bytes(bytes(10 * 2**20))
+    assembled(tmp_path, tree, DIB_GPT_DISK_ROOT_FSTYPE=file_system, DIB_GPT_DISK_ROOT_LABEL="root-label")
+    measured = json.loads((tmp_path / "scratch.json").read_text())
+    disk = (tmp_path / "disk.raw").stat().st_blocks * 512
+    assert measured["tree"] == int(output("du", "-sB1", tree).split()[0])
+    assert measured["peak"] == pytest.approx(measured["tree"] + disk + 10 * 2**20, abs=2**20)
+    assert measured["peak"] < 2.5 * measured["tree"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("disk.")] == ["disk.raw"]
+
+
+def test_the_journal_takes_no_space(tmp_path: Path, tree: Path) -> None:
+    assembled(tmp_path, tree)
+    assert (tmp_path / "disk.raw").stat().st_blocks * 512 < 32 * 2**20
+    root = f"{tmp_path / 'disk.raw'}?offset={130 * 2**20}"
+    assert "Total journal size:       64M" in output("dumpe2fs", "-h", root)
+    assert output("e2fsck", "-f", "-n", root)
 
 
 def test_a_disk_too_small_for_its_content_is_said_with_the_remedy(tmp_path: Path, tree: Path) -> None:
