@@ -559,8 +559,9 @@ def test_the_table_has_size_age_and_hits_and_a_total_with_the_limit(
     keep(root, "a")
     keep(root, "b", b"x" * 1536, cache.MODULES)
     taken(root, "a")
-    then = (NOW + timedelta(days=2, hours=19)).timestamp()
-    os.utime(root / cache.LAYERS / "a" / "uses", (then, then))
+    for place, hours in ((root / cache.LAYERS / "a", 67), (root / cache.MODULES / "b", 68)):
+        then = (NOW + timedelta(hours=hours)).timestamp()
+        os.utime(place / "uses", (then, then))
     report_cache.show(root, None, NOW + timedelta(days=3), clear=False, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "Cache, least recently used first",
