@@ -37,7 +37,14 @@ def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: 
     report.images(_load(catalog), Path(builds), as_json=json)
 
 
-@verb(help=_NAME_HELP | _CATALOG_HELP | _BUILDS_HELP | _JSON_HELP | _GUEST_HELP)
+@verb(
+    help=_NAME_HELP
+    | _CATALOG_HELP
+    | _BUILDS_HELP
+    | _JSON_HELP
+    | _GUEST_HELP
+    | {"timings": "where the time goes instead: the last builds side by side"}
+)
 def show(
     _: Context,
     name: str,
@@ -46,8 +53,14 @@ def show(
     count: str = "0",
     ram: str = "64GiB",
     json: bool = False,
+    timings: bool = False,
 ) -> None:
     """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
+    if timings:
+        from pipelines import report_timings
+
+        report_timings.show(Path(builds), _one(catalog, name).name, as_json=json)
+        return
     from pipelines import report, report_gpus
 
     report.image(_one(catalog, name), Path(builds), _now().date(), report_gpus.guest(count, ram), as_json=json)
@@ -90,6 +103,7 @@ def plan(
         "boot": "boot the image too",
         "force": "build even if nothing has changed since the newest build",
         "cache": "--no-cache builds from nothing: takes nothing of earlier builds, keeps nothing for later ones",
+        "jobs": "so many at once, at most as many as this host has cores",
     }
 )
 def build(
@@ -101,12 +115,14 @@ def build(
     boot: bool = False,
     force: bool = False,
     cache: bool = True,
+    jobs: str = "1",
 ) -> None:
     """Build images for real, and verify them; what has not changed is not built again."""
-    from pipelines import refresh
+    from pipelines import refresh, several
 
+    at_once = several.jobs(jobs)
     variants = _load(catalog).select(name)
-    refresh.build(variants, Path(builds), _now, verbose=verbose, boot=boot, force=force, cached=cache)
+    refresh.build(variants, Path(builds), _now, verbose=verbose, boot=boot, force=force, cached=cache, jobs=at_once)
 
 
 @verb(
