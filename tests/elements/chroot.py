@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# A modinfo that reads modules of a test's, which are text: field=value lines.
+MODINFO = 'for file; do echo "filename: $file"; sed "s/=/: /" "$file"; done'
 _ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 _ENTER = """
 set -eu

@@ -11,7 +11,7 @@ from pathlib import Path
 import diskimage_builder
 import pytest
 
-from tests.elements.chroot import Chroot
+from tests.elements.chroot import MODINFO, Chroot
 
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 DIB = Path(diskimage_builder.__file__).parent / "elements"
@@ -300,7 +300,7 @@ CHECK_FABRIC = "fabric-manager/post-install.d/71-check-fabric-manager"
 
 def with_driver(guest: Guest) -> None:
     guest.chroot.file("/lib/modules/6.12.1-amd64/updates/dkms/nvidia.ko", f"version={DRIVER}\n")
-    guest.chroot.program("modinfo", 'sed -n "s/^$2=//p" "$3"')
+    guest.chroot.program("modinfo", MODINFO)
     guest.chroot.program("install-packages", 'echo "installing $*"; touch /usr/bin/nv-fabricmanager')
 
 
