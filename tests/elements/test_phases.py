@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import disk as disk_module
-from tests.elements.chroot import Chroot
+from tests.elements.chroot import MODINFO, Chroot
 
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 CONTRACT = ELEMENTS / "nvidia-driver/post-install.d/90-check-kernel-contract"
@@ -39,7 +39,7 @@ def chroot(tmp_path: Path) -> Chroot:
 @pytest.fixture
 def guest(chroot: Chroot) -> Chroot:
     """A guest in which the kernel contract holds, with modules that DKMS compiled."""
-    chroot.program("modinfo", 'sed -n "s/^$2=//p" "$3"')
+    chroot.program("modinfo", MODINFO)
     for name in MODULES:
         module(chroot, f"updates/dkms/{name}.ko")
     listed = "".join(f"updates/dkms/{name}.ko:\n" for name in MODULES)
