@@ -1,0 +1,202 @@
+"""Has a package archive changed since a build took packages from it?"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from fakes.web_server import WebServer, answer, cut_after, instead, serving, trickle, wait
+from host_fixtures import DEAD
+
+from pipelines import archives
+from pipelines.errors import BuildError
+
+MAIN, EXTRA, OTHER = "main/binary-amd64/Packages", "contrib/binary-amd64/Packages", "main/binary-arm64/Packages"
+INDEXES = {MAIN: "a" * 64, EXTRA: "b" * 64, OTHER: "c" * 64}
+IN_RELEASE = "/debian/dists/trixie/InRelease"
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with serving() as running:
+        running.put(IN_RELEASE, release())
+        yield running
+
+
+def release(indexes: Mapping[str, str] = INDEXES, *, date: str = "Sun, 22 Nov 2026 08:00:00 UTC") -> bytes:
+    """An InRelease file, with digests of both kinds."""
+    lines = ["-----BEGIN PGP SIGNED MESSAGE-----", "Hash: SHA512", "", "Origin: Debian", f"Date: {date}", "MD5Sum:"]
+    lines += [f" {'0' * 32} 123 {index}" for index in indexes]
+    lines += ["SHA256:", *(f" {sha256} 123 {index}" for index, sha256 in indexes.items())]
+    lines += [
+        "-----BEGIN PGP SIGNATURE-----",
+        "",
+        hashlib.sha256(date.encode()).hexdigest(),
+        "-----END PGP SIGNATURE-----",
+    ]
+    return "\n".join(lines).encode()
+
+
+def used(server: WebServer, path: str = IN_RELEASE, indexes: tuple[str, ...] = (MAIN, EXTRA)) -> dict[str, str]:
+    """What a build took from an archive, in the state that `release` says by itself."""
+    return {f"{server.url}{path} {index}": INDEXES[index] for index in indexes}
+
+
+def trixie(server: WebServer) -> str:
+    return f"{server.url}/debian/dists/trixie"
+
+
+def test_an_archive_that_says_the_same_has_not_changed(server: WebServer) -> None:
+    assert archives.changed(used(server)) == ""
+
+
+def test_an_archive_that_was_only_signed_again_has_not_changed(server: WebServer) -> None:
+    server.put(IN_RELEASE, release(date="Mon, 23 Nov 2026 08:00:00 UTC"))
+    assert archives.changed(used(server)) == ""
+
+
+def test_an_index_that_changed_is_named_by_its_component(server: WebServer) -> None:
+    server.put(IN_RELEASE, release(INDEXES | {MAIN: "d" * 64}))
+    assert archives.changed(used(server)) == f"{trixie(server)} main has changed"
+
+
+def test_several_components_of_an_archive_are_one_reason(server: WebServer) -> None:
+    server.put(IN_RELEASE, release(INDEXES | {MAIN: "d" * 64, EXTRA: "e" * 64}))
+    assert archives.changed(used(server)) == f"{trixie(server)} contrib, main have changed"
+
+
+def test_an_index_that_was_not_used_may_change(server: WebServer) -> None:
+    server.put(IN_RELEASE, release(INDEXES | {OTHER: "d" * 64}))
+    assert archives.changed(used(server)) == ""
+
+
+def test_an_index_that_is_gone_has_changed(server: WebServer) -> None:
+    server.put(IN_RELEASE, release({MAIN: INDEXES[MAIN]}))
+    assert archives.changed(used(server)) == f"{trixie(server)} contrib has changed"
+
+
+def test_a_flat_repository_is_named_by_its_folder(server: WebServer) -> None:
+    server.put("/cuda/debian12/InRelease", release({"Packages": "1" * 64}))
+    known = {f"{server.url}/cuda/debian12/InRelease Packages": "2" * 64}
+    assert archives.changed(known) == f"{server.url}/cuda/debian12 has changed"
+
+
+def test_of_an_rpm_repository_the_whole_list_is_compared(server: WebServer) -> None:
+    url = server.put("/9/BaseOS/os/repodata/repomd.xml", b"<repomd/>")
+    known = {f"{url} -": hashlib.sha256(b"<repomd/>").hexdigest()}
+    assert archives.changed(known) == ""
+    server.put("/9/BaseOS/os/repodata/repomd.xml", b"<repomd>another</repomd>")
+    assert archives.changed(known) == f"{server.url}/9/BaseOS/os has changed"
+
+
+def test_a_local_archive_is_read(tmp_path: Path) -> None:
+    (tmp_path / "InRelease").write_bytes(release({"Packages": "1" * 64}))
+    known = {f"file:{tmp_path}/InRelease Packages": "1" * 64}
+    assert archives.changed(known) == ""
+    (tmp_path / "InRelease").unlink()
+    assert archives.changed(known) == f"file:{tmp_path} cannot be asked: No such file or directory"
+
+
+# Archives that give no answer
+
+
+def test_a_list_that_is_not_there_counts_as_changed(server: WebServer) -> None:
+    server.on(IN_RELEASE, answer(404))
+    assert archives.changed(used(server)) == f"{trixie(server)} cannot be asked: the server answered 404 Not Found"
+
+
+def test_a_server_that_refuses_counts_as_changed() -> None:
+    reason = archives.changed({f"{DEAD}/dists/trixie/InRelease {MAIN}": "a" * 64})
+    assert reason == f"{DEAD}/dists/trixie cannot be asked: Connection refused"
+
+
+@pytest.mark.parametrize("stall", [wait(30), trickle(0.05)], ids=["silent", "byte after byte"])
+def test_nobody_waits_longer_than_the_deadline(server: WebServer, stall: object) -> None:
+    server.on(IN_RELEASE, stall, always=True)  # type: ignore[arg-type]
+    began = time.monotonic()
+    reason = archives.changed(used(server), deadline=0.4)
+    assert time.monotonic() - began < 2
+    assert reason == f"{trixie(server)} cannot be asked: no answer for 0.4 s"
+
+
+def test_a_failure_that_passes_is_no_change(server: WebServer) -> None:
+    server.on(IN_RELEASE, cut_after(10))
+    assert archives.changed(used(server)) == ""
+
+
+def test_a_page_of_somebody_else_is_no_answer(server: WebServer) -> None:
+    server.on(IN_RELEASE, instead(b"<html>Please log in</html>"))
+    assert archives.changed(used(server)) == f"{trixie(server)} cannot be asked: what it gives is no list of indexes"
+
+
+def test_an_archive_without_a_list_of_indexes_counts_as_changed(server: WebServer) -> None:
+    known = {f"{server.url}{IN_RELEASE} {MAIN}": "-"}
+    assert archives.changed(known) == f"{trixie(server)} cannot be asked: it did not say what its index is"
+
+
+def test_a_scheme_that_only_a_guest_knows_counts_as_changed() -> None:
+    assert "cdrom:/debian/dists/trixie cannot be asked: " in archives.changed(
+        {f"cdrom:/debian/dists/trixie/InRelease {MAIN}": "a" * 64}
+    )
+
+
+# Many archives
+
+
+def many(server: WebServer, count: int) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for number in range(count):
+        path = f"/s{number}/InRelease"
+        server.put(path, release())
+        known |= used(server, path)
+    return known
+
+
+def test_archives_are_asked_at_the_same_time_and_once_each(server: WebServer) -> None:
+    known = many(server, 4)
+    server.on("InRelease", wait(0.5), always=True)
+    assert archives.changed(known, deadline=1.5) == ""
+    assert sorted(path for _, path, _ in server.seen) == [f"/s{number}/InRelease" for number in range(4)]
+
+
+def test_one_that_stalls_does_not_hide_what_another_says(server: WebServer) -> None:
+    server.put("/s1/InRelease", release({MAIN: "d" * 64}))
+    server.on(IN_RELEASE, wait(30))
+    reason = archives.changed(used(server) | used(server, "/s1/InRelease", (MAIN,)), deadline=0.5)
+    assert f"{trixie(server)} cannot be asked: no answer for 0.5 s; {server.url}/s1 main has changed" == reason
+
+
+def test_of_many_changes_the_first_are_named_and_the_rest_counted(server: WebServer) -> None:
+    known = dict.fromkeys(many(server, 5), "d" * 64)
+    reason = archives.changed(known)
+    assert reason.startswith(f"{server.url}/s0 contrib, main have changed; {server.url}/s1 ")
+    assert reason.endswith("; and 2 more")
+
+
+def test_archives_are_asked_through_the_proxy(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    known = {f"http://archive.invalid{IN_RELEASE} {MAIN}": INDEXES[MAIN]}
+    assert archives.changed(known) == ""
+
+
+# What a guest says of its archives
+
+
+def test_what_a_guest_says_is_read_line_by_line() -> None:
+    text = f"http://m.example/d/InRelease {MAIN} {'a' * 64}\nhttps://m.example/os/repodata/repomd.xml - {'b' * 64}\n"
+    assert archives.read(text) == {
+        f"http://m.example/d/InRelease {MAIN}": "a" * 64,
+        "https://m.example/os/repodata/repomd.xml -": "b" * 64,
+    }
+
+
+def test_a_password_in_an_address_is_not_kept() -> None:
+    assert list(archives.read(f"https://me:hunter2@m.example/InRelease {MAIN} {'a' * 64}")) == [
+        f"https://m.example/InRelease {MAIN}"
+    ]
+
+
+def test_what_is_no_state_of_an_archive_is_refused() -> None:
+    with pytest.raises(BuildError, match="W: something"):
+        archives.read("W: something")
