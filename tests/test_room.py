@@ -66,3 +66,13 @@ def test_too_little_space_is_fatal_and_comes_with_the_remedy(tmp_path: Path) -> 
     finding = room.space(tmp_path / "not-yet-there", 2**60)
     assert finding.breaks
     assert "--builds" in finding.remedy
+
+
+@pytest.mark.parametrize("mounted", [("tmpfs", "size=100M")], indirect=True)
+def test_as_many_builds_go_on_at_once_as_have_room(mounted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mib = 2**20
+    assert room.together(mounted, [40 * mib, 40 * mib, 40 * mib], 3) == 2
+    assert "there is room for 2 of these builds at once" in capsys.readouterr().err
+    assert room.together(mounted, [40 * mib, 40 * mib, 40 * mib], 2) == 2
+    assert room.together(mounted, [200 * mib, 40 * mib], 2) == 1  # the build itself says that there is none
+    assert capsys.readouterr().err == ""

@@ -33,7 +33,7 @@ from small_image import (
 
 from pipelines import boot, checks, disk, filesystem, kernel_contract, qemu, sealing
 from pipelines.driver import Driver, NvidiaRepository
-from pipelines.errors import HostError, ProgramError, VerifyError
+from pipelines.errors import HostError, Interrupted, ProgramError, VerifyError
 from pipelines.manifest import Build, Verification
 from pipelines.variant import Base, Variant
 from pipelines.verify import DRIVER_CHECKS, identity, packages, verify
@@ -221,6 +221,14 @@ def test_a_check_that_this_host_prevents_has_no_result(error: Exception) -> None
 
     with pytest.raises(HostError):
         checks.carried_out("any", prevented, object())
+
+
+def test_an_interrupt_is_no_result_of_a_check() -> None:
+    def interrupted(_: object) -> checks.Outcome:
+        raise Interrupted(15)
+
+    with pytest.raises(Interrupted):
+        checks.carried_out("any", interrupted, object())
 
 
 def test_a_check_that_raises_has_failed(tmp_path: Path) -> None:
