@@ -125,7 +125,7 @@ def set_limit(root: Path, text: str) -> None:
     try:
         notation.byte_count(text)
     except ValueError as error:
-        raise UsageError(f"--limit {text}: {error}", remedy=f"For example: --limit {DEFAULT_LIMIT}.") from None
+        raise UsageError(f"--limit {text}: {error}", remedy=f"Write it like this: --limit {DEFAULT_LIMIT}.") from None
     root.mkdir(parents=True, exist_ok=True)
     manifest.write_json(_limit_file(root), {"limit": text})
 

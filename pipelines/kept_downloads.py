@@ -6,7 +6,6 @@
 
 import contextlib
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,8 +57,6 @@ def evict(folder: Path, key: str) -> bool:
 
 def sweep(folder: Path) -> None:
     """Remove what is of no use to anybody: what an eviction left half-done, counts and locks of what is gone."""
-    for path in folder.glob(".gone.*"):
-        shutil.rmtree(path, ignore_errors=True)
     for digest in {path.stem for path in folder.glob("[!.]*")}:
         with locks.held_if_free(lock(folder, digest)) as ours:
             if not ours or partial(folder, digest).exists() or any(folder.glob(f"{digest}/*")):
@@ -71,13 +68,11 @@ def sweep(folder: Path) -> None:
 
 def _remove(folder: Path, digest: str) -> bool:
     """Remove a whole download and its count, unless somebody uses it. Call it with the lock held."""
-    gone = folder / f".gone.{uuid.uuid4().hex}"
     with uses.alone(used(folder, digest)) as free:
         if free:
             with contextlib.suppress(FileNotFoundError):
-                (folder / digest).rename(gone)
+                shutil.rmtree(folder / digest)
             used(folder, digest).unlink()
-    shutil.rmtree(gone, ignore_errors=True)
     return free
 
 

@@ -325,8 +325,8 @@ def test_one_at_a_time_makes_an_entry(root: Path, capfd: pytest.CaptureFixture[s
     assert ends(lambda: together(make, make), lambda: together(make, make)) == [0, 0]
     assert made.read_bytes() == b"."
     said = [line for line in capfd.readouterr().err.splitlines() if "waiting for it" in line]
-    assert len(said) == 3
-    assert all(line.startswith("layers/abababababab in the cache is being made by process ") for line in said)
+    assert said
+    assert all(line.startswith("layers/abababababab in the cache is being made by ") for line in said)
 
 
 def test_who_was_killed_while_making_an_entry_holds_up_nobody(root: Path) -> None:
@@ -520,9 +520,7 @@ def test_an_eviction_of_a_download_that_is_killed_at_any_moment_leaves_all_of_it
         moments.append(moment)
         there = bool(cache.entries(root))
         cache.shrink(root, 2**40)
-        assert [name for name in files(root) if name.endswith("image.qcow2") or ".gone" in name] == [
-            f"downloads/{sha256(CONTENT).hexdigest()}/image.qcow2"
-        ] * there
+        assert (root / "downloads" / sha256(CONTENT).hexdigest()).exists() == there
         assert download(server, root).read_bytes() == CONTENT
     assert len(moments) > 10
 

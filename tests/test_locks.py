@@ -46,3 +46,19 @@ def test_waiting_for_a_lock_ends_when_it_is_free(tmp_path: Path) -> None:
         assert other.stdout.readline() == b"held\n"
         with locks.hold(path, "busy", wait=20):
             assert locks.holder(path) is not None
+
+
+def test_a_lock_that_its_holders_remove_is_still_held_by_one_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys, time; from pipelines import locks\n"
+        "path, ends = pathlib.Path(sys.argv[1]), time.monotonic() + 1\n"
+        "while time.monotonic() < ends:\n"
+        "    with locks.held_if_free(path) as ours:\n"
+        "        if ours:\n"
+        "            path.with_suffix('.alone').mkdir()\n"
+        "            path.with_suffix('.alone').rmdir()\n"
+        "            path.unlink()\n"
+    )
+    argv = [sys.executable, "-c", code, tmp_path / "lock"]
+    others = [subprocess.Popen(argv, env={"PYTHONPATH": str(devcloud.ROOT)}) for _ in range(3)]
+    assert [other.wait() for other in others] == [0, 0, 0]
