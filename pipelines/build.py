@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,9 +77,10 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False,
     host.require(variant, root)
     bound = secrets.read(variant)
     kept = root / ".cache"
-    given = inputs.collect(variant, kept / "downloads")
-    plan = recipe.resolve(variant, given.digests)
-    with build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)) as folder:
+    with ExitStack() as held:
+        given = inputs.collect(variant, kept / "downloads", held)
+        plan = recipe.resolve(variant, given.digests)
+        folder = held.enter_context(build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)))
         job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
         made = _make(job, verbose=verbose, cached=cached)
         manifest.write_json(folder / "manifest.json", _manifest(job, made))
