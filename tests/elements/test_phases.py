@@ -514,6 +514,24 @@ def test_the_root_file_system_has_the_tree(tmp_path: Path, tree: Path, file_syst
     assert output("unshare", "--mount", "sh", "-c", mounted) == "etc/hostname"
 
 
+def test_the_disk_does_not_tell_what_a_directory_had_in_it_once(tmp_path: Path, tree: Path) -> None:
+    folder = tree / "var"
+    folder.mkdir()
+    assembled(tmp_path, tree)
+    table = output("sfdisk", "--dump", tmp_path / "disk.raw").splitlines()
+    gone = [folder / f"{number:0200}" for number in range(8000)]
+    for path in gone:
+        path.touch()
+    for path in gone:
+        path.unlink()
+    assert folder.stat().st_size > 2**20
+    (tmp_path / "hooks/host-bin").unlink()
+    (tmp_path / "hooks").rmdir()
+    assembled(tmp_path, tree)
+    again = output("sfdisk", "--dump", tmp_path / "disk.raw").splitlines()
+    assert again[-1].split("uuid=")[0] == table[-1].split("uuid=")[0]
+
+
 @pytest.mark.parametrize("file_system", ["ext4", "xfs"])
 def test_the_space_that_a_build_takes_is_measured_and_the_tree_is_not_there_twice(
     tmp_path: Path, tree: Path, file_system: str
