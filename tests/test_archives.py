@@ -29,6 +29,7 @@ def release(indexes: Mapping[str, str] = INDEXES, *, date: str = "Sun, 22 Nov 20
     lines = ["-----BEGIN PGP SIGNED MESSAGE-----", "Hash: SHA512", "", "Origin: Debian", f"Date: {date}", "MD5Sum:"]
     lines += [f" {'0' * 32} 123 {index}" for index in indexes]
     lines += ["SHA256:", *(f" {sha256} 123 {index}" for index, sha256 in indexes.items())]
+    lines += ["SHA512:", *(f" {'0' * 128} 123 {index}" for index in indexes)]
     lines += [
         "-----BEGIN PGP SIGNATURE-----",
         "",
