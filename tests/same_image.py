@@ -5,8 +5,8 @@ says in a table.
 """
 
 import datetime
-import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from re import fullmatch
 from tests.image_contents import Thing, Things, opened
 
 _MOST_LINES = 6  # that are shown of a text
-_LONGEST = 200  # characters of a line
+_LONGEST = 1000  # characters of a line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,16 +93,14 @@ def _in_content(name: str, first: Thing, second: Thing, rules: Sequence[Allowed]
 def _shown(first: bytes, second: bytes) -> tuple[str, str]:
     """Both sides of a content: the lines that only one has, or size and digest of what is no text."""
     try:
-        texts = [content.decode().splitlines() for content in (first, second)]
+        texts = [Counter(content.decode().splitlines()) for content in (first, second)]
     except UnicodeDecodeError:
         one, two = (f"{len(each)} bytes, sha256 {hashlib.sha256(each).hexdigest()}" for each in (first, second))
         return one, two
-    lines = list(difflib.unified_diff(*texts, lineterm="", n=0))[2:]
-    one, two = (_lines([line[1:] for line in lines if line.startswith(sign)]) for sign in "-+")
-    return one, two
+    return _lines(list((texts[0] - texts[1]).elements())), _lines(list((texts[1] - texts[0]).elements()))
 
 
 def _lines(lines: Sequence[str]) -> str:
     more = [f"… {len(lines) - _MOST_LINES} lines more"] if len(lines) > _MOST_LINES else []
     shown = [line[:_LONGEST] for line in lines[:_MOST_LINES]]
-    return "\n            ".join([*shown, *more]) or "(nothing)"
+    return "\n            ".join([*shown, *more]) or "no line that the other has not"
