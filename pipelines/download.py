@@ -39,8 +39,8 @@ class Patience:
     pause: float = 2.0
 
 
-# Of who only asks whether work can be spared. Whoever does the work after all is more patient.
-BRIEF = Patience(connect=4, read=6, slowest=2**14, tries=2, pause=0.5)
+# Of who only asks whether work can be spared: ten seconds at most. Whoever does the work after all is more patient.
+BRIEF = Patience(connect=4, read=4.5, slowest=2**14, tries=2, pause=0.5)
 
 
 class _Passing(Exception):
