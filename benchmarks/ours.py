@@ -19,7 +19,7 @@ from pipelines.recipe import Command
 from pipelines.variant import Variant
 
 PROJECT = Path(__file__).resolve().parent.parent
-_COPIED = ("inv", "tasks.py", "images.yaml", "bindep.txt", "pyproject.toml", "constraints.txt")
+_COPIED = ("inv", "tasks.py", "bindep.txt", "pyproject.toml", "constraints.txt")
 _COPIED_TREES = ("pipelines", "elements", "benchmarks")
 _OF_THE_VARIANT = "elements/gpu-check/static/usr/bin/gpu-check"
 _OF_THE_DRIVER = "elements/nvidia-archive/install.d/70-install-driver"
@@ -90,7 +90,7 @@ def _prepare(site: Site, variant: Variant) -> None:
 def _build(site: Site, variant: Variant, what: str) -> float:
     project = _project(site, variant)
     if not project.exists():
-        _copy(project)
+        _copy(site, project)
     return _run(site, variant, what, project / "images.yaml", variant.name)
 
 
@@ -114,8 +114,9 @@ def _command(argv: tuple[str, ...]) -> Command:
     return Command(argv=argv, environment=environment())
 
 
-def _copy(project: Path) -> None:
+def _copy(site: Site, project: Path) -> None:
     project.mkdir(parents=True)
+    shutil.copy2(site.catalog, project / "images.yaml")
     for name in _COPIED:
         shutil.copy2(PROJECT / name, project / name)
     for name in _COPIED_TREES:
