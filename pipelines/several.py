@@ -74,7 +74,6 @@ class _Crew:
     def stop(self) -> None:
         """End what still goes on; shows what went wrong with that, and the results that were held back."""
         with apart.uninterrupted():
-            self._waiting.clear()
             for worker in self._workers.values():
                 worker.interrupt()
             ends = time.monotonic() + ENDING_SECONDS

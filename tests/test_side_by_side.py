@@ -93,11 +93,14 @@ def hanging(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     argv = ["env", "--default-signal", sys.executable, "-m", "invoke", "--search-root", str(PROJECT)]
     argv += ["build", "a,b,c", "--jobs", "2", *map(str, catalog(tmp_path, **names))]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
-        deadline = time.monotonic() + 30
-        while [hangs(tmp_path / "builds" / name) for name in names] != [True, True, False]:
-            assert time.monotonic() < deadline, states(tmp_path)
-            time.sleep(0.05)
-        yield child
+        try:
+            deadline = time.monotonic() + 30
+            while [hangs(tmp_path / "builds" / name) for name in names] != [True, True, False]:
+                assert time.monotonic() < deadline, states(tmp_path)
+                time.sleep(0.05)
+            yield child
+        finally:
+            child.kill()
 
 
 def hangs(folder: Path) -> bool:
