@@ -1,14 +1,13 @@
 """Which compiled kernel modules are kept?
 
-Those that DKMS compiled in a build, under a key over all that shapes them. The phases of elements/nvidia-driver work out
-the key, in the guest, and leave what they did in a folder; this takes it into the cache when the build has gone well.
+Those that DKMS compiled in a build, under a key over all that shapes them. The phases of elements/nvidia-driver work
+out the key, in the guest, and leave what they did in a folder; this takes it into the cache when the build has gone well.
 """
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 
-from pipelines import cache
+from pipelines import cache, console
 
 KIND = cache.MODULES
 
@@ -23,8 +22,10 @@ def take(new: Path, root: Path, now: datetime) -> str:
         cache.drop(root, KIND, key)
     for entry in sorted(path for path in new.iterdir() if (path / "content").exists()):
         about = (entry / "about").read_text(encoding="utf-8").strip()
-        cache.put(root, KIND, entry.name, entry / "content", about=about, facts={}, now=now)
-        shutil.rmtree(entry)
+        try:
+            cache.put(root, KIND, entry.name, entry / "content", about=about, facts={}, now=now)
+        except OSError as error:  # no reason to end a build that is done
+            console.warn(f"{about}: the compiled modules are not kept: {error}")
     used = _listed(new / "used")
     for key in used:
         cache.used(root, KIND, key)

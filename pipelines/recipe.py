@@ -158,6 +158,8 @@ def command(
         "DIB_APT_LOCAL_CACHE": "0",
         "DIB_LOCKFILES": str(cache / "locks"),
         "DIB_NO_TIMESTAMP": "1",
+        # Its own guess of the disk's size takes a walk over the tree, and gpt-disk does not ask for it.
+        "DIB_IMAGE_SIZE": "1",
         "TMP_DIR": str(scratch),
         **({"DIB_TREE": str(scratch / "tree")} if run.begins_with_tree or run.ends_with_tree else {}),
         # A tree that several builds share knows nothing of the one that made it.

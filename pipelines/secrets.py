@@ -18,7 +18,9 @@ SIGNING_CERTIFICATE = "module-signing-certificate"
 _OPENSSL_SECONDS = 10.0
 
 # ramfs, unlike tmpfs, is never written to swap. The program that follows has no standard input.
-_RECEIVE = 'mkdir -p "$1" && mount -t ramfs -o mode=0700 secrets "$1" && tar -x -C "$1" && shift && exec "$@" < /dev/null'
+_RECEIVE = (
+    'mkdir -p "$1" && mount -t ramfs -o mode=0700 secrets "$1" && tar -x -C "$1" && shift && exec "$@" < /dev/null'
+)
 
 
 def read(variant: Variant) -> Mapping[str, bytes]:

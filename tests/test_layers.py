@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fakes.web_server import WebServer, answer, serving
 
 from pipelines import build, cache, catalog, manifest
 from pipelines.errors import BuildError
 from pipelines.variant import Variant
-from fakes.web_server import WebServer, answer, serving
 
 FAKES = Path(__file__).parent / "fakes"
 NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
