@@ -1,7 +1,7 @@
 """Which compiled kernel modules are kept?
 
 Those that DKMS compiled in a build, under a key over all that shapes them. The phases of elements/nvidia-driver work
-out the key, in the guest, and leave what they did in a folder; this takes it into the cache when the build has gone well.
+out the key, in the guest, and leave what they did in a folder; it is taken into the cache when the build has gone well.
 """
 
 from datetime import datetime
