@@ -55,13 +55,19 @@ def plain(tmp_path: Path, how: str = "well") -> Variant:
 
 
 def left_behind(builds: Path) -> list[str]:
-    """Mounts and processes of a build, and files that are neither logs nor results."""
-    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if "dib-fake" in line]
-    sleepers = subprocess.run(
-        ["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False
-    ).stdout.split()
+    """Mounts and processes of a build, and files that are neither logs nor results. Other tests' are none of its."""
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{builds}/" in line]
+    listed = subprocess.run(["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False)
+    sleepers = [pid for pid in listed.stdout.split() if f"{builds}/" in environment_of(pid)]
     files = [str(path) for path in builds.rglob("*") if path.name == "scratch"]
     return mounts + sleepers + files
+
+
+def environment_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return ""
 
 
 def test_a_build_leaves_its_image_manifest_and_log_and_nothing_else(tmp_path: Path, builds: Path) -> None:
