@@ -140,6 +140,21 @@ def test_stock_dib_gets_the_packages_that_our_elements_ask_for(tmp_path: Path, b
     assert (tmp_path / "env").read_text().startswith("trixie nvidia-kernel-dkms ")
 
 
+def test_our_builds_are_those_of_a_copy_and_the_checkout_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{PROJECT / 'tests' / 'fakes'}:{os.environ['PATH']}")
+    changed = PROJECT / "elements" / "gpu-check" / "static" / "usr" / "bin" / "gpu-check"
+    before = changed.read_text()
+    result = bench(tmp_path, "--only", "cold,warm", "--runs", "1", "--output", str(tmp_path / "r.jsonl"), "--json")
+    assert result.returncode == 0, result.stderr
+    medians = {each["quantity"]: each["median"] for each in json.loads(result.stdout)["summaries"]}
+    assert medians["cold"] > 0
+    assert medians["warm"] > 0
+    assert changed.read_text() == before
+    assert list((tmp_path / "builds").iterdir()) == []
+
+
 def test_an_image_without_the_compiled_module_is_not_compared(tmp_path: Path, bin_folder: Path) -> None:
     fake_dib(bin_folder, says="benchmark: module ")
     result = bench(tmp_path, "--only", "stock", "--runs", "1", "--output", str(tmp_path / "record.jsonl"))
