@@ -257,6 +257,15 @@ def test_an_older_runfile_is_told_its_modules_as_it_knows_them(
     assert [word for word in result.stdout.split() if word.startswith("--kernel-module")] == option
 
 
+def test_a_runfile_registers_its_source_with_dkms_which_compiles_later(installer: Chroot) -> None:
+    installer.program("dkms", 'echo "dkms was asked to $*"')
+    calls = "dkms add -m nvidia; dkms build -m nvidia && dkms install -m nvidia\n"
+    installer.file("/tmp/in_target.d/nvidia-driver.run", calls)
+    result = installer.run(INSTALL, **RUNFILE)
+    assert result.returncode == 0, result.stdout
+    assert [line for line in result.stdout.splitlines() if "asked" in line] == ["dkms was asked to add -m nvidia"]
+
+
 def test_a_runfile_for_a_desktop_keeps_its_opengl(installer: Chroot) -> None:
     result = installer.run(INSTALL, **{**RUNFILE, "DIB_NVIDIA_DESKTOP": "1"})
     assert "--no-opengl-files" not in result.stdout
