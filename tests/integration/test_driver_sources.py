@@ -75,6 +75,7 @@ def identity(guest: Guest, source: str) -> object:
     """What the guest says of itself."""
     elements = {name: ELEMENTS / name for name in ("nvidia-driver", "guest-identity")}
     about = {**UBUNTU, "DIB_NVIDIA_SOURCE": source, "DIB_GPU_IMAGE_VARIANT": "test", "DIB_GPU_IMAGE_BUILD_ID": "1"}
+    about["DIB_MANIFEST_IMAGE_DIR"] = "/root"
     result = guest.phases(elements, about, "finalise.d", known=("nvidia-driver",))
     assert result.returncode == 0, result.stdout
     return guest.json("cat /etc/gpu-image.json")
