@@ -330,3 +330,23 @@ def test_the_identity_may_differ_in_the_build_it_names_alone() -> None:
 
     assert same_image.compared(identity("1", KERNEL), identity("2", KERNEL), ALLOWED) == []
     assert same_image.compared(identity("1", KERNEL), identity("2", "6.1"), ALLOWED) != []
+
+
+def test_an_account_may_differ_in_the_day_that_it_was_made_alone() -> None:
+    def shadow(line: bytes) -> dict[str, Thing]:
+        return {"/etc/shadow": thing(line)}
+
+    plain = shadow(b"root:*:20779:0:99999:7:::\n")
+    assert same_image.compared(plain, shadow(b"root:*:20780:0:99999:7:::\n"), ALLOWED) == []
+    assert same_image.compared(plain, shadow(b"root::20779:0:99999:7:::\n"), ALLOWED) != []
+
+
+def test_the_log_of_dkms_may_differ_in_times_and_order_alone() -> None:
+    def log(text: str) -> dict[str, Thing]:
+        return {"/var/lib/dkms/nvidia-current/550/6.12/x86_64/log/make.log": thing(text.encode())}
+
+    plain = log("Sun Nov 22 23:23:08 UTC 2026\n# command: make -j2 modules\nCC conftest12.o\nCC nvidia.o\n")
+    again = log("Mon Nov  2 00:03:51 UTC 2026\n# command: make -j4 modules\nCC nvidia.o\nCC conftest9.o\n")
+    assert same_image.compared(plain, again, ALLOWED) == []
+    other = log("Mon Nov  2 00:03:51 UTC 2026\n# command: make -j4 modules\nCC nvidia.o\n")
+    assert same_image.compared(plain, other, ALLOWED) != []
