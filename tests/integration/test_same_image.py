@@ -87,6 +87,7 @@ ALLOWED = (
 @pytest.fixture(scope="module")
 def builds() -> Iterator[Path]:
     """A folder for builds of these tests, beside the cache of all builds."""
+    (BUILDS / ".cache").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".same-", dir=BUILDS) as folder:
         Path(folder, ".cache").symlink_to(BUILDS / ".cache")
         yield Path(folder)
