@@ -67,7 +67,7 @@ def guest(chroot: Chroot, repositories: Path) -> Chroot:
     chroot.file("/usr/share/pkg-map/nvidia-packages", (ELEMENTS / "nvidia-packages/pkg-map").read_text())
     chroot.copy(DIB / "pkg-map/bin/pkg-map", "/usr/local/bin/pkg-map")
     chroot.commands("nvidia-packages")
-    chroot.copy(repositories / "keyring.deb", "/tmp/in_target.d/nvidia-keyring")
+    chroot.copy(repositories / "keyring.deb", "/var/tmp/nvidia-keyring")
     return chroot
 
 
