@@ -125,33 +125,43 @@ def command(
     reads them from its standard input first, as secrets.py sends them.
     """
     scratch = folder / "scratch"
-    dib = [
-        sys.executable,
-        "-I",
-        no_sync.__file__,
-        _program(),
-        "-n",
-        "-a",
-        recipe.architecture,
-        "-t",
-        "raw",
-        "--no-tmpfs",
-        "-o",
-        str(scratch / "image"),
-    ]
+    # setpriv: where we are killed without a chance to clean up, unshare and with it the namespaces end too.
+    namespaces = (
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    )
+    given = {variable: str(path) for variable, path in files.items()}
+    receiver: tuple[str, ...] = ()
+    if recipe.secrets:
+        receiver = secrets.receiver(scratch / "secrets")
+        given["DIB_GPU_IMAGE_SECRETS"] = str(scratch / "secrets")
+    said = {name: value for layer in run.layers for name, value in layer.environment.items()}
+    return Command(
+        argv=(*namespaces, *receiver, *_disk_image_create(recipe, run, scratch)),
+        environment={**mirrors, **said, **given, **_of_the_run(run, folder, cache)},
+    )
+
+
+def _disk_image_create(recipe: Recipe, run: Run, scratch: Path) -> list[str]:
+    dib = [sys.executable, "-I", no_sync.__file__, _program()]
+    dib += ["-n", "-a", recipe.architecture, "-t", "raw", "--no-tmpfs", "-o", str(scratch / "image")]
     dib += ["-p", ",".join(recipe.packages)] if recipe.packages and not run.ends_with_tree else []
     dib += ["begin-with-tree"] if run.begins_with_tree else []
     dib += [element for layer in run.layers for element in layer.elements]
-    dib += ["end-with-tree"] if run.ends_with_tree else []
-    # setpriv: where we are killed without a chance to clean up, unshare and with it the namespaces end too.
-    namespaces = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
-    given = {variable: str(path) for variable, path in files.items()}
-    inside = ["--mount-proc"]
-    if recipe.secrets:
-        inside += secrets.receiver(scratch / "secrets")
-        given["DIB_GPU_IMAGE_SECRETS"] = str(scratch / "secrets")
-    said = {name: value for layer in run.layers for name, value in layer.environment.items()}
-    build = {
+    return dib + (["end-with-tree"] if run.ends_with_tree else [])
+
+
+def _of_the_run(run: Run, folder: Path, cache: Path) -> dict[str, str]:
+    """What diskimage-builder is told of this run alone."""
+    scratch = folder / "scratch"
+    return {
         "ELEMENTS_PATH": str(run.elements),
         "DIB_IMAGE_CACHE": str(cache),
         # Shared by all builds, apt's archive would be locked against the second of two, and grow for ever.
@@ -165,7 +175,6 @@ def command(
         # A tree that several builds share knows nothing of the one that made it.
         **({} if run.ends_with_tree else {"DIB_GPU_IMAGE_BUILD_ID": folder.name}),
     }
-    return Command(argv=(*namespaces, *inside, *dib), environment={**mirrors, **said, **given, **build})
 
 
 def _program() -> str:
