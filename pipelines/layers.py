@@ -64,7 +64,9 @@ def _have_tree(site: Site, layers: tuple[Layer, ...]) -> None:
         if _take(site, layers[-1]):  # another build has made it meanwhile
             return
         _have_tree(site, layers[:-1])
-        _run(site, Run(layers=layers, begins_with_tree=len(layers) > 1, ends_with_tree=True))
+        last = len(layers) == sum(bool(layer.elements) for layer in site.plan.layers) - 1
+        begins = len(layers) > 1
+        _run(site, Run(layers=layers, begins_with_tree=begins, ends_with_tree=True, prepares_initramfs=last))
         _keep(site, layers[-1])
 
 

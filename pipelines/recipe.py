@@ -67,6 +67,7 @@ class Run:
     elements: Path = closures.OURS
     begins_with_tree: bool = False
     ends_with_tree: bool = False
+    prepares_initramfs: bool = False  # for the run that makes the disk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +173,7 @@ def _of_the_run(run: Run, folder: Path, cache: Path) -> dict[str, str]:
         "DIB_IMAGE_SIZE": "1",
         "TMP_DIR": str(scratch),
         **({"DIB_TREE": str(scratch / "tree")} if run.begins_with_tree or run.ends_with_tree else {}),
+        **({"DIB_PREPARE_INITRAMFS": "1"} if run.prepares_initramfs else {}),
         # A tree that several builds share knows nothing of the one that made it.
         **({} if run.ends_with_tree else {"DIB_GPU_IMAGE_BUILD_ID": folder.name}),
     }

@@ -48,7 +48,6 @@ def environments(variant: Variant) -> dict[str, dict[str, str]]:
         "variant": {
             "DIB_GPU_IMAGE_VARIANT": variant.name,
             "DIB_GPT_DISK_SIZE": str(variant.disk.size),
-            "DIB_GPT_DISK_ROOT_FSTYPE": variant.disk.filesystem,
             **({"DIB_CONTAINER_ENGINE": variant.containers} if variant.containers else {}),
         },
     }
@@ -90,6 +89,7 @@ def _of_base(variant: Variant) -> dict[str, str]:
         "DIB_RELEASE": base.codename,
         "DIB_KERNEL_FLAVOUR": variant.kernel.flavour,
         "DIB_GUEST_MIRROR": base.guest_mirror or "",
+        "DIB_GPT_DISK_ROOT_FSTYPE": variant.disk.filesystem,  # the initramfs is for one
         "PYTHONHASHSEED": "0",  # DIB keeps its elements in a Python set
     }
     if base.distribution == "debian":
