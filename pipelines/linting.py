@@ -5,7 +5,7 @@ Shell lines by name, for a shell in the project's folder with the environment's 
 
 from collections.abc import Mapping
 
-_SCRIPTS = "$(grep -rlE '^#!/bin/bash' inv .ci elements tests benchmarks)"
+_SCRIPTS = "$(grep -rIlE '^#!/bin/bash' inv .ci elements tests benchmarks)"
 
 COMMANDS: Mapping[str, str] = {
     "ruff": "ruff check .",
