@@ -33,6 +33,7 @@ def chroot(tmp_path: Path) -> Chroot:
     made = Chroot(tmp_path)
     made.commands("debian-family")
     made.commands("nvidia-driver")
+    made.commands("target-kernel")
     return made
 
 
