@@ -39,8 +39,8 @@ def demo(_: Context) -> None:
 @verb(help={"fast": "without builds and boots: under two minutes", "args": "more arguments for pytest"})
 def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run the tests; all of them, real builds and boots included, unless --fast."""
-    # Without builds, tests wait more than they work: one worker more than there are processors.
-    chosen = f"--numprocesses {(os.cpu_count() or 1) + 1} -m 'not slow'" if fast else "--numprocesses auto"
+    # Without builds, tests wait more than they work: twice as many workers as there are processors.
+    chosen = f"--numprocesses {(os.cpu_count() or 1) * 2} -m 'not slow'" if fast else "--numprocesses auto"
     # One file stays with one worker: its tests may share a cloud, or look for what a build left on the host.
     if not _shell(context, f"pytest {chosen} --dist loadfile {args}").ok:
         sys.exit(1)

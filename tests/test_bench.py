@@ -140,6 +140,7 @@ def test_stock_dib_gets_the_packages_that_our_elements_ask_for(tmp_path: Path, b
     assert (tmp_path / "env").read_text().startswith("trixie nvidia-kernel-dkms ")
 
 
+@pytest.mark.slow
 def test_our_builds_are_those_of_a_copy_and_the_checkout_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +163,7 @@ def test_an_image_without_the_compiled_module_is_not_compared(tmp_path: Path, bi
     assert "no module of the driver is in the image" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_is_said_the_rest_goes_on_and_resume_makes_it_up(tmp_path: Path, bin_folder: Path) -> None:
     fake_dib(bin_folder, does=f"[ -e {tmp_path}/mended ] || {{ echo no mirror; exit 1; }}")
     record = tmp_path / "record.jsonl"
@@ -175,6 +177,7 @@ def test_a_case_that_fails_is_said_the_rest_goes_on_and_resume_makes_it_up(tmp_p
     assert "stock" in [each["quantity"] for each in json.loads(second.stdout)["summaries"] if each["values"]]
 
 
+@pytest.mark.slow
 def test_resume_measures_nothing_twice(tmp_path: Path, bin_folder: Path) -> None:
     fake_dib(bin_folder, does=f"echo >> {tmp_path}/calls")
     record = tmp_path / "record.jsonl"

@@ -67,6 +67,7 @@ def raw_of(build: Build, folder: Path) -> Path:
 # --- What comes out -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "declared"),
     [

@@ -22,7 +22,7 @@ def guest(tmp_path: Path) -> Chroot:
     made.commands("target-kernel")
     made.file(f"/lib/modules/{KERNEL}/kernel/virtio.ko", "code")
     made.file("/etc/modprobe.d/blacklist.conf", "blacklist nouveau\n")
-    made.program("update-initramfs", f"sleep 0.5\necho made >> /made\ncp /made /boot/initrd.img-{KERNEL}")
+    made.program("update-initramfs", f"sleep 0.2\necho made >> /made\ncp /made /boot/initrd.img-{KERNEL}")
     made.program("nproc", "echo 2")
     made.program("dpkg-query", "cat /packages")
     made.file("/packages", "kmod 34 installed\n")

@@ -17,6 +17,8 @@ from small_image import kernel_module
 from pipelines import kernel_files
 from pipelines.module_signatures import fault
 
+pytestmark = pytest.mark.slow
+
 ELEMENT = Path(__file__).parent.parent.parent / "elements/module-signing"
 PROGRAM = ELEMENT / "host-bin/module-signing-sign"
 KERNEL = "6.12.1-amd64"

@@ -18,6 +18,8 @@ import pytest
 
 from tests.elements.chroot import Chroot
 
+pytestmark = pytest.mark.slow
+
 ELEMENT = Path(__file__).parent.parent.parent / "elements/trusted-base"
 MIB = 2**20
 X86, ARM = 62, 183
