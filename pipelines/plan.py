@@ -6,85 +6,14 @@ Carrying out all of them makes the next plan empty.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 
-Verb = Literal["build", "verify", "upload", "promote", "update", "prune"]
-State = Literal["current", "candidate", "retired", "broken"]
+from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, State, Target, Verb
+
+__all__ = ["Action", "CloudImage", "Inventory", "LocalBuild", "State", "Target", "Verb", "on_hold", "plan"]
 
 _MOST_NAMED = 3  # inputs that a reason names before it only counts the others
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
-    """A variant as it should be.
-
-    `parts` maps each input, in an operator's words, to its digest. `clouds` maps each cloud to the release_digest of
-    the variant there, since a cloud may have its own visibility and properties.
-    """
-
-    variant: str
-    fingerprint: str
-    clouds: Mapping[str, str] = field(default_factory=dict)
-    keep: int = 2
-    rebuild_age: timedelta | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LocalBuild:
-    """A complete build that lies here. `verified` is None where that was never tried."""
-
-    variant: str
-    build_id: str
-    fingerprint: str
-    created_at: datetime
-    verified: bool | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CloudImage:
-    """An image of ours in a cloud.
-
-    `state`: current (visible), candidate (uploaded, never shown yet), retired (hidden), broken (half uploaded).
-    """
-
-    cloud: str
-    id: str
-    variant: str
-    build_id: str
-    fingerprint: str
-    release_digest: str
-    state: State
-    created_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inventory:
-    """All that exists: here, and in the clouds that were asked."""
-
-    builds: tuple[LocalBuild, ...] = ()
-    images: tuple[CloudImage, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Action:
-    """One thing to do, and why. `cloud` is None for what happens here.
-
-    `build` includes the verification of what it builds. `build_id` is the build that is verified, uploaded, updated
-    or promoted; None for the one that this plan builds. `images` are the IDs of what is updated, promoted or deleted.
-    When an action fails, the later ones of its variant and cloud (of all clouds, for a build) must not be carried
-    out: with `keep: 1`, what `prune` deletes may be current until the action before has replaced it.
-    """
-
-    verb: Verb
-    variant: str
-    cloud: str | None
-    reason: str
-    build_id: str | None = None
-    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +24,7 @@ class _Known:
     images: Sequence[CloudImage]
 
     def made(self) -> dict[str, LocalBuild]:
-        """Every build that lies here or in a cloud. What is in a cloud was verified before its upload."""
+        """Every build that lies here, on record or in a cloud. What is in a cloud was verified before its upload."""
         found: dict[str, LocalBuild] = {}
         for image in self.images:
             # Of several copies, the first to be uploaded is the nearest to when the build was made.
@@ -107,23 +36,46 @@ class _Known:
             found[build_id] = replace(build, verified=True) if uploaded else build
         return found
 
+    def rejected(self) -> frozenset[str]:
+        """The builds from which somebody went back, in whatever cloud."""
+        return frozenset(image.build_id for image in self.images if image.rejected)
 
-def plan(targets: Iterable[Target], inventory: Inventory, now: datetime, *, fetches: bool = True) -> list[Action]:
-    """What to do so that every target is built, verified and current in its clouds, in the order to do it.
+    def is_here(self, build_id: str) -> bool:
+        """Whether a build's image lies here."""
+        return build_id in self.builds and self.builds[build_id].here
 
-    `fetches`: whether a build that only a cloud has can be brought here; else one that is needed is built anew.
-    """
+    def can_be_fetched(self, build_id: str) -> bool:
+        """Whether a cloud has a build's image, and a record what it has to be."""
+        kept = any(image.build_id == build_id and image.state != "broken" for image in self.images)
+        return build_id in self.builds and kept
+
+
+def plan(targets: Iterable[Target], inventory: Inventory, now: datetime) -> list[Action]:
+    """What to do so that every target is built, verified and current in its clouds, in the order to do it."""
     builds: dict[str, dict[str, LocalBuild]] = defaultdict(dict)
     images: dict[str, list[CloudImage]] = defaultdict(list)
     for build in inventory.builds:
-        builds[build.variant][build.build_id] = build
+        before = builds[build.variant].get(build.build_id)
+        if before is None or not before.here:
+            builds[build.variant][build.build_id] = build
     for image in inventory.images:
         images[image.variant].append(image)
     actions: list[Action] = []
     for target in targets:
         known = _Known(builds=builds[target.variant], images=images[target.variant])
-        actions += _for_target(target, known, now, fetches)
+        actions += _for_target(target, known, now)
     return actions
+
+
+def on_hold(target: Target, inventory: Inventory, now: datetime) -> str:
+    """The build that a new one would only repeat, and from which somebody went back; empty when there is none."""
+    known = _Known(
+        builds={build.build_id: build for build in inventory.builds if build.variant == target.variant},
+        images=[image for image in inventory.images if image.variant == target.variant],
+    )
+    wanted, rejected = _candidates(target, known, now)
+    stands = wanted is not None and not _why_not(wanted, target, known, now)
+    return rejected.build_id if rejected is not None and not stands else ""
 
 
 def _as_build(image: CloudImage) -> LocalBuild:
@@ -134,52 +86,73 @@ def _as_build(image: CloudImage) -> LocalBuild:
         fingerprint=image.fingerprint,
         created_at=image.created_at,
         verified=True,
+        here=False,
     )
 
 
-def _for_target(target: Target, known: _Known, now: datetime, fetches: bool) -> Iterator[Action]:
-    made = known.made()
-    wanted = _newest(build for build in made.values() if _serves(build, target, now))
-    reason = _why_not(wanted, target, known, fetches) if wanted else _why_build(target, made)
+def _candidates(target: Target, known: _Known, now: datetime) -> tuple[LocalBuild | None, LocalBuild | None]:
+    """The newest build that serves, and the newest that would if nobody had gone back from it."""
+    serving = [build for build in known.made().values() if _serves(build, target, now)]
+    rejected = known.rejected()
+    return (
+        _newest(build for build in serving if build.build_id not in rejected),
+        _newest(build for build in serving if build.build_id in rejected),
+    )
+
+
+def _for_target(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
+    wanted, rejected = _candidates(target, known, now)
+    reason = _why_not(wanted, target, known, now) if wanted else _why_build(target, known)
+    if (wanted is None or reason) and rejected is not None:
+        # A new build would be the same again: what is shown stays, until something changes.
+        yield from _for_clouds_as_they_are(target, known, now)
+        return
     if wanted is None or reason:
         yield Action(verb="build", variant=target.variant, cloud=None, reason=reason)
-        yield from _for_clouds(target, known, None)
+        yield from _for_clouds(target, known, None, now)
         return
     if wanted.verified is None:
         reason = f"{wanted.build_id} was never verified"
         yield Action(verb="verify", variant=target.variant, cloud=None, reason=reason, build_id=wanted.build_id)
-    yield from _for_clouds(target, known, wanted.build_id)
+    yield from _for_clouds(target, known, wanted.build_id, now)
 
 
-def _why_not(wanted: LocalBuild, target: Target, known: _Known, fetches: bool) -> str:
+def _why_not(wanted: LocalBuild, target: Target, known: _Known, now: datetime) -> str:
     """Why the newest build that serves cannot be used all the same; empty when it can."""
     current = [image for image in known.images if image.cloud in target.clouds and image.state == "current"]
-    newest = max(current, key=_by_age, default=None)
+    newest = max((image for image in current if not image.rejected), key=_by_age, default=None)
     if newest is not None and newest.build_id > wanted.build_id:
         shows = f"{newest.cloud} shows {newest.build_id}, which is not what is wanted"
         return f"{shows}, and only a newer build replaces it"
-    if not fetches and wanted.build_id not in known.builds:
-        for action in _for_clouds(target, known, wanted.build_id):
-            if action.verb != "prune":
-                return f"{action.cloud} needs {wanted.build_id} ({action.verb}), which is not here"
+    if known.is_here(wanted.build_id) or known.can_be_fetched(wanted.build_id):
+        return ""
+    for action in _for_clouds(target, known, wanted.build_id, now):
+        if action.verb == "upload":
+            return f"{action.cloud} needs {wanted.build_id}, which is not here"
     return ""
 
 
-def _for_clouds(target: Target, known: _Known, wanted: str | None) -> Iterator[Action]:
+def _for_clouds(target: Target, known: _Known, wanted: str | None, now: datetime) -> Iterator[Action]:
     for cloud in target.clouds:
-        images = [image for image in known.images if image.cloud == cloud]
-        source = _source(wanted, cloud, known.images) if wanted and wanted not in known.builds else ""
-        yield from _for_cloud(target, cloud, images, wanted, source)
+        yield from _for_cloud(target, cloud, known, wanted, now)
 
 
-def _for_cloud(
-    target: Target, cloud: str, images: Sequence[CloudImage], wanted: str | None, source: str
-) -> Iterator[Action]:
+def _for_clouds_as_they_are(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
+    """What each cloud needs with the image that it shows."""
+    for cloud in target.clouds:
+        current = (image for image in known.images if image.cloud == cloud and image.state == "current")
+        shown = max(current, key=lambda image: (not image.rejected, *_by_age(image)), default=None)
+        if shown is not None:
+            yield from _for_cloud(target, cloud, known, shown.build_id, now)
+
+
+def _for_cloud(target: Target, cloud: str, known: _Known, wanted: str | None, now: datetime) -> Iterator[Action]:
     """What one cloud needs so that the wanted build (None: the one that this plan builds) is its current image."""
 
     def act(verb: Verb, reason: str, ids: tuple[str, ...] = ()) -> Action:
         return Action(verb=verb, variant=target.variant, cloud=cloud, reason=reason, build_id=wanted, images=ids)
 
+    images = [image for image in known.images if image.cloud == cloud]
     good = sorted((image for image in images if image.state != "broken"), key=_by_age)
     current = [image for image in good if image.state == "current"]
     has = _shown(current) or "no image"
@@ -187,6 +160,7 @@ def _for_cloud(
     copies = [image for image in good if image.build_id == wanted]
     present = max(copies, key=lambda image: (image.state == "current", *_by_age(image)), default=None)
     if present is None:
+        source = _source(wanted, cloud, known.images) if wanted and not known.is_here(wanted) else ""
         yield act("upload", f"{cloud} has {has}, {newest}{source}")
         yield act("promote", f"{cloud} has {has}, {newest}")
     else:
@@ -196,18 +170,21 @@ def _for_cloud(
             yield act("promote", f"{cloud} has {has}, {newest}", (present.id,))
         elif len(current) > 1:
             yield act("promote", f"{cloud} shows {len(current)} images at once: {has}", (present.id,))
-    yield from _prune(target, cloud, images, present)
+    yield from _prune(target, cloud, images, present, now)
 
 
-def _prune(target: Target, cloud: str, images: Sequence[CloudImage], present: CloudImage | None) -> Iterator[Action]:
-    """Delete what a crash left behind, and the good images beyond `keep`. The wanted one is the first that stays.
+def _prune(
+    target: Target, cloud: str, images: Sequence[CloudImage], present: CloudImage | None, now: datetime
+) -> Iterator[Action]:
+    """Delete what a crash left behind, and the good images beyond `keep` that have been hidden long enough.
 
-    What was once shown stays before what never was: it is what one goes back to.
+    The wanted one is the first that stays. What was once shown stays before what never was, and before what somebody
+    went back from: it is what one goes back to. Never deleted is what is shown; it is hidden before.
     """
     broken = [image for image in images if image.state == "broken"]
     others = [image for image in images if image.state != "broken" and image is not present]
-    others.sort(key=lambda image: (image.state != "candidate", *_by_age(image)), reverse=True)
-    beyond = others[max(target.keep, 1) - 1 :]
+    others.sort(key=lambda image: (not image.rejected, image.state != "candidate", *_by_age(image)), reverse=True)
+    beyond = [image for image in others[max(target.keep, 1) - 1 :] if _is_over(image, target, now)]
     reasons = []
     if beyond:
         reasons.append(f"{_shown(beyond)} beyond keep {target.keep}")
@@ -218,9 +195,14 @@ def _prune(target: Target, cloud: str, images: Sequence[CloudImage], present: Cl
         yield Action(verb="prune", variant=target.variant, cloud=cloud, reason=", ".join(reasons), images=ids)
 
 
+def _is_over(image: CloudImage, target: Target, now: datetime) -> bool:
+    return image.hidden_since is not None and now - image.hidden_since >= target.prune_after
+
+
 def _serves(build: LocalBuild, target: Target, now: datetime) -> bool:
     """Whether nothing better than this build needs to be made."""
-    return build.verified is not False and build.fingerprint == target.fingerprint and not _too_old(build, target, now)
+    as_wanted = build.verified is not False and build.fingerprint == target.fingerprint
+    return as_wanted and not build.outdated and not _too_old(build, target, now)
 
 
 def _too_old(build: LocalBuild, target: Target, now: datetime) -> bool:
@@ -231,12 +213,14 @@ def _newest(builds: Iterable[LocalBuild]) -> LocalBuild | None:
     return max(builds, key=lambda build: build.build_id, default=None)
 
 
-def _why_build(target: Target, made: Mapping[str, LocalBuild]) -> str:
+def _why_build(target: Target, known: _Known) -> str:
+    made = known.made()
     same = [build for build in made.values() if build.fingerprint == target.fingerprint]
     sound = _newest(build for build in same if build.verified is not False)
     last = _newest(same)
-    if sound is not None and target.rebuild_age is not None:
-        return f"older than rebuild_age {_span(target.rebuild_age)}"
+    if sound is not None:
+        age = f"older than rebuild_age {_span(target.rebuild_age)}" if target.rebuild_age is not None else ""
+        return sound.outdated or age
     if last is not None:
         return f"{last.build_id} failed verification"
     newest = _newest(made.values())

@@ -171,7 +171,7 @@ def plan(
         builds=tuple(each for variant in variants for each in unchanged.local_builds(_complete(root, variant))),
         images=tuple(image for cloud in clouds for image in released.inventory(cloud)),
     )
-    actions = planning.plan(targets, inventory, now, fetches=False)
+    actions = planning.plan(targets, inventory, now)
     return [action for action in actions if action.verb not in _NOT_YET]
 
 
