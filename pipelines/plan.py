@@ -38,7 +38,7 @@ class _Known:
 
     def rejected(self) -> frozenset[str]:
         """The builds from which somebody went back, in whatever cloud."""
-        return frozenset(image.build_id for image in self.images if image.rejected)
+        return frozenset(image.build_id for image in self.images if image.rejected and image.state != "broken")
 
     def is_here(self, build_id: str) -> bool:
         """Whether a build's image lies here."""
@@ -143,10 +143,12 @@ def _for_clouds_as_they_are(target: Target, known: _Known, now: datetime) -> Ite
         current = (image for image in known.images if image.cloud == cloud and image.state == "current")
         shown = max(current, key=lambda image: (not image.rejected, *_by_age(image)), default=None)
         if shown is not None:
-            yield from _for_cloud(target, cloud, known, shown.build_id, now)
+            yield from _for_cloud(target, cloud, known, shown.build_id, now, on_hold=True)
 
 
-def _for_cloud(target: Target, cloud: str, known: _Known, wanted: str | None, now: datetime) -> Iterator[Action]:
+def _for_cloud(
+    target: Target, cloud: str, known: _Known, wanted: str | None, now: datetime, *, on_hold: bool = False
+) -> Iterator[Action]:
     """What one cloud needs so that the wanted build (None: the one that this plan builds) is its current image."""
 
     def act(verb: Verb, reason: str, ids: tuple[str, ...] = ()) -> Action:
@@ -170,7 +172,10 @@ def _for_cloud(target: Target, cloud: str, known: _Known, wanted: str | None, no
             yield act("promote", f"{cloud} has {has}, {newest}", (present.id,))
         elif len(current) > 1:
             yield act("promote", f"{cloud} shows {len(current)} images at once: {has}", (present.id,))
-    yield from _prune(target, cloud, images, present, now)
+    # While nothing newer is wanted, an image that somebody went back from is all that says not to build it again.
+    newer = [image for image in images if on_hold or (wanted is not None and image.build_id > wanted)]
+    needed = {image.id for image in newer if image.rejected}
+    yield from _prune(target, cloud, [image for image in images if image.id not in needed], present, now)
 
 
 def _prune(

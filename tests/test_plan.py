@@ -231,6 +231,11 @@ def test_what_somebody_went_back_from_goes_before_what_one_could_go_back_to() ->
     assert action.images == ("id-20261120T000000Z-aaaaaaaa",)
 
 
+def test_the_newest_is_not_pruned_while_it_says_what_not_to_build_again() -> None:
+    gone_back = image(state="retired", rejected=True, hidden_since=NOW)
+    assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], [gone_back, image(OLD, fingerprint="f0")]) == []
+
+
 def test_what_is_beyond_keep_stays_hidden_for_a_while() -> None:
     wanted = target(clouds={"prod": "r1"}, keep=1, prune_after=timedelta(days=3))
     images = [image(OLD, state="retired", hidden_since=NOW - timedelta(days=3)), image()]
@@ -428,7 +433,8 @@ def test_after_a_plan_every_cloud_shows_one_good_image_of_each_target(world: tup
         for cloud in () if on_hold(one, inventory, NOW) else one.clouds:
             there = [each for each in after.images if (each.cloud, each.variant) == (cloud, one.variant)]
             assert [each.fingerprint for each in there if each.state == "current"] == [one.fingerprint]
-            long_hidden = [each for each in there if each.hidden_since and NOW - each.hidden_since >= one.prune_after]
+            waiting = [each for each in there if each.hidden_since and NOW - each.hidden_since >= one.prune_after]
+            long_hidden = [each for each in waiting if not each.rejected]
             assert len(long_hidden) <= one.keep - 1
 
 
