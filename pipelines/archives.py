@@ -11,7 +11,8 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -36,20 +37,55 @@ def read(text: str) -> Mapping[str, str]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What an archive said when a build used it, and what it says now.
+
+    `known` maps each index that was used to the sha256 that it had, `now` each index there is to the one it has, and
+    `content` is what the archive gave. `trouble` says why it cannot be asked, in an operator's words; else it is "".
+    """
+
+    url: str
+    known: Mapping[str, str]
+    now: Mapping[str, str]
+    content: bytes
+    trouble: str = ""
+
+    @property
+    def place(self) -> str:
+        """The archive's address, as an operator knows it."""
+        return re.sub(r"/(InRelease|Release|repodata/repomd\.xml)$", "", self.url)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The indexes that are not as they were known."""
+        return tuple(index for index, sha256 in self.known.items() if self.now.get(index) != sha256)
+
+
 def changed(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> str:
     """Empty when every archive still says what is `known`; else what does not, in an operator's words.
 
-    All archives are asked at once, each of them once; one that gives no answer within `deadline` seconds, or no right
-    one, counts as changed.
+    One that gives no answer within `deadline` seconds, or no right one, counts as changed.
     """
+    reasons = [state.trouble or _difference(state) for state in states(known, deadline)]
+    return joined([reason for reason in reasons if reason])
+
+
+def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list[State]:
+    """What each archive of `known` says now: all are asked at once, each of them once, for `deadline` seconds."""
     used: dict[str, dict[str, str]] = defaultdict(dict)
     for name, sha256 in known.items():
         url, _, index = name.rpartition(" ")
         used[url][index] = sha256
     answers = _asked(used, deadline)
     late = BuildError(f"no answer for {deadline:g} s")
-    reasons = [_difference(url, indexes, answers.get(url, late)) for url, indexes in used.items()]
-    return _joined([reason for reason in reasons if reason])
+    return [_state(url, indexes, answers.get(url, late)) for url, indexes in used.items()]
+
+
+def joined(reasons: Sequence[str]) -> str:
+    """The first few reasons, and how many more there are."""
+    more = len(reasons) - _MOST_NAMED
+    return "; ".join(reasons[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _asked(urls: Iterable[str], deadline: float) -> dict[str, bytes | PipelineError]:
@@ -81,20 +117,28 @@ def _content(url: str) -> bytes:
         raise BuildError(f"{url}: {error.strerror}") from error
 
 
-def _difference(url: str, known: Mapping[str, str], answer: bytes | PipelineError) -> str:
-    """What of one archive is not as it was known; "" when all is."""
-    place = re.sub(r"/(InRelease|Release|repodata/repomd\.xml)$", "", url)
+def _state(url: str, known: Mapping[str, str], answer: bytes | PipelineError) -> State:
     if isinstance(answer, PipelineError):
-        return f"{place} cannot be asked: {answer.what.rpartition(': ')[2]}"
+        return _silent(url, known, answer.what.rpartition(": ")[2])
     if _UNLISTED in known.values():
-        return f"{place} cannot be asked: it did not say what its index is"
+        return _silent(url, known, "it did not say what its index is")
     now = {WHOLE: hashlib.sha256(answer).hexdigest()} | _listed(answer.decode("utf-8", errors="replace"))
     if len(now) == 1 and WHOLE not in known:
-        return f"{place} cannot be asked: what it gives is no list of indexes"
-    others = sorted({_component(index) for index, sha256 in known.items() if now.get(index) != sha256})
+        return _silent(url, known, "what it gives is no list of indexes")
+    return State(url=url, known=known, now=now, content=answer)
+
+
+def _silent(url: str, known: Mapping[str, str], why: str) -> State:
+    state = State(url=url, known=known, now={}, content=b"")
+    return replace(state, trouble=f"{state.place} cannot be asked: {why}")
+
+
+def _difference(state: State) -> str:
+    """What of one archive is not as it was known; "" when all is."""
+    others = sorted({_component(index) for index in state.changed})
     if not others:
         return ""
-    return f"{' '.join([place, ', '.join(others)]).strip()} {'has' if len(others) == 1 else 'have'} changed"
+    return f"{' '.join([state.place, ', '.join(others)]).strip()} {'has' if len(others) == 1 else 'have'} changed"
 
 
 def _listed(release: str) -> dict[str, str]:
@@ -112,8 +156,3 @@ def _listed(release: str) -> dict[str, str]:
 def _component(index: str) -> str:
     """The component that an index belongs to: "main"; "" where an archive has none."""
     return "" if index == WHOLE else re.sub(r"/?(binary-[^/]+/)?Packages(\.\w+)?$", "", index)
-
-
-def _joined(reasons: list[str]) -> str:
-    more = len(reasons) - _MOST_NAMED
-    return "; ".join(reasons[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
