@@ -73,6 +73,8 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False,
     BuildError with the failing element, the last lines and the log when diskimage-builder fails. An interrupt stops
     it, cleans up, and goes on as it came.
     """
+    from pipelines import sbom  # noqa: PLC0415  # `inv show` names the command that a build runs, and starts sooner
+
     recipe.resolve(variant)  # what is wrong with the variant itself is said before anything is fetched
     host.require(variant, root)
     bound = secrets.read(variant)
@@ -82,8 +84,9 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False,
         plan = recipe.resolve(variant, given.digests)
         folder = held.enter_context(build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)))
         job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
-        made = _make(job, verbose=verbose, cached=cached)
-        manifest.write_json(folder / "manifest.json", _manifest(job, made))
+        said = _manifest(job, _make(job, verbose=verbose, cached=cached))
+        sbom.write(folder, said)
+        manifest.write_json(folder / "manifest.json", said)
     return manifest.newest_complete(root, variant.name, folder.name)
 
 
@@ -154,6 +157,7 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
     variant, plan, given = job.variant, job.plan, job.given
     said = job.scratch / "image.d"
     identity = _read_json(said / "gpu-image.json")
+    packages = _packages(said / "dib-manifests")
     return manifest.Manifest(
         variant=variant.name,
         build_id=job.folder.name,
@@ -164,7 +168,8 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
         driver=_driver(job, identity),
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
         artifacts=(made.artifact,),
-        packages=_packages(said / "dib-manifests"),
+        packages={item["package"]: item["version"] for item in packages},
+        architectures={item["package"]: item["arch"] for item in packages if "arch" in item},
         tools=_tools(),
         stages=made.progress.stages,
         layers=made.progress.layers(),
@@ -196,10 +201,11 @@ def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
     return made | ({"certificate": certificate} if certificate else {})
 
 
-def _packages(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _packages(folder: Path) -> list[dict[str, str]]:
+    """The packages with their name, version and architecture."""
+    found: list[dict[str, str]] = []
     for path in (*folder.glob("dib-manifest-dpkg-*"), *folder.glob("dib-manifest-rpm-*")):
-        found |= {item["package"]: item["version"] for item in _read_json(path)["packages"]}
+        found += _read_json(path)["packages"]
     if not found:
         raise BuildError(f"diskimage-builder left no package list in {folder}", remedy="Report this with build.log.")
     return found

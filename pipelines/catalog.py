@@ -108,8 +108,6 @@ class _Resolver:
             self._check_own_keys(name)
         clouds = {name: self._cloud(name, raw) for name, raw in _mapping(self._top.get("clouds")).items()}
         resolved = {name: self._resolved(name, self._layers(name)) for name in self._images}
-        if wrong := unsupported.in_records(self._top.get("records")):
-            self._complaints.note(("records",), wrong)
         variants = {name: variant for name, variant in resolved.items() if variant is not None}
         if file is None:
             return None

@@ -27,8 +27,9 @@ class CatalogFile:
 
     version: Literal[1]
     """The version of this file's format."""
-    records: str = "builds"
-    """Where the small records of builds are kept: a folder."""
+    records: notation.Place = "builds"
+    """Where the small records of builds are kept: builds (their own folder), another folder, relative to this file's,
+    or a URL that fsspec knows (s3://bucket/folder)."""
     clouds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per cloud of clouds.yaml, what differs there."""
     images: Mapping[notation.VariantName, Mapping[str, Any]]

@@ -92,6 +92,17 @@ def _local_path(value: object, info: ValidationInfo) -> Path:
         raise ValueError(f"this host has no such user as in {value}; write an absolute path") from None
 
 
+def _place(value: object, info: ValidationInfo) -> str:
+    """A folder or a URL; `builds` stands for the builds' own folder, wherever that is."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("this is no place; write builds, a folder, or a URL like s3://bucket/folder")
+    if re.match(r"[^:/]+://([^/@]*:[^/]*@|.*\?)", value):
+        raise ValueError(
+            "a password or token is a secret; take it out, and set FSSPEC_<PROTOCOL>_<OPTION> or what the driver reads"
+        )
+    return value if value == "builds" or "://" in value else str(_local_path(value, info))
+
+
 def _environment_name(name: str) -> str:
     if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
         raise ValueError("only variables of diskimage-builder belong here; write a name that begins with DIB_")
@@ -199,6 +210,7 @@ Pkcs11 = Annotated[
     AfterValidator(_pkcs11),
     _text("pkcs11:.+"),
 ]
+Place = Annotated[str, PlainValidator(_place), WithJsonSchema({"type": "string", "minLength": 1})]
 LocalPath = Annotated[Path, PlainValidator(_local_path), WithJsonSchema({"type": "string", "minLength": 1})]
 Toolkit = Annotated[
     str,

@@ -35,12 +35,6 @@ def in_cloud(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     yield from _found(_OF_A_CLOUD, document)
 
 
-def in_records(records: object) -> str | None:
-    """What is wrong with a `records` other than the default, which nothing reads yet."""
-    other = isinstance(records, str) and records != "builds"
-    return f"{records} is not supported yet; write builds, or leave it out" if other else None
-
-
 def _found(table: tuple[NotYet, ...], document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for entry in table:
         value = _value(document, entry)

@@ -642,10 +642,23 @@ def test_a_cloud_that_wants_raw_is_refused_by_name(problems: Callable[[str], lis
     assert found == ["clouds.prod.disk_format (line 4): raw is not supported yet; write qcow2"]
 
 
-@pytest.mark.parametrize("records", ["s3://bucket/x", "elsewhere"])
-def test_records_elsewhere_are_refused_by_name(problems: Callable[[str], list[str]], records: str) -> None:
-    found = problems(one("keep: 2") + f"records: {records}")
-    assert found == [f"records (line 4): {records} is not supported yet; write builds, or leave it out"]
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("builds", "builds"), ("s3://bucket/x", "s3://bucket/x"), ("kept/here", "FOLDER/kept/here"), ("/srv/r", "/srv/r")],
+)
+def test_records_are_the_builds_a_url_or_a_folder_beside_the_file(
+    load: Load, tmp_path: Path, written: str, place: str
+) -> None:
+    assert load(one("keep: 2") + f"records: {written}").records == place.replace("FOLDER", str(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["ftp://me:hunter2@host/x", "s3://b/x?token=hunter2", "sftp://me:hun#ter2@host/x"])
+def test_records_with_a_password_are_refused_without_repeating_it(
+    problems: Callable[[str], list[str]], url: str
+) -> None:
+    (found,) = problems(one("keep: 2") + f"records: '{url}'")
+    assert found.startswith("records (line 4): a password or token is a secret; take it out")
+    assert "ter2" not in found
 
 
 def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:
