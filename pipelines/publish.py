@@ -8,33 +8,43 @@ off is finished by the next, and two runs at once end with the newest build show
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pipelines import console, locks, properties, released
-from pipelines.errors import CatalogError, CloudError, HostError, PipelineError, VerifyError
+from pipelines import console, locks, promotion, properties, pruning, released
+from pipelines.errors import CatalogError, CloudError, HostError, PipelineError, UsageError, VerifyError
 from pipelines.glance import CHUNK, Cloud, Image
 from pipelines.glance_errors import GlanceError
 from pipelines.manifest import Artifact, Build, Manifest, Verification
 from pipelines.released import Row, current, inventory, release_digest, status
 from pipelines.variant import Variant
 
-__all__ = ["Outcome", "Row", "current", "inventory", "release_digest", "status", "upload"]
+__all__ = [
+    "Outcome",
+    "Row",
+    "current",
+    "inventory",
+    "promote",
+    "release_digest",
+    "rollback",
+    "status",
+    "update",
+    "upload",
+]
 
-# An unfinished upload of a build that is not on this host may be under way elsewhere; after this it is not.
-ABANDONED = timedelta(days=1)
 UNFINISHED = frozenset({"queued", "saving", "uploading", "importing", "killed"})
 
-Did = Literal["promoted", "updated", "superseded", "unchanged"]
+Did = Literal["promoted", "updated", "superseded", "unchanged", "candidate"]
 _SAID: Mapping[Did, str] = {
     "promoted": "shown under its name",
     "updated": "its release data updated",
     "superseded": "hidden, since a newer build is shown",
     "unchanged": "current already, nothing to do",
+    "candidate": "a candidate; `./inv promote` shows it",
 }
 Value = str | int | bool | tuple[str, ...]
 
@@ -44,7 +54,8 @@ class Outcome:
     """What a release did. `removed` and `retired` are image IDs; `uploaded` says whether its data was sent.
 
     promoted: it is shown now, and was not. updated: it was shown already, and its release data changed. superseded: it
-    is hidden, because a newer build is shown. unchanged: it was shown already, as images.yaml has it.
+    is hidden, because a newer build is shown. unchanged: it was shown already, as images.yaml has it. candidate: it is
+    there, and hidden.
     """
 
     cloud: str
@@ -52,9 +63,9 @@ class Outcome:
     build_id: str
     image_id: str
     did: Did
-    uploaded: bool
-    removed: tuple[str, ...]
-    retired: tuple[str, ...]
+    uploaded: bool = False
+    removed: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -70,8 +81,12 @@ class Outcome:
         return f"{', '.join(said)} ({self.image_id})"
 
 
-def upload(cloud: Cloud, variant: Variant, build: Build, verification: Verification, now: datetime) -> Outcome:
+def upload(
+    cloud: Cloud, variant: Variant, build: Build, verification: Verification, now: datetime, *, promotes: bool = True
+) -> Outcome:
     """Bring a verified build to a cloud's users; `variant` is as this cloud has it. Safe to repeat at any point.
+
+    Unless it `promotes`, the image stays a candidate, which users do not see.
 
     Raises VerifyError for a build that is not good (or is not what was verified), CatalogError for properties that
     are wrong, HostError when this build is being uploaded already, and CloudError.
@@ -86,16 +101,63 @@ def upload(cloud: Cloud, variant: Variant, build: Build, verification: Verificat
         fresh = image is None
         if image is None:
             image = _send(cloud, variant, build, made)
-        did, retired = _promote(cloud, variant, made, image, now)
+        done = _promote(cloud, variant, made, image, now) if promotes else _outcome(cloud, variant, image, "candidate")
+    return replace(done, uploaded=fresh, removed=removed)
+
+
+def promote(
+    cloud: Cloud, variant: Variant, build_id: str | None, made: Callable[[str], Manifest | None], now: datetime
+) -> Outcome:
+    """Show the newest image of a variant that a cloud has, or that of a build; nothing is sent.
+
+    `made` gives the manifest of a build where it is known. Naming a build that somebody went back from shows it again.
+    """
+    mine = [image for image in released.ours(cloud, variant.name) if image.status == "active"]
+    wanted = [image for image in mine if build_id in (None, image.properties[released.BUILD_ID])]
+    if not wanted or (build_id is None and released.is_rejected(wanted[-1])):
+        what = f"{cloud.name} has no image of {variant.name} to promote"
+        raise UsageError(f"{what}: {build_id}" if build_id else what, remedy="`./inv upload` brings a build there.")
+    image = wanted[-1]
+    if released.is_rejected(image):
+        image = cloud.update(image.id, remove=[released.REJECTED_AT])
+    return _promote(cloud, variant, made(image.properties[released.BUILD_ID]), image, now)
+
+
+def rollback(cloud: Cloud, variant: Variant, build_id: str | None, now: datetime) -> Outcome:
+    """Show the good image before the current one again, or that of a build; nothing is sent or built."""
+    image, retired = promotion.go_back(cloud, variant.name, build_id, now)
+    return replace(_outcome(cloud, variant, image, "promoted" if retired else "unchanged"), retired=retired)
+
+
+def update(
+    cloud: Cloud, variant: Variant, image_ids: Sequence[str], made: Callable[[str], Manifest | None]
+) -> tuple[Outcome, ...]:
+    """Give images of a variant what images.yaml says beside their data, and nothing else."""
+    images = [image for image in released.ours(cloud, variant.name) if image.id in image_ids]
+    changed = [(image, _update(cloud, variant, made(image.properties[released.BUILD_ID]), image)) for image in images]
+    return tuple(_outcome(cloud, variant, image, "updated" if did else "unchanged") for image, did in changed)
+
+
+def _promote(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image, now: datetime) -> Outcome:
+    """Release data first, so that members and properties are right from the moment that users see the image."""
+    updated = not _is_superseded(cloud, variant, image) and _update(cloud, variant, made, image)
+    did, retired = promotion.show(cloud, variant.name, image, now)
+    return replace(
+        _outcome(cloud, variant, image, "updated" if updated and did == "unchanged" else did), retired=retired
+    )
+
+
+def _is_superseded(cloud: Cloud, variant: Variant, image: Image) -> bool:
+    return any(released.age(other) > released.age(image) for other in released.current(cloud, variant.name))
+
+
+def _outcome(cloud: Cloud, variant: Variant, image: Image, did: Did) -> Outcome:
     return Outcome(
         cloud=cloud.name,
         variant=variant.name,
-        build_id=made.build_id,
+        build_id=image.properties[released.BUILD_ID],
         image_id=image.id,
         did=did,
-        uploaded=fresh,
-        removed=removed,
-        retired=retired,
     )
 
 
@@ -163,7 +225,7 @@ def _abandoned(cloud: Cloud, image: Image, build: Build, now: datetime) -> bool:
         return True
     if folder.is_dir():
         return locks.holder(_lock(folder, cloud)) is None
-    return now - datetime.fromisoformat(image.created_at) > ABANDONED
+    return now - datetime.fromisoformat(image.created_at) > pruning.ABANDONED
 
 
 def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image:
@@ -242,41 +304,17 @@ def _require_visibility(cloud: Cloud, variant: Variant, image_id: str) -> None:
             raise CloudError(what, remedy=remedy) from error
 
 
-def _promote(
-    cloud: Cloud, variant: Variant, made: Manifest, image: Image, now: datetime
-) -> tuple[Did, tuple[str, ...]]:
-    """Show an image under its variant's name, then hide the others: the newest build wins, whoever started first."""
-    did: Did = "unchanged"
-    if not any(released.age(other) > released.age(image) for other in current(cloud, variant.name)):
-        if _update(cloud, variant, made, image):
-            did = "updated"
-        if not released.is_shown(image) or image.name != variant.name:
-            stamp = {released.PROMOTED_AT: f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-            cloud.update(image.id, name=variant.name, os_hidden=False, **stamp)
-            did = "promoted"
-    # Somebody else may have done the same meanwhile: all who look now agree on which one stays.
-    shown = current(cloud, variant.name)
-    if not shown or released.age(shown[-1]) < released.age(image):
-        what = f"{cloud.name}: {variant.name} {made.build_id} was promoted, and is not shown"
-        raise CloudError(what, remedy="Somebody else may have hidden it. Run the same command again.")
-    *older, newest = shown
-    for other in older:
-        name = released.hidden_name(variant.name, other.properties[released.BUILD_ID])
-        cloud.update(other.id, name=name, os_hidden=True)
-    return did if newest.id == image.id else "superseded", tuple(other.id for other in older)
-
-
-def _update(cloud: Cloud, variant: Variant, made: Manifest, image: Image) -> bool:
+def _update(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image) -> bool:
     """Give an image what images.yaml says beside its name; False when it had all of it."""
     wanted: dict[str, Value] = {
         "visibility": variant.glance.visibility,
         "protected": variant.glance.protected,
-        "min_disk": released.min_disk(made),
+        "min_disk": released.min_disk(made) if made else image.min_disk,
         "min_ram": variant.glance.min_ram,
         "tags": tuple(sorted(variant.glance.tags)),
     }
     changes = {name: value for name, value in wanted.items() if getattr(image, name) != value}
-    held = released.properties(variant, made, image.id)
+    held = released.properties(variant, made, image.id) if made else released.kept_properties(variant, image)
     changes |= {name: value for name, value in held.items() if image.properties.get(name) != value}
     once = image.properties.get(released.PROPERTIES, "").split()
     gone = [name for name in once if name not in held and name in image.properties]

@@ -23,6 +23,8 @@ ID, VARIANT, BUILD_ID = f"{PREFIX}id", f"{PREFIX}variant", f"{PREFIX}build_id"
 FINGERPRINT, RELEASE_DIGEST, SHA256 = f"{PREFIX}fingerprint", f"{PREFIX}release_digest", f"{PREFIX}sha256"
 DRIVER, KERNEL = f"{PREFIX}driver", f"{PREFIX}kernel"
 PROMOTED_AT = f"{PREFIX}promoted_at"  # tells what was once current from what never was
+RETIRED_AT = f"{PREFIX}retired_at"  # hidden since then, once current
+REJECTED_AT = f"{PREFIX}rejected_at"  # somebody went back from it
 PROPERTIES = f"{PREFIX}properties"  # the names of the properties that we declared, to remove them one day
 SNAPSHOT_MARKS = frozenset({"image_type", "instance_uuid", "base_image_ref"})
 
@@ -59,9 +61,17 @@ def ours(cloud: glance.Cloud, variant: str, *, hidden: bool | None = None) -> li
     return sorted((image for image in found if is_ours(image, cloud.project_id)), key=age)
 
 
-def age(image: Image) -> tuple[str, str, str]:
-    """Sorts by build, then by which came first into the cloud; the same for everyone who looks."""
-    return image.properties[BUILD_ID], image.created_at, image.id
+def age(image: Image) -> tuple[bool, str, str, str]:
+    """Sorts by build, then by which came first into the cloud; the same for everyone who looks.
+
+    What somebody went back from is older than all else.
+    """
+    return not is_rejected(image), image.properties[BUILD_ID], image.created_at, image.id
+
+
+def is_rejected(image: Image) -> bool:
+    """Whether somebody went back from this image, and nobody has shown it since."""
+    return REJECTED_AT in image.properties
 
 
 def current(cloud: glance.Cloud, variant: str) -> list[Image]:
@@ -139,6 +149,19 @@ def properties(variant: Variant, made: Manifest, image_id: str) -> dict[str, str
     return {**declared, **{name: value for name, value in identity.items() if value}}
 
 
+def kept_properties(variant: Variant, image: Image) -> dict[str, str]:
+    """The same where the manifest of its build is not known: what followed from the image as it was made stays."""
+    once = image.properties.get(PROPERTIES, "").split()
+    declared = {name: image.properties[name] for name in once if name in image.properties}
+    for name, value in variant.glance.properties.items():
+        if value is None:
+            declared.pop(name, None)
+        else:
+            declared[name] = value
+    held = {name: value for name, value in image.properties.items() if name.startswith(PREFIX)}
+    return declared | held | {RELEASE_DIGEST: release_digest(variant), PROPERTIES: " ".join(sorted(declared))}
+
+
 def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
     """All our images in a cloud, by variant, the oldest build first."""
     found = [image for image in cloud.images(owner=cloud.project_id) if is_ours(image, cloud.project_id)]
@@ -152,9 +175,18 @@ def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
             release_digest=image.properties.get(RELEASE_DIGEST, ""),
             state=state,
             created_at=datetime.fromisoformat(image.created_at),
+            rejected=is_rejected(image),
+            hidden_since=hidden_since(image),
         )
         for image, state in _states(found)
     )
+
+
+def hidden_since(image: Image) -> datetime | None:
+    """Since when users do not see an image; None for one that they see."""
+    if not image.hidden:
+        return None
+    return datetime.fromisoformat(image.properties.get(RETIRED_AT, image.created_at))
 
 
 def status(

@@ -7,6 +7,7 @@ values that every other module reads. catalog.py turns the file into these; noth
 import difflib
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -135,6 +136,8 @@ class Variant:
     """How many good images stay in each cloud, the current one included."""
     rebuild_age: notation.Age | None = None
     """Build again when the newest build is older; null: never for its age."""
+    prune_after: notation.Age = timedelta(days=3)
+    """How long an image beyond `keep` stays hidden in a cloud before it is deleted."""
     glance: Glance = field(default_factory=Glance)
     """How the image appears in the cloud."""
     flavors: tuple[str, ...] = ()

@@ -14,10 +14,12 @@ from pipelines.verbs.shared import (
     CATALOG_HELP,
     CLOUD_ROOT,
     JSON_HELP,
+    NAME_HELP,
     ONLY_HELP,
     connect,
     load,
     now,
+    open_site,
 )
 
 
@@ -25,9 +27,72 @@ from pipelines.verbs.shared import (
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
-    | {"cloud": "a cloud of clouds.yaml", "build": "the ID of a build, instead of the newest"}
+    | {
+        "cloud": "a cloud of clouds.yaml",
+        "build": "the ID of a build, instead of the newest",
+        "promote": "--no-promote leaves it hidden, for `./inv promote`",
+    }
 )
 def upload(
+    _: Context,
+    cloud: str,
+    only: str | None = None,
+    build: str | None = None,
+    promote: bool = True,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Release the newest good builds to a cloud, without a moment without a good image."""
+    from pipelines import releasing
+
+    loaded = load(catalog)
+    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(only)]
+    releasing.upload(variants, connect([cloud])[0], Path(builds), build, now, promotes=promote)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {
+        "cloud": "a cloud of clouds.yaml (repeatable)",
+        "dry_run": "say what would be done, and why",
+        "boot": "--no-boot verifies without a boot in QEMU",
+        "verbose": "all of diskimage-builder's output",
+        "summary": "a file for a summary in Markdown",
+    },
+    iterable=["cloud"],
+)
+def refresh(
+    _: Context,
+    cloud: list[str],
+    only: str | None = None,
+    dry_run: bool = False,
+    boot: bool = True,
+    verbose: bool = False,
+    summary: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Bring images and clouds to what images.yaml and the package archives say now: build, verify, upload, prune."""
+    from pipelines import refresh as refreshing
+    from pipelines import report
+
+    site = open_site(catalog, builds, cloud, boots=boot)
+    variants = site.catalog.select(only)
+    if dry_run:
+        report.actions(refreshing.dry(site, variants, now()), as_json=False)
+        return
+    refreshing.refresh(refreshing.Refresh(site=site, now=now, verbose=verbose), variants, summary)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml", "build": "the ID of a build, instead of the newest that the cloud has"}
+)
+def promote(
     _: Context,
     cloud: str,
     only: str | None = None,
@@ -35,12 +100,50 @@ def upload(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Release the newest good builds to a cloud, without a moment without a good image."""
-    from pipelines import refresh
+    """Show the newest images that a cloud has under their names, and hide the ones before; nothing is uploaded."""
+    from pipelines import releasing
+
+    site = open_site(catalog, builds, [cloud])
+    releasing.promote(site, site.catalog.select(only), build, now)
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | {"cloud": "a cloud of clouds.yaml", "to": "the ID of a build (default: the good one before the current one)"}
+)
+def rollback(_: Context, name: str, cloud: str, to: str | None = None, catalog: str = CATALOG) -> None:
+    """Go back to the image before, in seconds; the one that was shown is hidden, and not released again."""
+    from pipelines import releasing
 
     loaded = load(catalog)
-    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(only)]
-    refresh.upload(variants, connect([cloud])[0], Path(builds), build, now)
+    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(name)]
+    releasing.rollback(variants, connect([cloud])[0], to, now)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml", "dry_run": "say what would go, and why"}
+)
+def prune(
+    _: Context,
+    cloud: str,
+    only: str | None = None,
+    dry_run: bool = False,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Delete images beyond `keep` that were hidden for long enough and that nobody uses."""
+    from pipelines import releasing, report
+
+    site = open_site(catalog, builds, [cloud])
+    actions = releasing.prunable(site, site.catalog.select(only), now())
+    if dry_run:
+        report.actions(actions, as_json=False)
+    else:
+        releasing.prune(site, actions, now())
 
 
 @verb(
@@ -60,10 +163,10 @@ def status(
     check: bool = False,
 ) -> None:
     """What is in a cloud: current, candidate, retired or broken, and whose it is."""
-    from pipelines import refresh, report
+    from pipelines import report, situation
 
     loaded = load(catalog)
-    rows = refresh.status(loaded, loaded.select(only), connect([cloud])[0], Path(builds))
+    rows = situation.status(loaded, loaded.select(only), connect([cloud])[0], Path(builds))
     report.status(rows, as_json=json)
     if check and any(row.note for row in rows):
         sys.exit(7)

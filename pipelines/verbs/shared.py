@@ -45,6 +45,16 @@ def connect(clouds: list[str]) -> list[Any]:
     return [glance.connect(cloud, extra=devcloud.clouds_file(CLOUD_ROOT)) for cloud in clouds]
 
 
+def open_site(catalog: str, builds: str, clouds: list[str], *, boots: bool = False) -> Any:
+    """Catalog, builds, records and clouds, as situation.py wants them."""
+    from pipelines import records
+    from pipelines.situation import Site
+
+    loaded, root = load(catalog), Path(builds)
+    kept = records.open(loaded.records, root)
+    return Site(catalog=loaded, root=root, records=kept, clouds=connect(clouds), boots=boots)
+
+
 def now() -> datetime:
     """The time, as all of pipelines/ is told it."""
     return datetime.now(UTC)

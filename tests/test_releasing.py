@@ -11,7 +11,7 @@ import pytest
 from cloud_fixtures import make_variant, verified
 from test_tasks import inv
 
-from pipelines import catalog, failures, fingerprint, glance, manifest, refresh, released
+from pipelines import catalog, failures, fingerprint, glance, making, manifest, records, released, releasing, situation
 from pipelines.catalog import Catalog
 from pipelines.errors import UsageError, VerifyError
 from pipelines.manifest import Build
@@ -42,7 +42,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
 def test_a_build_that_fails_verification_is_kept_for_inspection(images: Catalog, tmp_path: Path) -> None:
     # The fake's image is an empty disk: real verification refuses it.
     with pytest.raises(VerifyError, match="partition-table"):
-        refresh.build(images.select("good"), tmp_path / "builds", now)
+        making.build(images.select("good"), tmp_path / "builds", now)
     (kept,) = manifest.builds(tmp_path / "builds", "good")
     assert kept.state == "complete"
     assert kept.image().exists()
@@ -55,7 +55,7 @@ def test_a_failing_variant_does_not_stop_the_others(
     images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(failures.SeveralFailed) as caught:
-        refresh.build(images.select("broken,good"), tmp_path / "builds", now)
+        making.build(images.select("broken,good"), tmp_path / "builds", now)
     assert caught.value.exit_code == 3
     assert "2 of 2 failed: broken, good" in caught.value.what
     assert "does not compile" in capsys.readouterr().err
@@ -84,8 +84,12 @@ def only(*variants: Variant) -> Catalog:
     return Catalog(version=1, records="builds", clouds={}, variants={variant.name: variant for variant in variants})
 
 
+def site(images: Catalog, root: Path, cloud: glance.Cloud) -> situation.Site:
+    return situation.Site(catalog=images, root=root, records=records.open("builds", root), clouds=[cloud])
+
+
 def planned(cloud: glance.Cloud, variant: Variant, root: Path) -> list[str]:
-    return [action.verb for action in refresh.plan(only(variant), [variant], [cloud], root, NOW)]
+    return [action.verb for action in situation.planned(site(only(variant), root, cloud), [variant], NOW)]
 
 
 # Verification
@@ -95,8 +99,8 @@ def test_of_several_what_was_verified_is_reported_beside_what_could_not_be(
     images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(VerifyError):
-        refresh.build(images.select("good"), tmp_path / "builds", now)
-    found = refresh.verify(images.select("good,other"), tmp_path / "builds", None, now, boot=False, firmware=None)
+        making.build(images.select("good"), tmp_path / "builds", now)
+    found = making.verify(images.select("good,other"), tmp_path / "builds", None, now, boot=False, firmware=None)
     assert [(result.variant, result.passed) for result in found.results] == [("good", False)]
     with pytest.raises(failures.SeveralFailed, match="2 of 2 failed: good, other") as caught:
         found.require_passed()
@@ -108,7 +112,7 @@ def test_of_several_what_was_verified_is_reported_beside_what_could_not_be(
 
 def test_the_command_prints_the_results_and_then_every_failure(images: Catalog, tmp_path: Path) -> None:
     with pytest.raises(VerifyError):
-        refresh.build(images.select("good"), tmp_path / "builds", now)
+        making.build(images.select("good"), tmp_path / "builds", now)
     common = ("--catalog", tmp_path / "images.yaml", "--builds", tmp_path / "builds")
     several = inv("verify", "good,other", "--json", *common)
     assert [result["variant"] for result in json.loads(several.stdout)] == ["good"]
@@ -121,7 +125,7 @@ def test_the_command_prints_the_results_and_then_every_failure(images: Catalog, 
 
 def test_a_wrong_firmware_is_said_once(images: Catalog, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no firmware floppy"):
-        refresh.verify(images.select(None), tmp_path, None, now, boot=False, firmware="floppy")
+        making.verify(images.select(None), tmp_path, None, now, boot=False, firmware="floppy")
 
 
 # Releases
@@ -132,7 +136,7 @@ def test_a_build_that_was_never_verified_is_verified_before_it_is_uploaded(
 ) -> None:
     made = made_from(variant, make_build(variant), good=None)
     with pytest.raises(VerifyError, match="is not good"):
-        refresh.upload([variant], cloud, builds_root(made), None, now)
+        releasing.upload([variant], cloud, builds_root(made), None, now)
     assert (made.folder / "verify.json").exists()
     assert released.current(cloud, variant.name) == []
 
@@ -141,14 +145,14 @@ def test_an_upload_of_what_was_never_built_says_how_to_build_it(
     cloud: glance.Cloud, variant: Variant, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        refresh.upload([variant], cloud, tmp_path, None, now)
+        releasing.upload([variant], cloud, tmp_path, None, now)
     assert f"inv build {variant.name}" in caught.value.remedy
 
 
 def test_among_several_a_variant_without_a_build_is_only_noted(
     images: Catalog, cloud: glance.Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refresh.upload(images.select(None), cloud, tmp_path, None, now)
+    releasing.upload(images.select(None), cloud, tmp_path, None, now)
     assert "good: no complete build; nothing to upload" in capsys.readouterr().err
 
 
@@ -157,10 +161,10 @@ def test_a_stale_build_is_not_released_unless_it_is_named(
 ) -> None:
     stale = made_from(variant, make_build(variant), fingerprint="0" * 64)
     with pytest.raises(UsageError, match=f"{stale.build_id} is stale") as caught:
-        refresh.upload([variant], cloud, builds_root(stale), None, now)
+        releasing.upload([variant], cloud, builds_root(stale), None, now)
     assert "--build" in caught.value.remedy
     assert shown(cloud, variant) == []
-    refresh.upload([variant], cloud, builds_root(stale), stale.build_id, now)
+    releasing.upload([variant], cloud, builds_root(stale), stale.build_id, now)
     assert shown(cloud, variant) == [stale.build_id]
     assert "stale" in capsys.readouterr().err
 
@@ -172,14 +176,14 @@ def test_the_newest_good_build_of_what_is_wanted_now_is_released(
     made_from(variant, make_build(variant))
     wanted = made_from(variant, make_build(variant))
     made_from(variant, make_build(variant), **newest)
-    refresh.upload([variant], cloud, builds_root(wanted), None, now)
+    releasing.upload([variant], cloud, builds_root(wanted), None, now)
     assert shown(cloud, variant) == [wanted.build_id]
 
 
 def test_a_build_that_is_named_is_released_alone(cloud: glance.Cloud, make_build: MakeBuild) -> None:
     variants = [make_variant(), make_variant()]
     first, second = (made_from(variant, make_build(variant)) for variant in variants)
-    refresh.upload(variants, cloud, builds_root(first), second.build_id, now)
+    releasing.upload(variants, cloud, builds_root(first), second.build_id, now)
     assert [shown(cloud, variant) for variant in variants] == [[], [second.build_id]]
 
 
@@ -187,7 +191,7 @@ def test_a_build_that_nobody_has_is_a_usage_error(cloud: glance.Cloud, make_buil
     variants = [make_variant(), make_variant()]
     made = made_from(variants[0], make_build(variants[0]))
     with pytest.raises(UsageError, match="no complete build 20261122T000000Z-nothere of"):
-        refresh.upload(variants, cloud, builds_root(made), "20261122T000000Z-nothere", now)
+        releasing.upload(variants, cloud, builds_root(made), "20261122T000000Z-nothere", now)
 
 
 # The plan
@@ -198,11 +202,11 @@ def test_uploading_what_the_plan_says_makes_it_empty(
 ) -> None:
     made = made_from(variant, make_build(variant))
     assert planned(cloud, variant, builds_root(made)) == ["upload", "promote"]
-    refresh.upload([variant], cloud, builds_root(made), None, now)
+    releasing.upload([variant], cloud, builds_root(made), None, now)
     assert planned(cloud, variant, builds_root(made)) == []
     changed = replace(variant, glance=Glance(tags=("changed",)))
     assert planned(cloud, changed, builds_root(made)) == ["update"]
-    refresh.upload([changed], cloud, builds_root(made), None, now)
+    releasing.upload([changed], cloud, builds_root(made), None, now)
     assert planned(cloud, changed, builds_root(made)) == []
 
 
@@ -212,7 +216,7 @@ def test_images_beyond_keep_leave_nothing_to_do_that_no_command_does(
     kept_one = replace(variant, keep=1)
     for _ in range(2):
         made = made_from(kept_one, make_build(kept_one))
-        refresh.upload([kept_one], cloud, builds_root(made), None, now)
+        releasing.upload([kept_one], cloud, builds_root(made), None, now)
     assert planned(cloud, kept_one, builds_root(made)) == []
 
 
@@ -220,7 +224,7 @@ def test_what_is_in_the_cloud_alone_and_must_change_is_built_again(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     made = made_from(variant, make_build(variant))
-    refresh.upload([variant], cloud, builds_root(made), None, now)
+    releasing.upload([variant], cloud, builds_root(made), None, now)
     assert planned(cloud, variant, tmp_path / "empty") == []
     changed = replace(variant, glance=Glance(tags=("changed",)))
     assert planned(cloud, changed, tmp_path / "empty") == ["build", "upload", "promote"]

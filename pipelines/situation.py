@@ -1,0 +1,121 @@
+"""What is there, what should be, and what would have to be done?
+
+The one place that asks everybody: the builds that lie here, the records, the clouds, and the package archives.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from pipelines import changes, choosing, console, fingerprint, plan, released, unchanged
+from pipelines.catalog import Catalog
+from pipelines.errors import BuildError
+from pipelines.glance import Cloud
+from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, Target
+from pipelines.manifest import Manifest
+from pipelines.records import Records
+from pipelines.variant import Variant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """Where all that is looked for: the catalog, the builds' folder, the records, the clouds.
+
+    `boots`: a verification counts only with a boot.
+    """
+
+    catalog: Catalog
+    root: Path
+    records: Records
+    clouds: Sequence[Cloud] = ()
+    boots: bool = False
+
+
+def planned(site: Site, variants: Sequence[Variant], now: datetime, *, asks_archives: bool = False) -> list[Action]:
+    """What would have to be done for these variants here and in the site's clouds. Touches nothing."""
+    targets = [target(site, variant) for variant in variants]
+    return plan.plan(targets, inventory(site, variants, targets, asks_archives=asks_archives), now)
+
+
+def inventory(
+    site: Site, variants: Sequence[Variant], targets: Sequence[Target], *, asks_archives: bool = False
+) -> Inventory:
+    """All that exists of these variants.
+
+    `asks_archives`: whether the package archives are asked what is newer by now, of the newest build that would serve.
+    """
+    builds = [each for variant in variants for each in _builds(site, variant)]
+    if asks_archives:
+        wanted = {one.variant: one.fingerprint for one in targets}
+        builds = [each for variant in variants for each in _asked(site, variant, builds, wanted[variant.name])]
+    names = {variant.name for variant in variants}
+    images = [image for cloud in site.clouds for image in released.inventory(cloud) if image.variant in names]
+    if asks_archives:
+        _say_unknown(builds, images)
+    return Inventory(builds=tuple(builds), images=tuple(images))
+
+
+def target(site: Site, variant: Variant) -> Target:
+    """A variant as it should be, here and in the site's clouds."""
+    resolved = fingerprint.present(variant, site.root)
+    in_clouds = {cloud.name: site.catalog.for_cloud(variant, cloud.name) for cloud in site.clouds}
+    return Target(
+        variant=variant.name,
+        fingerprint=resolved.digest,
+        parts=resolved.parts,
+        clouds={name: released.release_digest(one) for name, one in in_clouds.items()},
+        keep=variant.keep,
+        rebuild_age=variant.rebuild_age,
+        prune_after=variant.prune_after,
+    )
+
+
+def manifest_of(site: Site, variant: str, build_id: str) -> Manifest | None:
+    """The manifest of a build that lies here or is on record."""
+    for build in choosing.complete(site.root, site.catalog.variants[variant]):
+        if build.build_id == build_id:
+            return build.manifest()
+    record = site.records.known_build(variant, build_id)
+    return record.manifest if record else None
+
+
+def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud, root: Path) -> list[released.Row]:
+    """What a cloud has of these variants, with a note where it needs attention."""
+    fingerprints = {variant.name: fingerprint.present(variant, root).digest for variant in variants}
+    return released.status(cloud, [catalog.for_cloud(v, cloud.name) for v in variants], fingerprints)
+
+
+def _builds(site: Site, variant: Variant) -> Iterator[LocalBuild]:
+    here = list(unchanged.local_builds(choosing.complete(site.root, variant), boots=site.boots))
+    yield from here
+    ids = {build.build_id for build in here}
+    for record in site.records.known(variant.name):
+        if record.manifest.build_id not in ids:
+            yield unchanged.as_build(record.manifest, record.verification, here=False, boots=site.boots)
+
+
+def _asked(site: Site, variant: Variant, builds: Sequence[LocalBuild], wanted: str) -> Iterator[LocalBuild]:
+    """The builds of one variant; the newest that would serve with what the archives have newer."""
+    own = [build for build in builds if build.variant == variant.name]
+    serving = [build for build in own if build.fingerprint == wanted and build.verified is not False]
+    newest = max(serving, key=lambda build: build.build_id, default=None)
+    for build in own:
+        yield replace(build, outdated=_outdated(site, variant, build)) if build is newest else build
+
+
+def _outdated(site: Site, variant: Variant, build: LocalBuild) -> str:
+    made = manifest_of(site, variant.name, build.build_id)
+    try:
+        return changes.outdated(made, variant, site.root / ".cache" / "downloads") if made else ""
+    except BuildError as error:
+        console.warn(f"{variant.name}: {error.what}; only rebuild_age decides whether its packages are too old")
+        return ""
+
+
+def _say_unknown(builds: Sequence[LocalBuild], images: Sequence[CloudImage]) -> None:
+    known = {(build.variant, build.build_id) for build in builds}
+    for image in images:
+        if image.state == "current" and (image.variant, image.build_id) not in known:
+            what = f"{image.cloud} shows {image.variant} {image.build_id}, of which there is no record"
+            console.note(f"{what}: whether its packages are current is not known, and only rebuild_age decides")
