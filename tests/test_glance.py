@@ -15,7 +15,7 @@ import yaml
 from cloud_fixtures import QUOTA_MIB, TestCloud
 from fakes.proxy import Fault, Proxy, Request, answer, cut_after, redirect
 
-from pipelines import glance
+from pipelines import glance, glance_cloud
 from pipelines.errors import CloudError
 from pipelines.glance_errors import GlanceError
 
@@ -91,7 +91,7 @@ def test_the_last_tag_can_be_taken_away(cloud: glance.Cloud) -> None:
 
 
 def test_a_list_has_hidden_images_and_every_page(cloud: glance.Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glance, "PAGE", 2)
+    monkeypatch.setattr(glance_cloud, "PAGE", 2)
     made = [record(cloud, properties={"test.list": "pages"}) for _ in range(5)]
     for image in made[:3]:
         cloud.update(image.id, os_hidden=False)
