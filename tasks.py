@@ -14,7 +14,7 @@ from invoke import Collection, Context
 from pipelines import console
 from pipelines.command import verb
 from pipelines.errors import UsageError
-from pipelines.verbs import clouds, images
+from pipelines.verbs import ci, clouds, images
 from pipelines.verbs.shared import (
     BUILDS,
     BUILDS_HELP,
@@ -109,6 +109,7 @@ namespace = Collection(
     images.cache,
     clouds.upload,
     clouds.status,
+    ci.ci,
     demo,
     test,
     lint,
