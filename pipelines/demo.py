@@ -7,7 +7,19 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from pipelines import console, devcloud, glance, making, records, released, releasing, report, situation
+from pipelines import (
+    console,
+    devcloud,
+    glance,
+    making,
+    records,
+    released,
+    releasing,
+    report,
+    report_status,
+    situation,
+    survey,
+)
 from pipelines.catalog import Catalog
 from pipelines.situation import Site
 
@@ -30,7 +42,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     console.note("4/4  the release")
     if actions:
         releasing.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
-    report.status(situation.status(catalog, variants, cloud, builds), as_json=False)
+    report_status.show(survey.survey(site, variants, now()), as_json=False)
     _show_properties(cloud)
 
 

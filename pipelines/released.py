@@ -4,7 +4,7 @@ Glance's own image properties say what an image is. A server's snapshot inherits
 when it is in our project, names its own ID, and bears none of a snapshot's marks. Nothing else is ever changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -196,17 +196,23 @@ def status(
 
     `fingerprints`: what each variant's would be now, by its name, where that is known.
     """
+    return rows(cloud, cloud.images(), variants, fingerprints or {})
+
+
+def rows(
+    cloud: glance.Cloud, seen: Sequence[Image], variants: Iterable[Variant], fingerprints: Mapping[str, str]
+) -> list[Row]:
+    """The same of all images that were `seen` in a cloud."""
     wanted = {variant.name: variant for variant in variants}
-    seen = cloud.images()
     mine = [image for image in seen if is_ours(image, cloud.project_id)]
-    rows = []
+    found = []
     for image, state in _states(image for image in mine if image.properties[VARIANT] in wanted):
         variant = image.properties[VARIANT]
-        note = _note(image, state, wanted[variant], (fingerprints or {}).get(variant))
-        rows.append(_row(cloud, image, state, "ours", note))
+        note = _note(image, state, wanted[variant], fingerprints.get(variant))
+        found.append(_row(cloud, image, state, "ours", note))
     known = {image.id for image in mine}
     foreign = [image for image in seen if image.id not in known and _namesake(image) in wanted]
-    return rows + [_row(cloud, image, "foreign", _whose(cloud, image), "") for image in foreign]
+    return found + [_row(cloud, image, "foreign", _whose(cloud, image), "") for image in foreign]
 
 
 def _states(images: Iterable[Image]) -> list[tuple[Image, planning.State]]:

@@ -80,10 +80,11 @@ def manifest_of(site: Site, variant: str, build_id: str) -> Manifest | None:
     return record.manifest if record else None
 
 
-def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud, root: Path) -> list[released.Row]:
-    """What a cloud has of these variants, with a note where it needs attention."""
-    fingerprints = {variant.name: fingerprint.present(variant, root).digest for variant in variants}
-    return released.status(cloud, [catalog.for_cloud(v, cloud.name) for v in variants], fingerprints)
+def manifests(site: Site, variant: Variant) -> list[Manifest]:
+    """The manifests of all builds of a variant that lie here or are on record, the oldest first."""
+    here = {build.build_id: build.manifest() for build in choosing.complete(site.root, variant)}
+    on_record = {record.manifest.build_id: record.manifest for record in site.records.known(variant.name)}
+    return [made for _, made in sorted((on_record | here).items())]
 
 
 def _builds(site: Site, variant: Variant) -> Iterator[LocalBuild]:

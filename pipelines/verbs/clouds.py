@@ -151,25 +151,65 @@ def prune(
     | CATALOG_HELP
     | BUILDS_HELP
     | JSON_HELP
-    | {"cloud": "a cloud of clouds.yaml", "check": "exit 7 when something needs attention"}
+    | {
+        "cloud": "a cloud of clouds.yaml (repeatable)",
+        "check": "exit 7 when something needs attention",
+        "fix": "first repair what can be without a build: properties, tags, members, visibility, names",
+        "html": "a file for all of it as a page that needs no network",
+    },
+    iterable=["cloud"],
 )
 def status(
     _: Context,
-    cloud: str,
+    cloud: list[str],
     only: str | None = None,
     catalog: str = CATALOG,
     builds: str = BUILDS,
     json: bool = False,
     check: bool = False,
+    fix: bool = False,
+    html: str | None = None,
 ) -> None:
-    """What is in a cloud: current, candidate, retired or broken, and whose it is."""
-    from pipelines import report, situation
+    """What is in clouds: current, candidate, retired or broken, whose it is, and what is not as images.yaml says."""
+    from pipelines import report_status, survey
+
+    site = open_site(catalog, builds, cloud)
+    variants = site.catalog.select(only)
+    found = survey.survey(site, variants, now(), fix=fix)
+    report_status.show(found, as_json=json)
+    if html is not None:
+        from pipelines import report_html
+
+        report_html.write(Path(html), site, variants, found, now())
+    survey.require_all(found)
+    if check and any(each.needs_attention for each in found):
+        sys.exit(7)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml (repeatable)", "output": "a file, for node_exporter's textfile collector"},
+    iterable=["cloud"],
+)
+def metrics(
+    _: Context,
+    cloud: list[str],
+    only: str | None = None,
+    output: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """For Prometheus: how old the current images are, how long builds take, what failed."""
+    from pipelines import metrics as measured
+    from pipelines import records
 
     loaded = load(catalog)
-    rows = situation.status(loaded, loaded.select(only), connect([cloud])[0], Path(builds))
-    report.status(rows, as_json=json)
-    if check and any(row.note for row in rows):
-        sys.exit(7)
+    kept = records.open(loaded.records, Path(builds))
+    clouds = {name: lambda name=name: connect([name])[0] for name in cloud}
+    file = Path(output) if output else None
+    measured.write(loaded.select(only), Path(builds), kept, clouds, now(), file)
 
 
 @verb(name="up")
