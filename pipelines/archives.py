@@ -33,8 +33,13 @@ def read(text: str) -> Mapping[str, str]:
             url, index, sha256 = line.split()
         except ValueError:
             raise BuildError(f"this says nothing about a package archive: {line}", remedy="Report this.") from None
-        found[f"{re.sub('(?<=://)[^/]*@', '', url)} {index}"] = sha256
+        found[f"{without_user(url)} {index}"] = sha256
     return found
+
+
+def without_user(url: str) -> str:
+    """A URL as manifests have it: without a user or a password."""
+    return re.sub("(?<=://)[^/]*@", "", url)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
