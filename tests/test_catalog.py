@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipelines import catalog, inheritance, schema, selection
 from pipelines.base import KERNELS, RELEASES
 from pipelines.catalog import Catalog
+from pipelines.delivery import Delivery
 from pipelines.errors import CatalogError
 
 ROOT = Path(__file__).parent.parent
@@ -295,6 +296,69 @@ def test_a_mistake_in_a_cloud_is_reported_there(problems: Callable[[str], list[s
     ]
 
 
+def test_a_cloud_says_how_it_wants_its_images_delivered(load: Load) -> None:
+    keys = "disk_format: raw, import_method: web-download, stores: [ceph, swift], web_download_url: https://x/builds"
+    loaded = load(one("keep: 2") + f"clouds: {{prod: {{{keys}}}}}\n")
+    assert loaded.delivery("prod") == Delivery(
+        disk_format="raw",
+        import_method="web-download",
+        stores=("ceph", "swift"),
+        web_download_url="https://x/builds",
+    )
+
+
+def test_all_stores_of_a_cloud_are_none_by_name(load: Load) -> None:
+    assert load(one("keep: 2") + "clouds: {prod: {stores: all}}\n").delivery("prod").stores is None
+
+
+def test_a_cloud_that_says_nothing_of_delivery_gets_the_build_as_it_is(load: Load) -> None:
+    loaded = load(one("keep: 2") + CLOUDS)
+    assert loaded.delivery("prod") == loaded.delivery("lab") == Delivery()
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("disk_format: vmdk", "vmdk is not possible here; write one of: qcow2, raw"),
+        ("import_method: web-download", "write `web_download_url: https://…`"),
+        ("import_method: put, web_download_url: https://x/b", "remove `web_download_url`"),
+        ("import_method: put, stores: [a, b]", "a plain upload goes to one store"),
+        ("stores: [a b]", "this is no store"),
+        ("web_download_url: https://user:secret@x/b", "a password is a secret"),
+        ("glance: {name: 'acme {name}'}", "only {variant} can stand in braces"),
+        ("glance: {name: ' x'}", "this is no name for users"),
+    ],
+)
+def test_a_delivery_that_cannot_be_is_refused_with_what_to_write(
+    keys: str, says: str, problems: Callable[[str], list[str]]
+) -> None:
+    assert [line for line in problems(one("keep: 2") + f"clouds: {{prod: {{{keys}}}}}") if says in line]
+
+
+def test_an_image_may_have_another_name_for_users_in_one_cloud(load: Load) -> None:
+    text = images(f"a: {{{DEBIAN}}}", f"b: {{{DEBIAN}, glance: {{name: The b image}}}}")
+    loaded = load(text + "clouds: {prod: {glance: {name: 'acme {variant}'}}}\n")
+    a, b = loaded.variants["a"], loaded.variants["b"]
+    assert (a.image_name, b.image_name) == ("a", "The b image")
+    assert [loaded.for_cloud(each, "prod").image_name for each in (a, b)] == ["acme a", "acme b"]
+
+
+@pytest.mark.parametrize(
+    ("name_of_b", "clouds", "where"),
+    [
+        ("{variant}", "clouds: {prod: {glance: {name: gpu}}}\n", "clouds.prod.glance.name"),
+        ("a", "clouds: {prod: {glance: {tags: [live]}}}\n", "images.b.glance.name"),
+    ],
+)
+def test_two_images_of_a_cloud_never_have_the_same_name(
+    name_of_b: str, clouds: str, where: str, problems: Callable[[str], list[str]]
+) -> None:
+    found = problems(images(f"a: {{{DEBIAN}}}", f"b: {{{DEBIAN}, glance: {{name: '{name_of_b}'}}}}") + clouds)
+    assert len(found) == 1
+    assert found[0].startswith(f"{where} (line")
+    assert "a and b would both be called" in found[0]
+
+
 # --- Mistakes -------------------------------------------------------------------------------------------------------
 
 
@@ -536,7 +600,6 @@ def test_a_catalog_that_is_not_there_is_refused(tmp_path: Path) -> None:
     ("rest", "where"),
     [
         ("flavors: [g1]", "flavors"),
-        ("disk: {size: 4GiB, format: raw}", "disk.format"),
     ],
 )
 def test_what_comes_later_is_refused_by_name(rest: str, where: str, problems: Callable[[str], list[str]]) -> None:
@@ -637,9 +700,10 @@ def test_a_secret_is_in_one_place(problems: Callable[[str], list[str]]) -> None:
     assert f"{place}: a secret is in one place; write either `file`, `env` or `pkcs11`" in found
 
 
-def test_a_cloud_that_wants_raw_is_refused_by_name(problems: Callable[[str], list[str]]) -> None:
-    found = problems(one("keep: 2") + "clouds: {prod: {disk_format: raw}}")
-    assert found == ["clouds.prod.disk_format (line 4): raw is not supported yet; write qcow2"]
+def test_an_image_that_is_to_be_raw_itself_is_told_where_to_write_that(problems: Callable[[str], list[str]]) -> None:
+    found = problems(images("a: {base: {distribution: debian, release: trixie}, disk: {size: 4GiB, format: raw}}"))
+    says = "a build is kept as qcow2; write `clouds: {NAME: {disk_format: raw}}` for those who want raw"
+    assert found == [f"images.a.disk.format (line 3): {says}"]
 
 
 @pytest.mark.parametrize(
