@@ -164,6 +164,11 @@ def _variant_name(name: str) -> str:
     return name
 
 
+def _stores(value: object) -> object:
+    """A list, or the word all, which is kept as a list, too."""
+    return tuple(value) if isinstance(value, list) else ("all",) if value == "all" else value
+
+
 def _image_name(name: str) -> str:
     if re.search(r"[{}]", name.replace("{variant}", "")):
         raise ValueError("only {variant} can stand in braces, for the key under `images`; remove the others")
@@ -179,7 +184,7 @@ _Store = Annotated[
 ]
 Stores = Annotated[
     tuple[_Store, ...],
-    BeforeValidator(lambda value: ["all"] if value == "all" else value),
+    BeforeValidator(_stores),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string", "pattern": _STORE}}]}),
 ]
 Size = Annotated[int, PlainValidator(_size), _text(_SIZE)]
