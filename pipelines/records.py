@@ -38,6 +38,12 @@ def open(where: str, builds: Path) -> "Records":
     return Records(Remote(where) if "://" in where else Folder(Path(where)), None)
 
 
+def everywhere(variant: str, builds: Path, kept: "Records") -> list[Record]:
+    """What is known of a variant's complete builds, oldest first: those that lie here, and those on record."""
+    found = [*kept.known(variant), *open(BUILDS, builds).known(variant)]  # of both, the one here has the last word
+    return [record for _, record in sorted({each.manifest.build_id: each for each in found}.items())]
+
+
 class Records:
     """The records in one place. Several may write at once: all write the same, or the last one counts."""
 

@@ -209,7 +209,7 @@ def metrics(
     kept = records.open(loaded.records, Path(builds))
     clouds = {name: lambda name=name: connect([name])[0] for name in cloud}
     file = Path(output) if output else None
-    measured.write(loaded.select(only), Path(builds), kept, clouds, now(), file)
+    measured.write(loaded.select(only), Path(builds), kept, clouds, now(), output=file)
 
 
 @verb(name="up")

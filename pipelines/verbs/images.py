@@ -173,6 +173,29 @@ def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64Gi
     report_gpus.gpus(only, count, ram, now().date(), as_json=json)
 
 
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | JSON_HELP
+    | {"old": "the ID of a build (default: the one before)", "new": "the ID of a build (default: the newest)"}
+)
+def diff(
+    _: Context,
+    name: str,
+    old: str | None = None,
+    new: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+) -> None:
+    """What changed between two builds: packages, driver, kernel, elements, properties, files, sizes."""
+    from pipelines import records, report_difference
+
+    kept = records.open(load(catalog).records, Path(builds))
+    report_difference.show(one(catalog, name), Path(builds), kept, old, new, as_json=json)
+
+
 @verb()
 def schema(_: Context) -> None:
     """The JSON Schema of images.yaml, for editors."""
