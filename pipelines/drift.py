@@ -22,12 +22,17 @@ _RELEASE = (released.RELEASE_DIGEST, released.PROPERTIES)  # both follow from wh
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """One difference. `repairable`: it is in what Glance holds beside the data, and ours to change."""
+    """One difference. `repairable`: it is in what Glance holds beside the data, and ours to change.
+
+    `asked_for`: images.yaml itself wants it so, such as a driver that its maker supports no longer: worth to be said,
+    and nothing that anybody has to do.
+    """
 
     what: str
     wanted: str
     found: str
     repairable: bool = False
+    asked_for: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}: {self.found}, not {self.wanted}" if self.wanted else f"{self.what}: {self.found}"
@@ -63,7 +68,7 @@ def drift(
         return (Drift(what="half uploaded", wanted="", found=f"it has no data ({image.status})"),)
     found = [*_changed(image, changes(variant, image, made, current=current))]
     if current:
-        found += [*of_members(variant, members), *_age(variant, image, fingerprint, now), *_driver(image, now)]
+        found += [*of_members(variant, members), *_age(variant, image, fingerprint, now), *_driver(variant, image, now)]
     return tuple(found)
 
 
@@ -175,11 +180,12 @@ def _age(variant: Variant, image: Image, fingerprint: str | None, now: datetime)
         yield Drift(what="age", wanted=f"less than {_span(limit)}", found=_span(now - built))
 
 
-def _driver(image: Image, now: datetime) -> Iterator[Drift]:
+def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
     branch = image.properties.get(released.DRIVER, "").partition(".")[0]
     if branch.isdecimal():
+        asked_for = variant.choice is not None and variant.choice.branch == int(branch)
         for warning in gpus.warnings(int(branch), now.date()):
-            yield Drift(what="driver", wanted="", found=warning)
+            yield Drift(what="driver", wanted="", found=warning, asked_for=asked_for)
 
 
 def _namesake(name: str, image: Image) -> Drift:

@@ -43,8 +43,8 @@ class Survey:
 
     @property
     def needs_attention(self) -> bool:
-        """Whether there is any drift."""
-        return any(image.drift for image in self.images)
+        """Whether there is any drift that somebody has to do something about."""
+        return any(not each.asked_for for image in self.images for each in image.drift)
 
 
 def survey(site: Site, variants: Sequence[Variant], now: datetime, *, fix: bool = False) -> list[Survey]:
