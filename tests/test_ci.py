@@ -110,7 +110,13 @@ def test_the_workflow_has_no_known_weakness(tmp_path: Path) -> None:
 
 def test_gitlab_takes_the_pipeline_and_the_child_that_a_run_makes(tmp_path: Path) -> None:
     written(tmp_path, "gitlab", runner=["kvm"])
-    (tmp_path / "child.yaml").write_text(child(tmp_path))
+    jobs = yaml.safe_load(child(tmp_path))
+    # The schema looks into no hidden job; so what they extend is put into those that do.
+    inherited = jobs.pop(".refresh")
+    for job in jobs.values():
+        if isinstance(job, dict) and job.pop("extends", None):
+            job |= inherited
+    (tmp_path / "child.yaml").write_text(yaml.safe_dump(jobs))
     (tmp_path / "empty.yaml").write_text(child(tmp_path, ()))
     files = [tmp_path / name for name in (".gitlab-ci.yml", "child.yaml", "empty.yaml")]
     assert complaints(PROGRAMS / "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *files) == ""
@@ -163,6 +169,31 @@ def test_shellcheck_has_nothing_to_say_of_the_shell_within(tmp_path: Path) -> No
     functions = "".join(f"part_{number}() (\n{text}\n)\npart_{number}\n" for number, text in enumerate(found))
     assert len(found) == 14
     assert complaints("shellcheck", "--shell", "bash", "-", stdin=functions) == ""
+
+
+def commands(folder: Path) -> Iterator[list[str]]:
+    """What the systems call of ours, with the arguments that are known when files are written."""
+    for script in scripts(folder):
+        for line in script.replace('"$@"', "").splitlines():
+            if "./inv " in line:
+                yield shlex.split(re.split(r"[;>]", line.partition("./inv ")[2])[0])
+    for name in ("refresh", "drift"):
+        (play,) = loaded(written(folder, "zuul") / f"playbooks/gpu-images-refresh/{name}.yaml")
+        tasks = [task for outer in play["tasks"] for task in outer.get("block", [outer])]
+        yield from (task["ansible.builtin.command"]["argv"][1:] for task in tasks if "ansible.builtin.command" in task)
+    service = (written(folder, "systemd") / "gpu-images-refresh.service").read_text()
+    yield shlex.split(re.findall("ExecStart=(.*)", service)[0])[1:]
+
+
+def test_every_command_is_one_of_ours_with_options_that_it_has(tmp_path: Path) -> None:
+    from invoke.parser import Parser
+
+    from tasks import namespace
+
+    called = list(commands(tmp_path))
+    parsed = [Parser(contexts=namespace.to_contexts()).parse_argv(words) for words in called]
+    named = [context.name for found in parsed for context in found]
+    assert sorted(named) == sorted(["plan", "ci", "ci"] * 2 + ["cache", "refresh"] * 3 + ["ci", "refresh"])
 
 
 # What images.yaml asks for

@@ -25,6 +25,7 @@ from pipelines.verbs.shared import CATALOG, CATALOG_HELP, PROJECT, load, now
     }
     | CATALOG_HELP,
     iterable=["cloud", "runner", "secret"],
+    auto_shortflags=False,  # one of them would be -h
 )
 def ci(
     _: Context,
