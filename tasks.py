@@ -109,6 +109,7 @@ namespace = Collection(
     images.doctor,
     images.cache,
     clouds.upload,
+    clouds.refresh,
     clouds.status,
     clouds.metrics,
     ci.ci,

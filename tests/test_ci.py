@@ -115,7 +115,7 @@ def test_gitlab_takes_the_pipeline_and_the_child_that_a_run_makes(tmp_path: Path
     inherited = jobs.pop(".refresh")
     for job in jobs.values():
         if isinstance(job, dict) and job.pop("extends", None):
-            job |= inherited
+            job.update(inherited)
     (tmp_path / "child.yaml").write_text(yaml.safe_dump(jobs))
     (tmp_path / "empty.yaml").write_text(child(tmp_path, ()))
     files = [tmp_path / name for name in (".gitlab-ci.yml", "child.yaml", "empty.yaml")]
