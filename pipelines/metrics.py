@@ -72,7 +72,7 @@ def text(variants: Sequence[Variant], builds: Path, kept: Records, asked: Sequen
     """All metrics in Prometheus's text format."""
     newest = {variant.name: records.everywhere(variant.name, builds, kept)[-1:] for variant in variants}
     known = {name: found[0] for name, found in newest.items() if found}
-    families = [*_of_builds(known), _failed(variants, builds), *_of_clouds(asked, now)]
+    families = [*_of_builds(known), _failed(variants, builds), *(_of_clouds(asked, now) if asked else ())]
 
     class Collected(Collector):
         def collect(self) -> list[GaugeMetricFamily]:
