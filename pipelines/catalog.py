@@ -153,8 +153,8 @@ class _Resolver:
             other = bearers.setdefault(variant.image_name, name)
             if other == name:
                 continue
-            override = _mapping(_mapping(_mapping(self._top.get("clouds")).get(cloud)).get("glance"))
-            where: Where = ("clouds", str(cloud)) if "name" in override else ("images", name)
+            override = _mapping(_mapping(_mapping(self._top.get("clouds")).get(cloud or "")).get("glance"))
+            where: Where = ("clouds", cloud or "") if "name" in override else ("images", name)
             if cloud is None or "name" in override:
                 what = f"{other} and {name} would both be called {variant.image_name}; write {{variant}} in the name"
                 self._complaints.note((*where, "glance", "name"), what)
