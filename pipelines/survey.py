@@ -103,6 +103,8 @@ def _of_cloud(
         own = [row for row in rows if row.variant == variant.name]
         mine = sorted((by_id[row.id] for row in own if row.state != "foreign"), key=released.age)
         others = [by_id[row.id] for row in own if row.state == "foreign"]
+        # An administrator sees other projects' private images, too; their users and ours never meet.
+        others = [each for each in others if each.visibility != "private" or each.owner == cloud.project_id]
         wanted = fingerprints.get(variant.name)
         for image_id, each in _of_variant(site, cloud, variant, mine=mine, others=others, wanted=wanted, now=now):
             found[image_id].append(each)
