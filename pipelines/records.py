@@ -56,10 +56,13 @@ class Records:
         if self._builds is not None:
             return
         build.manifest()  # a damaged one is said here, not found there
-        for name in (*_BEFORE_THE_MANIFEST, MANIFEST):
-            path = build.folder / name
-            if path.exists():
-                self._store.write(build.variant, build.build_id, name, path.read_bytes())
+        paths = {(build.build_id, name): build.folder / name for name in (*_BEFORE_THE_MANIFEST, MANIFEST)}
+        contents = {key: path.read_bytes() for key, path in paths.items() if path.exists()}
+        there = self._store.read(build.variant, list(contents))
+        for (build_id, name), content in contents.items():
+            # Not every server replaces a file at once: what is read by others is left alone.
+            if content != there[build_id, name]:
+                self._store.write(build.variant, build_id, name, content)
 
     def known(self, variant: str) -> list[Record]:
         """The records of a variant's builds, oldest first. One that is damaged is said and left out."""

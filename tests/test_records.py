@@ -98,6 +98,14 @@ def test_putting_again_brings_the_newest_verification(where: str, builds: Path) 
     assert [record.verification for record in kept.known(NAME)] == [verified(NEW)]
 
 
+def test_putting_again_writes_nothing_that_is_there_already(builds: Path, tmp_path: Path) -> None:
+    kept = records.open(str(tmp_path / "kept"), builds)
+    kept.put(built(builds, NEW))
+    before = {path: path.stat().st_ino for path in (tmp_path / "kept").rglob("*.json")}
+    kept.put(built(builds, NEW))
+    assert {path: path.stat().st_ino for path in (tmp_path / "kept").rglob("*.json")} == before
+
+
 def test_what_another_process_put_is_seen(where: str, builds: Path) -> None:
     reader = records.open(where, builds)
     assert reader.known(NAME) == []
