@@ -46,12 +46,14 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
         sys.exit(1)
 
 
-@verb()
-def lint(context: Context) -> None:
-    """All linters: Python, types, layers, shell, elements, YAML."""
+@verb(help=CATALOG_HELP)
+def lint(context: Context, catalog: str = CATALOG) -> None:
+    """All linters: Python, types, layers, shell, elements, YAML; the catalog, with every image as each cloud has it."""
     from pipelines import linting
 
-    failed = [name for name, line in linting.COMMANDS.items() if not _passes(context, name, line)]
+    console.note("lint: catalog")
+    failed = [] if linting.passes(Path(catalog)) else ["catalog"]
+    failed += [name for name, line in linting.COMMANDS.items() if not _passes(context, name, line)]
     if failed:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
@@ -110,6 +112,9 @@ namespace = Collection(
     images.cache,
     clouds.upload,
     clouds.refresh,
+    clouds.promote,
+    clouds.rollback,
+    clouds.prune,
     clouds.status,
     clouds.metrics,
     ci.ci,
