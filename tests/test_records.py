@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import fsspec
@@ -111,6 +112,29 @@ def test_what_another_process_put_is_seen(where: str, builds: Path) -> None:
     assert reader.known(NAME) == []
     records.open(where, builds).put(built(builds, NEW))
     assert [record.manifest.build_id for record in reader.known(NAME)] == [NEW]
+
+
+def test_what_a_driver_remembers_of_a_folder_is_not_believed(builds: Path) -> None:
+    class Remembering(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
+        """Lists each folder once, as the drivers of object stores do, until it is told to look again."""
+
+        protocol = "remembering"
+        listed: ClassVar[dict[str, list[object]]] = {}
+
+        def ls(self, path: str, detail: bool = True, **_: object) -> list[object]:
+            if path not in self.listed:
+                self.listed[path] = super().ls(path, detail=detail)
+            return self.listed[path]
+
+        def invalidate_cache(self, _path: str | None = None) -> None:
+            self.listed.clear()
+
+    fsspec.register_implementation("remembering", Remembering, clobber=True)
+    place = f"remembering://{uuid4()}"
+    reader = records.open(place, builds)
+    for number, build_id in enumerate((OLD, NEW), start=1):
+        records.open(place, builds).put(built(builds, build_id))
+        assert len(reader.known(NAME)) == number
 
 
 def test_a_record_without_its_manifest_is_none_yet(
