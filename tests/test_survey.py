@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from cloud_fixtures import NOW, make_variant, verified
+from cloud_fixtures import NOW, TestCloud, make_variant, verified
 from fakes.proxy import Proxy, answer
+from test_tasks import inv
 
 from pipelines import glance, publish, records, released, report_status, survey
 from pipelines.catalog import Catalog
@@ -188,3 +189,26 @@ def test_a_variant_that_was_never_released_is_absent_and_no_drift(
 def test_without_a_cloud_nothing_is_asked(variant: Variant, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         survey.survey(site([variant], tmp_path), [variant], NOW)
+
+
+def test_the_command_repairs_and_writes_a_page(
+    local_cloud: TestCloud, cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
+) -> None:
+    image = release(cloud, variant, make_build(variant))
+    cloud.update(image.id, min_ram=1)
+    images, page = tmp_path / "images.yaml", tmp_path / "status.html"
+    about = "{base: {distribution: debian, release: trixie}, disk: {size: 2GiB}, glance: {min_ram: 512}}"
+    images.write_text(f"version: 1\nimages:\n  {variant.name}: {about}\n")
+    options = ("--cloud", "local", "--catalog", images, "--builds", tmp_path / "builds", "--json", "--html", page)
+    result = inv("status", *options, "--fix", "--check", OS_CLIENT_CONFIG_FILE=str(local_cloud.root / "clouds.yaml"))
+    assert result.returncode == 7, result.stderr  # the tests' build is none of this catalog
+    [row] = json.loads(result.stdout)
+    assert [each["what"] for each in row["drift"]] == ["build"]
+    assert "repaired: min_ram: 1, not 512" in result.stderr
+    assert image.id in page.read_text()
+    assert "1 build on record" in page.read_text()
+
+
+def test_the_command_needs_a_cloud() -> None:
+    result = inv("status")
+    assert (result.returncode, "--cloud" in result.stderr) == (1, True)
