@@ -6,6 +6,9 @@ Markdown as GitHub, GitLab and others show it: what was done where, what failed,
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.errors import HostError
 
 _COLUMNS = ("image", "cloud", "done", "reason", "build", "image ID", "time")
 _LINES_OF_AN_ERROR = 40
@@ -44,6 +47,14 @@ def markdown(rows: Sequence[Row]) -> str:
     parts += [_failure(row) for row in rows if row.error]
     parts += _changes(rows)
     return "\n\n".join(parts) + "\n"
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write the summary to a file, in place of what it has; HostError when that cannot be done."""
+    try:
+        path.write_text(markdown(rows), encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}", remedy="Name another file.") from error
 
 
 def _heading(rows: Sequence[Row]) -> str:

@@ -209,8 +209,9 @@ def _digest(build: Build, made: Manifest, algorithm: str | None) -> str:
 def _clean(cloud: Cloud, images: list[Image], build: Build, made: Manifest, now: datetime) -> tuple[str, ...]:
     """Delete what earlier runs left unfinished: nothing that is shown, and nothing that may be under way."""
     unfinished = [image for image in images if image.status in UNFINISHED and _abandoned(cloud, image, build, now)]
-    damaged = [image for image in images if image.status == "active" and _is_of(image, made)]
-    damaged = [image for image in damaged if not _holds(image, build, made)]
+    # Another host may have made a build in the same second, which bears the same ID.
+    own = [image for image in images if image.properties.get(released.SHA256) == made.artifact.sha256]
+    damaged = [image for image in own if image.status == "active" and not _holds(image, build, made)]
     leftovers = [image for image in (*unfinished, *damaged) if image.hidden]
     for image in leftovers:
         console.note(f"{cloud.name}: removing {image.name}, an upload that did not finish ({image.status}, {image.id})")
@@ -219,13 +220,23 @@ def _clean(cloud: Cloud, images: list[Image], build: Build, made: Manifest, now:
 
 
 def _abandoned(cloud: Cloud, image: Image, build: Build, now: datetime) -> bool:
-    """Whether nobody is at it: we hold our own build's lock, and see those of the builds beside it."""
+    """Whether nobody is at it: it was begun here, and nobody here holds the lock of its build, but ourselves."""
     folder = build.folder.parent / image.properties[released.BUILD_ID]
-    if folder == build.folder:
-        return True
-    if folder.is_dir():
-        return locks.holder(_lock(folder, cloud)) is None
+    if image.id in _begun(folder, cloud):
+        return folder == build.folder or locks.holder(_lock(folder, cloud)) is None
     return now - datetime.fromisoformat(image.created_at) > pruning.ABANDONED
+
+
+def _begun(folder: Path, cloud: Cloud) -> list[str]:
+    """The IDs of the images whose uploads began here, from a build's folder."""
+    noted = _lock(folder, cloud).with_suffix(".begun")
+    return noted.read_text(encoding="utf-8").split() if noted.exists() else []
+
+
+def _note_begun(folder: Path, cloud: Cloud, image_id: str) -> None:
+    """Before the image is there: whoever finds it later knows that it is a leftover."""
+    with _lock(folder, cloud).with_suffix(".begun").open("a", encoding="utf-8") as noted:
+        noted.write(f"{image_id}\n")
 
 
 def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image:
@@ -235,6 +246,7 @@ def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image
         raise VerifyError(f"{path} is not the file that was built (its size)", remedy=f"Build {variant.name} again.")
     image_id = str(uuid.uuid4())
     name = released.hidden_name(variant.name, made.build_id)
+    _note_begun(build.folder, cloud, image_id)
     try:
         cloud.create(
             image_id,

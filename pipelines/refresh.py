@@ -61,11 +61,8 @@ class Refresh:
     fetching: threading.Lock = field(default_factory=threading.Lock)
 
 
-def refresh(run: Refresh, variants: Sequence[Variant], summary: str | None = None) -> None:
-    """Do what a plan says, image by image; what failed is raised at the end, all of it.
-
-    `summary` is a file that gets what was done, in Markdown, however it ends.
-    """
+def refresh(run: Refresh, variants: Sequence[Variant]) -> None:
+    """Do what a plan says, image by image; what failed is raised at the end, all of it."""
     making.warn(variants, run.now().date())
     with failures.each([variant.name for variant in variants]) as one:
         for variant in variants:

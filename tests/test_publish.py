@@ -508,6 +508,7 @@ def test_an_unfinished_upload_of_an_older_build_here_is_removed(
     image_id = str(uuid.uuid4())
     marks = released.properties(variant, older.manifest(), image_id)
     cloud.create(image_id, name="older", disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties=marks)
+    (older.folder / f".upload-{cloud.name}.begun").write_text(f"{image_id}\n")
     assert release(cloud, variant, build).removed == (image_id,)
 
 

@@ -75,15 +75,20 @@ def refresh(
     builds: str = BUILDS,
 ) -> None:
     """Bring images and clouds to what images.yaml and the package archives say now: build, verify, upload, prune."""
+    from pipelines import job_summary, refresh_rows, report
     from pipelines import refresh as refreshing
-    from pipelines import report
 
     site = open_site(catalog, builds, cloud, boots=boot)
     variants = site.catalog.select(only)
     if dry_run:
         report.actions(refreshing.dry(site, variants, now()), as_json=False)
         return
-    refreshing.refresh(refreshing.Refresh(site=site, now=now, verbose=verbose), variants, summary)
+    run = refreshing.Refresh(site=site, now=now, verbose=verbose)
+    try:
+        refreshing.refresh(run, variants)
+    finally:
+        if summary is not None:
+            job_summary.write(Path(summary), refresh_rows.rows(run, variants))
 
 
 @verb(

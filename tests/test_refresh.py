@@ -1,0 +1,253 @@
+"""Does a refresh bring images and clouds to what is wanted, wherever an earlier one broke off?
+
+Real imports and verifications of small images, a real Glance; processes are killed for real.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cloud_fixtures import TestCloud
+from fakes.proxy import Proxy, answer
+from ready_image import converted, gpt_disk, variant
+from test_tasks import PROJECT
+
+from pipelines import (
+    glance,
+    job_summary,
+    manifest,
+    publish,
+    records,
+    refresh,
+    refresh_rows,
+    released,
+    retrieval,
+)
+from pipelines.catalog import Catalog, load
+from pipelines.errors import CloudError
+from pipelines.failures import SeveralFailed
+from pipelines.refresh import Refresh
+from pipelines.situation import Site
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def name() -> str:
+    """An image's name that no cloud knows."""
+    return f"refreshed-{next(_numbers)}"
+
+
+@pytest.fixture
+def images(tmp_path: Path, name: str) -> Path:
+    return catalog_of(tmp_path, name)
+
+
+def catalog_of(folder: Path, *names: str, tag: str = "gpu", more: str = "") -> Path:
+    """images.yaml with ready images, which are imported, verified and released for real, in a second."""
+    image = folder / "windows.qcow2"
+    if not image.exists():
+        image = converted(gpt_disk(folder / "windows.raw"), "qcow2")
+    made = variant(image)
+    assert made.source is not None
+    entries = "".join(
+        f"  {each}:\n    kind: import\n    source: {{path: {image}, sha256: {made.source.sha256}}}\n"
+        "    guest: {type: windows, distribution: windows, version: '11'}\n    disk: {size: 512MiB}\n"
+        f"    keep: 1\n    prune_after: 1d\n    rebuild_age: 7d\n    glance: {{tags: [{tag}]}}\n"
+        for each in names
+    )
+    path = folder / "images.yaml"
+    path.write_text(f"version: 1\nrecords: {folder / 'records'}\n{more}images:\n{entries}")
+    return path
+
+
+def run_of(images: Path, *clouds: glance.Cloud, now: datetime = NOW, builds: str = "builds") -> Refresh:
+    catalog: Catalog = load(images)
+    root = images.parent / builds
+    return Refresh(
+        site=Site(catalog=catalog, root=root, records=records.open(catalog.records, root), clouds=clouds),
+        now=lambda: now,
+    )
+
+
+def refreshed(run: Refresh) -> list[tuple[str, str | None]]:
+    """What a refresh of all images did: verbs and clouds."""
+    refresh.refresh(run, run.site.catalog.select(None))
+    return [(step.verb, step.cloud) for step in run.steps]
+
+
+def shown(cloud: glance.Cloud, name: str) -> list[str]:
+    found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": name})
+    return [image.properties[released.BUILD_ID] for image in found if image.status == "active"]
+
+
+def states(cloud: glance.Cloud, name: str) -> list[str]:
+    return [image.state for image in released.inventory(cloud) if image.variant == name]
+
+
+def test_the_first_refresh_builds_and_releases_and_the_second_finds_nothing_to_do(
+    cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refreshed(run_of(images, cloud)) == [("build", None), ("upload", "local")]
+    assert len(shown(cloud, name)) == 1
+    assert refreshed(run_of(images, cloud)) == []
+    assert f"{name}: nothing to do" in capsys.readouterr().out
+
+
+def test_an_old_image_is_replaced_and_the_one_before_goes_after_a_while(
+    cloud: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7))) == [("build", None), ("upload", "local")]
+    assert states(cloud, name) == ["retired", "current"]
+    assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=8))) == [("prune", "local")]
+    assert states(cloud, name) == ["current"]
+
+
+def test_release_data_is_updated_without_a_build(cloud: glance.Cloud, images: Path, name: str) -> None:
+    refreshed(run_of(images, cloud))
+    catalog_of(images.parent, name, tag="windows")
+    assert refreshed(run_of(images, cloud)) == [("update", "local")]
+    (image,) = released.current(cloud, name)
+    assert image.tags == ("windows",)
+
+
+def test_several_clouds_get_the_same_build(cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str) -> None:
+    run = run_of(images, cloud, member)
+    assert sorted(map(str, refreshed(run))) == sorted(
+        map(str, [("build", None), ("upload", "local"), ("upload", "local-member")])
+    )
+    assert shown(cloud, name) == shown(member, name)
+
+
+def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
+    *, member: glance.Cloud, proxy: Proxy, proxied: Path, tmp_path: Path, name: str
+) -> None:
+    images = catalog_of(tmp_path, name, f"{name}-b")
+    proxy.on("POST", "/v2/images", answer(413), always=True)
+    run = run_of(images, glance.connect("local", extra=proxied), member)
+    with pytest.raises(SeveralFailed) as caught:
+        refresh.refresh(run, run.site.catalog.select(None))
+    assert caught.value.exit_code == CloudError.exit_code
+    assert len(shown(member, name)) == len(shown(member, f"{name}-b")) == 1
+    failed = [(step.variant, step.cloud) for step in run.steps if step.error]
+    assert failed == [(name, "local"), (f"{name}-b", "local")]
+
+
+def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    fresh = run_of(images, cloud, member, builds="fresh")
+    assert refreshed(fresh) == [("upload", "local-member")]
+    assert shown(member, name) == shown(cloud, name)
+    (build,) = manifest.builds(images.parent / "fresh", name)
+    assert build.state == manifest.COMPLETE
+
+
+def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
+    cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
+) -> None:
+    run = run_of(images, cloud)
+    refreshed(run)
+    (record,) = run.site.records.known(name)
+    (image,) = released.current(cloud, name)
+    artifact = replace(record.manifest.artifact, sha256="0" * 64)
+    other = replace(record, manifest=replace(record.manifest, artifacts=(artifact,)))
+    with pytest.raises(CloudError, match="is not"):
+        retrieval.retrieve(cloud, image, other, tmp_path / "elsewhere")
+    assert manifest.builds(tmp_path / "elsewhere", name) == []
+
+
+def test_where_there_is_no_record_that_is_said_and_age_alone_decides(
+    cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(images, cloud)
+    refreshed(run)
+    for path in sorted((images.parent / "records").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    capsys.readouterr()
+    assert refreshed(run_of(images, cloud, builds="fresh")) == []
+    said = capsys.readouterr().err
+    assert f"local shows {name}" in said
+    assert "only rebuild_age decides" in " ".join(said.split())
+
+
+def test_after_a_rollback_nothing_is_built_until_something_changes(
+    cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refreshed(run_of(images, cloud))
+    refreshed(run_of(images, cloud, now=NOW + timedelta(days=7)))
+    before, bad = sorted(build.build_id for build in manifest.builds(images.parent / "builds", name))
+    publish.rollback(cloud, run_of(images, cloud).site.catalog.variants[name], None, NOW)
+    assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7, hours=1))) == []
+    assert shown(cloud, name) == [before]
+    assert f"would be {bad} again" in " ".join(capsys.readouterr().out.split())
+
+
+def test_two_schedulers_at_once_end_with_one_image(
+    cloud: glance.Cloud, local_cloud: TestCloud, images: Path, name: str
+) -> None:
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]
+    clouds = os.environ | {"OS_CLIENT_CONFIG_FILE": str(local_cloud.root / "clouds.yaml")}
+    both = [
+        subprocess.Popen([*argv, "--catalog", str(images), "--builds", str(images.parent / folder)], env=clouds)
+        for folder in ("one", "two")
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(shown(cloud, name)) == 1
+    assert "broken" not in states(cloud, name)
+
+
+@pytest.mark.slow
+def test_killed_after_any_change_in_the_cloud_the_next_run_finishes_and_repeats_nothing(
+    *, cloud: glance.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
+) -> None:
+    """A release that replaces another: create, fill, update, show, hide; killed after each."""
+    refreshed(run_of(images, cloud, now=datetime.now(UTC) - timedelta(days=8)))
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]
+    argv += ["--catalog", str(images), "--builds", str(images.parent / "builds")]
+    environment = os.environ | {"OS_CLIENT_CONFIG_FILE": str(proxied)}
+    seen: list[list[str]] = []
+    running: list[subprocess.Popen[bytes]] = []
+
+    def kill() -> None:
+        seen.append(shown(cloud, name))
+        running[-1].send_signal(signal.SIGKILL)
+        running[-1].wait()
+
+    kills = 0
+    for _ in range(12):
+        proxy.reset()
+        proxy.after_change = kill
+        running.append(subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL))
+        if running[-1].wait(120) == 0:
+            break
+        kills += 1
+    assert kills >= 4
+    assert all(seen), "there was a moment without a good image"
+    assert len(shown(cloud, name)) == 1
+    assert "broken" not in states(cloud, name)
+    proxy.reset()
+    assert subprocess.run(argv, env=environment, check=False).returncode == 0
+    assert proxy.changes() == []
+
+
+def test_the_summary_says_what_was_done_and_what_is_new(cloud: glance.Cloud, images: Path, name: str) -> None:
+    run = run_of(images, cloud)
+    refreshed(run)
+    (image,) = released.current(cloud, name)
+    rows = refresh_rows.rows(run, run.site.catalog.select(None))
+    assert [(row.cloud, row.action) for row in rows] == [("", "built"), ("local", "released")]
+    assert rows[1].image_id == image.id
+    assert image.id in job_summary.markdown(rows)
+    again = run_of(images, cloud)
+    refreshed(again)
+    assert [row.action for row in refresh_rows.rows(again, again.site.catalog.select(None))] == ["nothing to do"]
