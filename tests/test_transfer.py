@@ -16,7 +16,7 @@ import pytest
 from fakes.proxy import Proxy, answer
 from fakes.web_server import WebServer, serving
 
-from pipelines import glance, glance_import, payload, released, transfer
+from pipelines import glance, glance_image, glance_import, payload, released, transfer
 from pipelines.delivery import Delivery
 from pipelines.errors import CloudError, HostError, VerifyError
 from pipelines.glance_errors import GlanceError
@@ -218,10 +218,12 @@ IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
     ],
 )
 def test_an_import_is_done_when_all_of_it_is(
-    cloud: glance.Cloud, build: Build, seen: tuple[str, dict[str, str]], tasks: list[str] | None, state: str
+    seen: tuple[str, dict[str, str]], tasks: list[str] | None, state: str
 ) -> None:
     listed = None if tasks is None else [{"created_at": str(at), "status": each} for at, each in enumerate(tasks)]
-    image = dataclasses.replace(cloud.image(record(cloud, build)), status=seen[0], properties=seen[1])
+    status, properties = seen
+    about = {"id": "x", "status": status, "visibility": "private", "created_at": "2026-11-22T12:00:00Z"}
+    image = glance_image.read({**about, **properties})
     assert glance_import.standing(image, listed, begun=True).state == state
 
 
