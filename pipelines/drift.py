@@ -78,7 +78,7 @@ def changes(variant: Variant, image: Image, made: Manifest | None, *, current: b
         name = released.hidden_name(variant.name, image.properties[released.BUILD_ID])
         return Changes(values={} if image.name == name or not image.hidden else {"name": name})
     fields: dict[str, Value] = {
-        "name": variant.name,
+        "name": variant.image_name,
         "visibility": variant.glance.visibility,
         "protected": variant.glance.protected,
         "min_disk": released.min_disk(made) if made else image.min_disk,
@@ -105,7 +105,7 @@ def of_members(variant: Variant, members: Mapping[str, str] | None) -> Iterator[
         yield Drift(what=f"member {project}", wanted="no member", found=members[project], repairable=True)
 
 
-def of_variant(variant: str, mine: Sequence[Image], others: Sequence[Image]) -> tuple[Drift, ...]:
+def of_variant(variant: Variant, mine: Sequence[Image], others: Sequence[Image]) -> tuple[Drift, ...]:
     """What is out of order among a variant's images in one cloud: `mine` are ours, the newest last.
 
     `others` are those that are not ours and that users find under its name.
@@ -118,7 +118,8 @@ def of_variant(variant: str, mine: Sequence[Image], others: Sequence[Image]) -> 
     if len(shown) > 1:
         ids = ", ".join(image.id for image in shown[:-1])
         found.append(Drift(what="shown", wanted="the newest alone", found=f"older beside it: {ids}", repairable=True))
-    found += [_namesake(variant, image) for image in others if image.name == variant and released.is_shown(image)]
+    name = variant.image_name
+    found += [_namesake(name, image) for image in others if image.name == name and released.is_shown(image)]
     return tuple(found)
 
 

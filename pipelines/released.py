@@ -211,8 +211,13 @@ def rows(
         note = _note(image, state, wanted[variant], fingerprints.get(variant))
         found.append(_row(cloud, image, state, "ours", note))
     known = {image.id for image in mine}
-    foreign = [image for image in seen if image.id not in known and _namesake(image) in wanted]
-    return found + [_row(cloud, image, "foreign", _whose(cloud, image), "") for image in foreign]
+    names = {variant.image_name: variant.name for variant in wanted.values()}
+    others = ((image, _namesake(image, names)) for image in seen if image.id not in known)
+    return found + [
+        _row(cloud, image, "foreign", _whose(cloud, image), "", variant=name)
+        for image, name in others
+        if name in wanted
+    ]
 
 
 def _states(images: Iterable[Image]) -> list[tuple[Image, planning.State]]:
@@ -243,11 +248,11 @@ def _note(image: Image, state: planning.State, variant: Variant, fingerprint: st
     return "; ".join(notes)
 
 
-def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str) -> Row:
+def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str, *, variant: str = "") -> Row:
     ours = state != "foreign"  # what a snapshot inherited says nothing about the snapshot
     return Row(
         cloud=cloud.name,
-        variant=_namesake(image),
+        variant=variant or image.properties[VARIANT],
         build_id=image.properties[BUILD_ID] if ours else "",
         fingerprint=image.properties.get(FINGERPRINT, "") if ours else "",
         release_digest=image.properties.get(RELEASE_DIGEST, "") if ours else "",
@@ -261,8 +266,9 @@ def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str)
     )
 
 
-def _namesake(image: Image) -> str:
-    return image.properties.get(VARIANT, image.name)
+def _namesake(image: Image, names: Mapping[str, str]) -> str:
+    """The variant that an image says it is of, or whose name in the cloud it bears."""
+    return image.properties.get(VARIANT, names.get(image.name, ""))
 
 
 def _whose(cloud: glance.Cloud, image: Image) -> str:

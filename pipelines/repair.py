@@ -20,7 +20,7 @@ def repair(cloud: Cloud, variant: Variant, made: Callable[[str], Manifest | None
     `made` gives the manifest of a build where it is known. Doing it again repairs nothing.
     """
     mine = released.ours(cloud, variant.name)
-    repaired = [each for each in drift.of_variant(variant.name, mine, ()) if each.repairable]
+    repaired = [each for each in drift.of_variant(variant, mine, ()) if each.repairable]
     if repaired:  # none is shown, or several are
         shown = [image for image in mine if released.is_shown(image)]
         newest = shown[-1] if shown else drift.hidden_by_hand(mine)

@@ -126,7 +126,7 @@ def _of_variant(
 ) -> Iterator[tuple[str, Drift]]:
     """Image ID and drift, of all of a variant's images."""
     current = next((image for image in reversed(mine) if released.is_shown(image)), None)
-    for each in drift.of_variant(variant.name, mine, others):
+    for each in drift.of_variant(variant, mine, others):
         yield (current or [*others, *mine][-1]).id, each
     twice = drift.duplicates(mine)
     for image in mine:

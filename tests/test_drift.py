@@ -201,26 +201,35 @@ def test_one_image_that_is_shown_is_in_order_and_none_or_several_are_not() -> No
     variant = make_variant()
     made = make_manifest(variant)
     old, new = image(variant, made, 1), image(variant, made, 2)
-    assert of_variant(variant.name, [old], []) == ()
-    [several] = of_variant(variant.name, [old, new], [])
+    assert of_variant(variant, [old], []) == ()
+    [several] = of_variant(variant, [old, new], [])
     assert old.id in several.found
     hidden = dataclasses.replace(new, hidden=True)
-    [none] = of_variant(variant.name, [hidden], [])
+    [none] = of_variant(variant, [hidden], [])
     assert none.repairable
     retired = with_property(hidden, **{released.RETIRED_AT: "2026-11-21T13:00:00Z"})
     assert hidden_by_hand([retired]) is None
-    assert [each.repairable for each in of_variant(variant.name, [retired], [])] == [False]
-    assert of_variant(variant.name, [], []) == ()
+    assert [each.repairable for each in of_variant(variant, [retired], [])] == [False]
+    assert of_variant(variant, [], []) == ()
 
 
 def test_somebody_elses_image_is_drift_only_while_users_find_it_under_our_name() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     mine, theirs = image(variant, made, 1), image(variant, made, 2, owner="them", visibility="public")
-    [found] = of_variant(variant.name, [mine], [theirs])
+    [found] = of_variant(variant, [mine], [theirs])
     assert (theirs.id in found.found, found.repairable) == (True, False)
     quiet = [dataclasses.replace(theirs, hidden=True), dataclasses.replace(theirs, name="a snapshot")]
-    assert of_variant(variant.name, [mine], quiet) == ()
+    assert of_variant(variant, [mine], quiet) == ()
+
+
+def test_a_cloud_may_have_another_name_for_a_variant() -> None:
+    variant = make_variant(name="acme {variant}")
+    made = make_manifest(variant)
+    [found] = drift(variant, image(variant, made), made, NOW)
+    assert (found.what, found.wanted) == ("name", f"acme {variant.name}")
+    theirs = image(variant, made, 2, name=f"acme {variant.name}", owner="them", visibility="public")
+    assert len(of_variant(variant, [image(variant, made)], [theirs])) == 1
 
 
 def test_of_two_copies_of_a_build_the_one_that_is_not_shown_is_the_duplicate() -> None:
