@@ -202,10 +202,11 @@ def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
 
 
 def _packages(folder: Path) -> list[dict[str, str]]:
-    """The packages with their name, version and architecture."""
+    """The packages that are installed, with their name, version and architecture."""
     found: list[dict[str, str]] = []
     for path in (*folder.glob("dib-manifest-dpkg-*"), *folder.glob("dib-manifest-rpm-*")):
-        found += _read_json(path)["packages"]
+        # dpkg names a package that is removed, too, while some of its configuration is left ("rc").
+        found += [each for each in _read_json(path)["packages"] if each.get("status", "ii")[1] == "i"]
     if not found:
         raise BuildError(f"diskimage-builder left no package list in {folder}", remedy="Report this with build.log.")
     return found
