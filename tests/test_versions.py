@@ -4,19 +4,29 @@ import os
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pipelines import versions
 
-# Few characters, and many versions that nearly are the same: there the rules are.
-_PIECES = st.sampled_from(["0", "1", "9", "10", "01", "a", "b", "Z", ".", "+", "~", "~~", "rc"])
-_UPSTREAM = st.lists(_PIECES, max_size=5).map(lambda pieces: "1" + "".join(pieces))
-_EPOCH = st.sampled_from(["", "", "1:", "0:"])
-DEBIAN = st.builds("{}{}{}".format, _EPOCH, _UPSTREAM, st.sampled_from(["", "-0", "-1", "-1~bpo13+1", "-1+b1"]))
-_RPM_PIECES = st.sampled_from(["0", "1", "9", "10", "01", "a", "B", ".", "_", "+", "~", "^", "..", "el9"])
-_RPM_PART = st.lists(_RPM_PIECES, min_size=1, max_size=5).map("".join)
-RPM = st.builds("{}{}-{}".format, _EPOCH, _RPM_PART, _RPM_PART)
+
+def nearly_the_same(pieces: list[str], ends: list[str]) -> st.SearchStrategy[tuple[str, str]]:
+    """Two versions that begin alike, and end in one of `ends`: there the rules are."""
+    some = st.lists(st.sampled_from(pieces), max_size=3).map("".join)
+    tail = st.builds("{}{}".format, some, st.sampled_from(ends))
+    start = st.builds("{}1{}".format, st.sampled_from(["", "", "1:", "0:"]), some)
+    return st.builds(lambda begun, one, other: (begun + one, begun + other), start, tail, tail)
+
+
+DEBIAN = nearly_the_same(
+    ["0", "1", "9", "10", "01", "a", "b", "Z", ".", "+", "~", "~~", "rc"], ["", "-0", "-1", "-1~bpo13+1", "-1+b1"]
+)
+RPM = nearly_the_same(
+    ["0", "1", "9", "10", "01", "a", "B", ".", "_", "+", "~", "^", "..", "el9"], ["-1", "-01", "-1.el9", "-2^a", "-2~a"]
+)
+
+# What disagrees is short as it is; making it shorter would run thousands of programs.
+_AS_FOUND = settings(max_examples=3, deadline=None, phases=[Phase.generate])
 
 
 def sign(number: int) -> int:
@@ -46,16 +56,18 @@ def _said(argv: list[str], given: str, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
-@settings(max_examples=4, deadline=None)
-@given(st.lists(st.tuples(DEBIAN, DEBIAN), min_size=25, max_size=25))
+@_AS_FOUND
+@given(st.lists(DEBIAN, min_size=25, max_size=25))
 def test_debian_versions_compare_as_dpkg_says(pairs: list[tuple[str, str]]) -> None:
-    assert [sign(versions.debian(*pair)) for pair in pairs] == dpkg(pairs)
+    said = zip(pairs, dpkg(pairs), strict=True)
+    assert [pair for pair, order in said if sign(versions.debian(*pair)) != order] == []
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.lists(st.tuples(RPM, RPM), min_size=100, max_size=100))
+@_AS_FOUND
+@given(st.lists(RPM, min_size=60, max_size=60))
 def test_rpm_versions_compare_as_rpm_says(pairs: list[tuple[str, str]]) -> None:
-    assert [sign(versions.rpm(*pair)) for pair in pairs] == rpm(pairs)
+    said = zip(pairs, rpm(pairs), strict=True)
+    assert [pair for pair, order in said if sign(versions.rpm(*pair)) != order] == []
 
 
 @pytest.mark.parametrize(
