@@ -288,8 +288,9 @@ def with_driver(archives: Mapping[str, str], more: Mapping[str, str] | None = No
 
 def test_the_archives_driver_is_no_candidate_for_nvidias(both: Both, outdated: Outdated) -> None:
     known = both.archive.offers({}) | both.nvidia.offers(DRIVER)
-    both.archive.offers(dict.fromkeys(DRIVER, "590.1-1"))
-    assert outdated(with_driver(known), both.variant) == ""
+    both.archive.offers(dict.fromkeys([*DRIVER, "nvidia-modprobe", "bash"], "999-1"))
+    made = with_driver(known, {"nvidia-modprobe": "1-1", "bash": "1-1"})
+    assert outdated(made, both.variant) == "bash 1-1 → 999-1"
 
 
 def test_a_driver_is_compared_within_the_branch_that_was_chosen_for_it(both: Both, outdated: Outdated) -> None:
