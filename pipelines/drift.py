@@ -75,7 +75,7 @@ def drift(
 def changes(variant: Variant, image: Image, made: Manifest | None, *, current: bool = True) -> Changes:
     """What would have to be changed in Glance: nothing that is not ours or images.yaml's to decide."""
     if not current:
-        name = released.hidden_name(variant.name, image.properties[released.BUILD_ID])
+        name = released.hidden_name(variant, image.properties[released.BUILD_ID])
         return Changes(values={} if image.name == name or not image.hidden else {"name": name})
     fields: dict[str, Value] = {
         "name": variant.image_name,

@@ -11,54 +11,55 @@ from typing import Literal
 from pipelines import released
 from pipelines.errors import CloudError, UsageError
 from pipelines.glance import Cloud, Image
+from pipelines.variant import Variant
 
 Shown = Literal["promoted", "superseded", "unchanged"]
 
 
-def show(cloud: Cloud, variant: str, image: Image, now: datetime) -> tuple[Shown, tuple[str, ...]]:
+def show(cloud: Cloud, variant: Variant, image: Image, now: datetime) -> tuple[Shown, tuple[str, ...]]:
     """Show an image under its variant's name, unless a newer one is; then hide the others, whose IDs are returned."""
     did: Shown = "unchanged"
-    newer = [other for other in released.current(cloud, variant) if released.age(other) > released.age(image)]
-    if not newer and (not released.is_shown(image) or image.name != variant):
+    newer = [other for other in released.current(cloud, variant.name) if released.age(other) > released.age(image)]
+    if not newer and (not released.is_shown(image) or image.name != variant.image_name):
         _reveal(cloud, variant, image, now)
         did = "promoted"
     # Somebody else may have done the same meanwhile: all who look now agree on which one stays.
-    shown = released.current(cloud, variant)
+    shown = released.current(cloud, variant.name)
     if not shown or released.age(shown[-1]) < released.age(image):
-        what = f"{cloud.name}: {variant} {_build_id(image)} was promoted, and is not shown"
+        what = f"{cloud.name}: {variant.name} {_build_id(image)} was promoted, and is not shown"
         raise CloudError(what, remedy="Somebody else may have hidden it. Run the same command again.")
     *older, newest = shown
     _hide(cloud, variant, older, now)
     return did if newest.id == image.id else "superseded", tuple(other.id for other in older)
 
 
-def go_back(cloud: Cloud, variant: str, build_id: str | None, now: datetime) -> tuple[Image, tuple[str, ...]]:
+def go_back(cloud: Cloud, variant: Variant, build_id: str | None, now: datetime) -> tuple[Image, tuple[str, ...]]:
     """Show the good image before the current one again, or that of a build, and hide the current one.
 
     Returns the image that is shown then, and the IDs of those that are not any more. What was shown is marked first:
     from then on nobody takes it for the newest, so a release that goes on at the same time does not bring it back.
     UsageError when there is nothing to go back to.
     """
-    mine = [image for image in released.ours(cloud, variant) if image.status == "active"]
+    mine = [image for image in released.ours(cloud, variant.name) if image.status == "active"]
     shown = [image for image in mine if not image.hidden]
     target = _target(cloud, variant, mine, build_id)
     gone = [image for image in shown if image.id != target.id]
     for image in gone:
         if not released.is_rejected(image):
             cloud.update(image.id, **{released.REJECTED_AT: _stamp(now)})
-    if target.hidden or released.is_rejected(target) or target.name != variant:
+    if target.hidden or released.is_rejected(target) or target.name != variant.image_name:
         _reveal(cloud, variant, target, now)
     _hide(cloud, variant, gone, now)
     return target, tuple(image.id for image in gone)
 
 
-def _target(cloud: Cloud, variant: str, mine: list[Image], build_id: str | None) -> Image:
+def _target(cloud: Cloud, variant: Variant, mine: list[Image], build_id: str | None) -> Image:
     """What to go back to. One that broke off between showing the older and hiding the newer is finished."""
     if build_id is not None:
         copies = [image for image in mine if _build_id(image) == build_id]
         if not copies:
             known = ", ".join(_build_id(image) for image in mine) or "none"
-            raise UsageError(f"{cloud.name} has no {variant} {build_id}", remedy=f"It has: {known}.")
+            raise UsageError(f"{cloud.name} has no {variant.name} {build_id}", remedy=f"It has: {known}.")
         return copies[-1]
     shown = [image for image in mine if not image.hidden]
     if len(shown) > 1 and released.is_rejected(shown[0]) and not released.is_rejected(shown[-1]):
@@ -67,17 +68,17 @@ def _target(cloud: Cloud, variant: str, mine: list[Image], build_id: str | None)
     before = [image for image in before if not released.is_rejected(image)]
     before = [image for image in before if not shown or _build_id(image) < _build_id(shown[-1])]
     if not before:
-        what = f"{cloud.name} has no good image of {variant} from before the one that is shown"
+        what = f"{cloud.name} has no good image of {variant.name} from before the one that is shown"
         raise UsageError(what, remedy="`./inv status` lists what there is; name one with --to, or build a new one.")
     return before[-1]
 
 
-def _reveal(cloud: Cloud, variant: str, image: Image, now: datetime) -> None:
+def _reveal(cloud: Cloud, variant: Variant, image: Image, now: datetime) -> None:
     gone = [name for name in (released.RETIRED_AT, released.REJECTED_AT) if name in image.properties]
-    cloud.update(image.id, remove=gone, name=variant, os_hidden=False, **{released.PROMOTED_AT: _stamp(now)})
+    cloud.update(image.id, remove=gone, name=variant.image_name, os_hidden=False, **{released.PROMOTED_AT: _stamp(now)})
 
 
-def _hide(cloud: Cloud, variant: str, images: list[Image], now: datetime) -> None:
+def _hide(cloud: Cloud, variant: Variant, images: list[Image], now: datetime) -> None:
     for image in images:
         name = released.hidden_name(variant, _build_id(image))
         cloud.update(image.id, name=name, os_hidden=True, **{released.RETIRED_AT: _stamp(now)})

@@ -148,7 +148,8 @@ def _carried_out(run: Refresh, variant: Variant, cloud: Cloud, action: Action) -
         case "upload":
             build = _brought(run, variant, action)
             verification = build.verification() or making.verify_one(build, variant, run.now)
-            done = [publish.upload(cloud, variant, build, verification, run.now())]
+            delivery = run.site.catalog.delivery(cloud.name)
+            done = [publish.upload(cloud, variant, build, verification, run.now(), delivery=delivery)]
         case "promote":
             done = [publish.promote(cloud, variant, action.build_id, made, run.now())]
         case "update":

@@ -87,7 +87,7 @@ def is_shown(image: Image) -> bool:
 def release_digest(variant: Variant) -> str:
     """The digest of what Glance alone holds; when it changes, the image is updated, not built again."""
     release = {
-        "name": variant.name,
+        "name": variant.image_name,
         "visibility": variant.glance.visibility,
         "members": sorted(variant.glance.members),
         "tags": sorted(variant.glance.tags),
@@ -98,9 +98,9 @@ def release_digest(variant: Variant) -> str:
     return manifest.digest(release)
 
 
-def hidden_name(variant: str, build_id: str) -> str:
+def hidden_name(variant: Variant, build_id: str) -> str:
     """The name of an image that is not shown (yet, or any more)."""
-    return f"{variant} {build_id}"
+    return f"{variant.image_name} {build_id}"
 
 
 def min_disk(made: Manifest) -> int:

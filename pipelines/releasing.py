@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines import choosing, console, failures, making, pruning, publish, situation
+from pipelines.delivery import Delivery
 from pipelines.errors import UsageError
 from pipelines.glance import Cloud
 from pipelines.inventory import Action
@@ -19,7 +20,14 @@ Clock = Callable[[], datetime]
 
 
 def upload(
-    variants: Sequence[Variant], cloud: Cloud, root: Path, build_id: str | None, now: Clock, *, promotes: bool = True
+    variants: Sequence[Variant],
+    cloud: Cloud,
+    root: Path,
+    build_id: str | None,
+    now: Clock,
+    *,
+    delivery: Delivery = publish.BY_DEFAULT,
+    promotes: bool = True,
 ) -> None:
     """Release the newest good build of each variant that is what images.yaml says now, or the one named.
 
@@ -37,7 +45,9 @@ def upload(
                 made = choosing.present(root, variant) if build_id is None else choosing.named(root, variant, build_id)
                 verification = made.verification() or making.verify_one(made, variant, now)
                 making.require_passed(verification)
-                console.say(str(publish.upload(cloud, variant, made, verification, now(), promotes=promotes)))
+                console.say(
+                    str(publish.upload(cloud, variant, made, verification, now(), delivery=delivery, promotes=promotes))
+                )
 
 
 def promote(site: Site, variants: Sequence[Variant], build_id: str | None, now: Clock) -> None:

@@ -25,7 +25,7 @@ def repair(cloud: Cloud, variant: Variant, made: Callable[[str], Manifest | None
         shown = [image for image in mine if released.is_shown(image)]
         newest = shown[-1] if shown else drift.hidden_by_hand(mine)
         if newest is not None:
-            promotion.show(cloud, variant.name, newest, now)
+            promotion.show(cloud, variant, newest, now)
         mine = released.ours(cloud, variant.name)
     current = next((image for image in reversed(mine) if released.is_shown(image)), None)
     for image in (image for image in mine if image.status == "active"):

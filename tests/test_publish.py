@@ -22,7 +22,7 @@ from ready_image import converted, gpt_disk
 from ready_image import variant as imported
 from test_glance import revoke
 
-from pipelines import devcloud, glance, importing, locks, manifest, publish, released
+from pipelines import devcloud, glance, importing, locks, manifest, payload, publish, released
 from pipelines.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.manifest import Build
 from pipelines.variant import Glance, Variant
@@ -528,9 +528,9 @@ def test_an_active_image_with_other_data_is_replaced(
 def test_a_digest_in_another_algorithm_is_compared_too(variant: Variant, make_build: MakeBuild) -> None:
     build = make_build(variant)
     expected = hashlib.sha3_256(build.image().read_bytes()).hexdigest()
-    assert publish._digest(build, build.manifest(), "sha3_256") == expected
+    assert payload.canonical(build, build.manifest()).digest("sha3_256") == expected
     with pytest.raises(CloudError, match="whirlpool2"):
-        publish._digest(build, build.manifest(), "whirlpool2")
+        payload.canonical(build, build.manifest()).digest("whirlpool2")
 
 
 def _image_with(cloud: glance.Cloud, name: str, properties: dict[str, str], build: Build) -> str:

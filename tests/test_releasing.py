@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -210,24 +210,29 @@ def test_uploading_what_the_plan_says_makes_it_empty(
     assert planned(cloud, changed, builds_root(made)) == []
 
 
-def test_images_beyond_keep_leave_nothing_to_do_that_no_command_does(
+def test_images_beyond_keep_stay_hidden_for_a_while_and_are_pruned_then(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:
-    kept_one = replace(variant, keep=1)
+    kept_one = replace(variant, keep=1, prune_after=timedelta(days=3))
     for _ in range(2):
         made = made_from(kept_one, make_build(kept_one))
         releasing.upload([kept_one], cloud, builds_root(made), None, now)
-    assert planned(cloud, kept_one, builds_root(made)) == []
+    place = site(only(kept_one), builds_root(made), cloud)
+    assert releasing.prunable(place, [kept_one], NOW + timedelta(days=2)) == []
+    later = NOW + timedelta(days=3)
+    releasing.prune(place, releasing.prunable(place, [kept_one], later), later)
+    assert [image.properties[released.BUILD_ID] for image in released.ours(cloud, kept_one.name)] == [made.build_id]
+    assert releasing.prunable(place, [kept_one], later) == []
 
 
-def test_what_is_in_the_cloud_alone_and_must_change_is_built_again(
+def test_release_data_of_what_is_in_the_cloud_alone_are_updated(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     made = made_from(variant, make_build(variant))
     releasing.upload([variant], cloud, builds_root(made), None, now)
     assert planned(cloud, variant, tmp_path / "empty") == []
     changed = replace(variant, glance=Glance(tags=("changed",)))
-    assert planned(cloud, changed, tmp_path / "empty") == ["build", "upload", "promote"]
+    assert planned(cloud, changed, tmp_path / "empty") == ["update"]
 
 
 def test_a_corrupt_manifest_is_reported_with_its_path(

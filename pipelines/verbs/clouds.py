@@ -47,7 +47,8 @@ def upload(
 
     loaded = load(catalog)
     variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(only)]
-    releasing.upload(variants, connect([cloud])[0], Path(builds), build, now, promotes=promote)
+    delivery = loaded.delivery(cloud)
+    releasing.upload(variants, connect([cloud])[0], Path(builds), build, now, delivery=delivery, promotes=promote)
 
 
 @verb(
