@@ -17,12 +17,14 @@ class Target:
     """A variant as it should be.
 
     `parts` maps each input, in an operator's words, to its digest. `clouds` maps each cloud to the release_digest of
-    the variant there, since a cloud may have its own visibility and properties.
+    the variant there, since a cloud may have its own visibility and properties; `formats` to the disk format that it
+    wants, if that is not every image's own.
     """
 
     variant: str
     fingerprint: str
     clouds: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, str] = field(default_factory=dict)
     keep: int = 2
     rebuild_age: timedelta | None = None
     prune_after: timedelta = timedelta(0)
@@ -63,6 +65,7 @@ class CloudImage:
     release_digest: str
     state: State
     created_at: datetime
+    disk_format: str = "qcow2"
     rejected: bool = False
     hidden_since: datetime | None = None
 

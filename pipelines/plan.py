@@ -159,7 +159,7 @@ def _for_cloud(
     current = [image for image in good if image.state == "current"]
     has = _shown(current) or "no image"
     newest = f"newest verified is {wanted}" if wanted else "a new build replaces it" if current else "a new build comes"
-    copies = [image for image in good if image.build_id == wanted]
+    copies = [image for image in good if image.build_id == wanted and _as_wanted(image, target)]
     present = max(copies, key=lambda image: (image.state == "current", *_by_age(image)), default=None)
     if present is None:
         source = _source(wanted, cloud, known.images) if wanted and not known.is_here(wanted) else ""
@@ -198,6 +198,11 @@ def _prune(
     if reasons:
         ids = tuple(image.id for image in (*beyond, *broken))
         yield Action(verb="prune", variant=target.variant, cloud=cloud, reason=", ".join(reasons), images=ids)
+
+
+def _as_wanted(image: CloudImage, target: Target) -> bool:
+    """Whether an image's data are in the format that its cloud wants."""
+    return image.disk_format == target.formats.get(image.cloud, image.disk_format)
 
 
 def _is_over(image: CloudImage, target: Target, now: datetime) -> bool:

@@ -64,7 +64,11 @@ class Refresh:
 def refresh(run: Refresh, variants: Sequence[Variant]) -> None:
     """Do what a plan says, image by image; what failed is raised at the end, all of it."""
     making.warn(variants, run.now().date())
-    with failures.each([variant.name for variant in variants]) as one:
+    unreachable = {f"cloud {name}": error for name, error in run.site.unreachable.items()}
+    with failures.each([*(variant.name for variant in variants), *unreachable]) as one:
+        for name, error in unreachable.items():
+            with one(name):
+                raise error
         for variant in variants:
             with one(variant.name):
                 _one(run, variant)

@@ -23,7 +23,10 @@ _DONE = {
 
 def rows(run: Refresh, variants: Sequence[Variant]) -> list[Row]:
     """All images that were asked for, in their order; one without a step had nothing to do."""
-    found: list[Row] = []
+    found = [
+        Row(variant="all", cloud=name, action="failed", error=f"{error.what}\n{error.remedy}")
+        for name, error in run.site.unreachable.items()
+    ]
     for variant in variants:
         own = [step for step in run.steps if step.variant == variant.name]
         news = _news(run, variant, own)

@@ -175,6 +175,7 @@ def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
             release_digest=image.properties.get(RELEASE_DIGEST, ""),
             state=state,
             created_at=datetime.fromisoformat(image.created_at),
+            disk_format=image.disk_format,
             rejected=is_rejected(image),
             hidden_since=hidden_since(image),
         )

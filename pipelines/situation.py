@@ -3,14 +3,14 @@
 The one place that asks everybody: the builds that lie here, the records, the clouds, and the package archives.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from pipelines import changes, choosing, console, fingerprint, plan, released, unchanged
 from pipelines.catalog import Catalog
-from pipelines.errors import BuildError
+from pipelines.errors import BuildError, PipelineError
 from pipelines.glance import Cloud
 from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, Target
 from pipelines.manifest import Manifest
@@ -22,13 +22,14 @@ from pipelines.variant import Variant
 class Site:
     """Where all that is looked for: the catalog, the builds' folder, the records, the clouds.
 
-    `boots`: a verification counts only with a boot.
+    `unreachable` maps a cloud that could not be asked to why. `boots`: a verification counts only with a boot.
     """
 
     catalog: Catalog
     root: Path
     records: Records
     clouds: Sequence[Cloud] = ()
+    unreachable: Mapping[str, PipelineError] = field(default_factory=dict)
     boots: bool = False
 
 
@@ -65,6 +66,7 @@ def target(site: Site, variant: Variant) -> Target:
         fingerprint=resolved.digest,
         parts=resolved.parts,
         clouds={name: released.release_digest(one) for name, one in in_clouds.items()},
+        formats={name: site.catalog.delivery(name).disk_format for name in in_clouds},
         keep=variant.keep,
         rebuild_age=variant.rebuild_age,
         prune_after=variant.prune_after,

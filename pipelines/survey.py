@@ -49,10 +49,10 @@ class Survey:
 
 def survey(site: Site, variants: Sequence[Variant], now: datetime, *, fix: bool = False) -> list[Survey]:
     """All clouds of the site, one after the other. With `fix`, what can be repaired without a build is, first."""
-    if not site.clouds:
+    if not site.clouds and not site.unreachable:
         raise UsageError("no cloud is named", remedy="Name one or more, each with --cloud.")
     fingerprints = {variant.name: fingerprint.present(variant, site.root).digest for variant in variants}
-    found = []
+    found = [Survey(cloud=name, failed=error) for name, error in site.unreachable.items()]
     for cloud in site.clouds:
         here = [site.catalog.for_cloud(variant, cloud.name) for variant in variants]
         failed: PipelineError | None = None

@@ -193,6 +193,13 @@ def test_a_changed_release_is_updated_without_a_build() -> None:
     assert actions == [("update", "prod", "its name, visibility, members, tags or properties changed")]
 
 
+def test_a_cloud_that_wants_another_format_gets_the_same_build_again() -> None:
+    wanted = target(clouds={"prod": "r1"}, formats={"prod": "raw"}, keep=2)
+    actions = planned(wanted, [build()], [image()])
+    assert [verb for verb, _, _ in actions] == ["upload", "promote"]
+    assert planned(wanted, [build()], [image(disk_format="raw")]) == []
+
+
 def test_two_visible_images_become_one() -> None:
     actions = planned(target(clouds={"prod": "r1"}), [build()], [image(OLD), image()])
     assert actions == [("promote", "prod", f"prod shows 2 images at once: {OLD}, {NEW}")]

@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from cloud_fixtures import TestCloud
 from fakes.proxy import Proxy, answer
 from ready_image import converted, gpt_disk, variant
-from test_tasks import PROJECT
+from test_tasks import PROJECT, inv
 
 from pipelines import (
     glance,
@@ -139,6 +140,24 @@ def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
     assert len(shown(member, name)) == len(shown(member, f"{name}-b")) == 1
     failed = [(step.variant, step.cloud) for step in run.steps if step.error]
     assert failed == [(name, "local"), (f"{name}-b", "local")]
+
+
+def test_a_cloud_that_cannot_be_reached_is_an_error_and_the_others_are_served(
+    local_cloud: TestCloud, cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
+) -> None:
+    clouds = yaml.safe_load((local_cloud.root / "clouds.yaml").read_text())
+    gone = {"auth_url": "http://127.0.0.1:9/v3", "username": "a", "password": "b", "project_name": "c"}
+    clouds["clouds"]["gone"] = {"auth": gone | {"user_domain_id": "default", "project_domain_id": "default"}}
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump(clouds))
+    result = inv(
+        *("refresh", "--no-boot", "--cloud", "gone", "--cloud", "local", "--catalog", images),
+        *("--builds", tmp_path / "builds", "--summary", tmp_path / "summary.md"),
+        OS_CLIENT_CONFIG_FILE=str(tmp_path / "clouds.yaml"),
+    )
+    assert result.returncode == CloudError.exit_code
+    assert "1 of 2 failed: cloud gone" in result.stderr
+    assert len(shown(cloud, name)) == 1
+    assert "gone" in (tmp_path / "summary.md").read_text()
 
 
 def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(

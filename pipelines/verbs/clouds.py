@@ -79,7 +79,7 @@ def refresh(
     from pipelines import job_summary, refresh_rows, report
     from pipelines import refresh as refreshing
 
-    site = open_site(catalog, builds, cloud, boots=boot)
+    site = open_site(catalog, builds, cloud, boots=boot, all_clouds=False)
     variants = site.catalog.select(only)
     if dry_run:
         report.actions(refreshing.dry(site, variants, now()), as_json=False)
@@ -179,7 +179,7 @@ def status(
     """What is in clouds: current, candidate, retired or broken, whose it is, and what is not as images.yaml says."""
     from pipelines import report_status, survey
 
-    site = open_site(catalog, builds, cloud)
+    site = open_site(catalog, builds, cloud, all_clouds=False)
     variants = site.catalog.select(only)
     found = survey.survey(site, variants, now(), fix=fix)
     report_status.show(found, as_json=json)
