@@ -98,7 +98,10 @@ def upload(
     with candidate.uploading(cloud, build):
         removed = candidate.clean(cloud, build, delivery, now)
         image, fresh = candidate.have(cloud, variant, build, delivery)
-        done = _promote(cloud, variant, made, image, now) if promotes else _outcome(cloud, variant, image, "candidate")
+        if promotes:
+            done = _promote(cloud, variant, made, image, now)
+        else:
+            done = _outcome(cloud, variant, image, "unchanged" if released.is_shown(image) else "candidate")
     return replace(done, uploaded=fresh, removed=removed)
 
 
