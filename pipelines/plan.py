@@ -124,6 +124,8 @@ def _why_not(wanted: LocalBuild, target: Target, known: _Known, now: datetime) -
     if newest is not None and newest.build_id > wanted.build_id:
         shows = f"{newest.cloud} shows {newest.build_id}, which is not what is wanted"
         return f"{shows}, and only a newer build replaces it"
+    if wanted.verified is None and not known.is_here(wanted.build_id):
+        return f"{wanted.build_id} was never verified, and is not here"
     if known.is_here(wanted.build_id) or known.can_be_fetched(wanted.build_id):
         return ""
     for action in _for_clouds(target, known, wanted.build_id, now):

@@ -9,7 +9,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -122,16 +121,25 @@ def _keep_record(run: Refresh, variant: Variant) -> None:
 def _in_clouds(run: Refresh, variant: Variant, actions: Sequence[Action]) -> None:
     """All clouds side by side; in each, one action after the other, and none after one that failed."""
     clouds = [cloud for cloud in run.site.clouds if any(action.cloud == cloud.name for action in actions)]
+    ended: dict[str, BaseException | None] = {}
 
     def work(cloud: Cloud) -> None:
         own = [action for action in actions if action.cloud == cloud.name]
-        _in_cloud(run, run.site.catalog.for_cloud(variant, cloud.name), cloud, own)
+        try:
+            _in_cloud(run, run.site.catalog.for_cloud(variant, cloud.name), cloud, own)
+        except BaseException as error:  # it is raised where the others are waited for
+            ended[cloud.name] = error
 
-    with failures.each([cloud.name for cloud in clouds]) as one, ThreadPoolExecutor(max_workers=8) as beside:
-        begun = {cloud.name: beside.submit(work, cloud) for cloud in clouds}
-        for name, future in begun.items():
+    # An interrupt ends them with the program: the next run finds what they left.
+    begun = {cloud.name: threading.Thread(target=work, args=(cloud,), daemon=True) for cloud in clouds}
+    for thread in begun.values():
+        thread.start()
+    with failures.each(list(begun)) as one:
+        for name, thread in begun.items():
             with one(name):
-                future.result()
+                thread.join()
+                if error := ended.get(name):
+                    raise error
 
 
 def _in_cloud(run: Refresh, variant: Variant, cloud: Cloud, actions: Sequence[Action]) -> None:

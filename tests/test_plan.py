@@ -146,6 +146,11 @@ def test_newer_packages_in_the_archive_are_a_reason_to_build() -> None:
     assert planned(target(), [build(outdated=newer)]) == [("build", None, newer)]
 
 
+def test_a_build_on_record_that_was_never_verified_is_built_again() -> None:
+    reason = f"{NEW} was never verified, and is not here"
+    assert planned(target(), [build(here=False, verified=None)]) == [("build", None, reason)]
+
+
 def test_a_build_on_record_alone_is_known_and_not_built_again() -> None:
     assert planned(target(), [build(here=False)]) == []
 
