@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from pipelines import candidate, metadefs, promotion, properties, released
+from pipelines import candidate, drift, metadefs, promotion, properties, released, sharing
 from pipelines.delivery import Delivery
 from pipelines.errors import CatalogError, UsageError, VerifyError
 from pipelines.glance import Cloud, Image
@@ -41,7 +41,6 @@ _SAID: Mapping[Did, str] = {
     "unchanged": "current already, nothing to do",
     "candidate": "a candidate; `./inv promote` shows it",
 }
-Value = str | int | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,29 +181,8 @@ def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verifi
 
 def _update(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image) -> bool:
     """Give an image what images.yaml says beside its name; False when it had all of it."""
-    wanted: dict[str, Value] = {
-        "visibility": variant.glance.visibility,
-        "protected": variant.glance.protected,
-        "min_disk": released.min_disk(made) if made else image.min_disk,
-        "min_ram": variant.glance.min_ram,
-        "tags": tuple(sorted(variant.glance.tags)),
-    }
-    changes = {name: value for name, value in wanted.items() if getattr(image, name) != value}
-    held = released.properties(variant, made, image.id) if made else released.kept_properties(variant, image)
-    changes |= {name: value for name, value in held.items() if image.properties.get(name) != value}
-    once = image.properties.get(released.PROPERTIES, "").split()
-    gone = [name for name in once if name not in held and name in image.properties]
-    if changes or gone:
-        cloud.update(image.id, remove=gone, **changes)
-    return _share(cloud, variant, image.id) or bool(changes or gone)
-
-
-def _share(cloud: Cloud, variant: Variant, image_id: str) -> bool:
-    if variant.glance.visibility != "shared":
-        return False
-    there, wanted = set(cloud.members(image_id)), set(variant.glance.members)
-    for project in sorted(wanted - there):
-        cloud.add_member(image_id, project)
-    for project in sorted(there - wanted):
-        cloud.remove_member(image_id, project)
-    return there != wanted
+    needed = drift.changes(variant, image, made)
+    values = {name: value for name, value in needed.values.items() if name != "name"}
+    if values or needed.remove:
+        cloud.update(image.id, remove=needed.remove, **values)
+    return sharing.share(cloud, variant, image.id) or bool(values or needed.remove)

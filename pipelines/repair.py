@@ -7,7 +7,7 @@ again right before, and what is right already is not touched. Nothing is built, 
 from collections.abc import Callable
 from datetime import datetime
 
-from pipelines import drift, promotion, released
+from pipelines import drift, promotion, released, sharing
 from pipelines.drift import Drift
 from pipelines.glance import Cloud, Image
 from pipelines.manifest import Manifest
@@ -42,14 +42,7 @@ def _repair(
     if needed:
         cloud.update(image.id, remove=needed.remove, **needed.values)
     if current and variant.glance.visibility == "shared":
-        there = cloud.members(image.id)  # only now: Glance tells the members of shared images alone
-        found += drift.of_members(variant, there)
-        _share(cloud, image.id, set(there), set(variant.glance.members))
+        # Only now: Glance tells the members of shared images alone.
+        found += drift.of_members(variant, cloud.members(image.id))
+        sharing.share(cloud, variant, image.id)
     return found
-
-
-def _share(cloud: Cloud, image_id: str, there: set[str], wanted: set[str]) -> None:
-    for project in sorted(wanted - there):
-        cloud.add_member(image_id, project)
-    for project in sorted(there - wanted):
-        cloud.remove_member(image_id, project)
