@@ -33,7 +33,7 @@ def times_made(guest: Chroot, tmp_path: Path, between: str = "", *, before: str 
     """How often an initramfs was made over both runs, with what happens between them, and before."""
     script = tmp_path / "phases"
     told = "echo times: $(wc -l < /made) left: $(ls /var/tmp | grep -c initramfs)"
-    script.write_text(f"{before}\nbash /tmp/prepare\n{between}\nbash /tmp/finish\n{told}\n")
+    script.write_text(f"set -e\n{before}\nbash /tmp/prepare\n{between}\nbash /tmp/finish\n{told}\n")
     guest.copy(PREPARE, "/tmp/prepare")
     guest.copy(FINISH, "/tmp/finish")
     result = guest.run(script, DIB_PREPARE_INITRAMFS=prepare)
