@@ -33,7 +33,7 @@ def times_made(guest: Chroot, tmp_path: Path, between: str = "", *, before: str 
     """How often an initramfs was made over both runs, with what happens between them, and before."""
     script = tmp_path / "phases"
     told = "echo times: $(wc -l < /made) left: $(ls /var/tmp | grep -c initramfs)"
-    script.write_text(f"{before}\nbash /tmp/prepare\n{between}\nbash /tmp/finish\n{told}\n")
+    script.write_text(f"set -e\n{before}\nbash /tmp/prepare\n{between}\nbash /tmp/finish\n{told}\n")
     guest.copy(PREPARE, "/tmp/prepare")
     guest.copy(FINISH, "/tmp/finish")
     result = guest.run(script, DIB_PREPARE_INITRAMFS=prepare)
@@ -73,6 +73,10 @@ def test_whatever_it_was_made_from_makes_it_anew_when_it_changes(guest: Chroot, 
 )
 def test_what_is_never_in_an_initramfs_leaves_it(guest: Chroot, tmp_path: Path, change: str) -> None:
     assert times_made(guest, tmp_path, change) == 1
+
+
+def test_a_guest_without_firmware_gets_one_too(guest: Chroot, tmp_path: Path) -> None:
+    assert times_made(guest, tmp_path, before="rm -rf /usr/lib/firmware") == 1
 
 
 def test_a_tree_that_no_disk_is_made_of_gets_none(guest: Chroot, tmp_path: Path) -> None:
