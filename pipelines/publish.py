@@ -173,7 +173,7 @@ def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verifi
         raise VerifyError(f"{which} is not uploaded, because it failed verification: {failed}", remedy=remedy)
     held = released.declared_properties(variant, made)
     own = properties.check(held, modules_signed=made.modules_signed, packages=made.packages or None)
-    faults = [*own, *metadefs.check(cloud, held)]
+    faults = own or metadefs.check(cloud, held)
     if faults:
         what = f"{variant.name} is not uploaded, because its properties are wrong: " + "; ".join(map(str, faults))
         raise CatalogError(what, remedy="Correct `glance: properties` in images.yaml.")

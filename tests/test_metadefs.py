@@ -1,11 +1,12 @@
 """Which properties a cloud's own definitions refuse, asked of a real Glance."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud_fixtures import TestCloud, make_variant
+from cloud_fixtures import DEFINITIONS, TestCloud, make_variant
 from fakes.proxy import Proxy, answer
 
 from pipelines import catalog, glance, metadefs, properties
@@ -24,6 +25,14 @@ SITE = {
         "billed": {"title": "billed", "type": "boolean"},
     },
 }
+
+
+@pytest.fixture(scope="module")
+def cloud(local_cloud: TestCloud) -> glance.Cloud:
+    """A cloud with all definitions that come with Glance."""
+    manage, config = DEFINITIONS.parents[2] / "bin" / "glance-manage", local_cloud.root / "glance" / "glance-api.conf"
+    subprocess.run([manage, f"--config-file={config}", "db_load_metadefs", DEFINITIONS], check=True)
+    return glance.connect("local", extra=local_cloud.root / "clouds.yaml")
 
 
 @pytest.fixture(scope="module")

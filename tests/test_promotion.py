@@ -106,6 +106,7 @@ def test_there_is_nothing_to_go_back_to_before_the_first(
     assert shown(cloud, variant) == [build.build_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nth", range(3), ids=["reject", "show the older", "hide the newer"])
 @pytest.mark.parametrize("lost", ["change", "answer"])
 def test_a_rollback_that_breaks_off_anywhere_is_finished_by_the_next_and_goes_no_further(

@@ -162,6 +162,7 @@ def test_the_loser_of_a_race_is_hidden(
     assert [image.properties[released.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
 
 
+@pytest.mark.slow
 def test_two_runs_that_show_their_images_at_once_agree_on_the_newest(
     cloud: glance.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -358,6 +359,7 @@ def _break_after(proxy: Proxy, nth: int) -> None:
     proxy.on("POST|PUT|PATCH|DELETE", "", fault, always=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaks", [_break_before, _break_after])
 @pytest.mark.parametrize("nth", range(5), ids=["create", "upload", "protect", "show", "hide the older"])
 def test_a_release_that_breaks_off_anywhere_is_finished_by_the_next_run(
@@ -392,7 +394,9 @@ def test_a_release_that_breaks_off_anywhere_is_finished_by_the_next_run(
     assert set(states(cloud, variant).values()) == {"current", "retired"}
 
 
-@pytest.mark.parametrize("status", [403, 409, 500])
+@pytest.mark.parametrize(
+    "status", [403, pytest.param(409, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.slow)]
+)
 def test_a_refused_promotion_leaves_the_older_image_in_place(
     *, cloud: glance.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild, status: int
 ) -> None:
@@ -423,6 +427,7 @@ def test_an_upload_over_the_quota_leaves_nothing_behind(
     assert states(member, variant) == {}
 
 
+@pytest.mark.slow
 def test_a_token_that_ends_during_the_release_is_renewed(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -435,6 +440,7 @@ def test_a_token_that_ends_during_the_release_is_renewed(
     assert [image.hash_value for image in shown(behind, variant)] == [build.manifest().artifact.sha512]
 
 
+@pytest.mark.slow
 def test_glance_killed_during_an_upload(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -464,6 +470,7 @@ def test_glance_killed_during_an_upload(
     assert sorted(states(direct, variant).values()) == ["current", "retired"]
 
 
+@pytest.mark.slow
 def test_our_own_death_during_an_upload(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:

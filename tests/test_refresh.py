@@ -128,6 +128,7 @@ def test_several_clouds_get_the_same_build(cloud: glance.Cloud, member: glance.C
     assert shown(cloud, name) == shown(member, name)
 
 
+@pytest.mark.slow
 def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
     *, member: glance.Cloud, proxy: Proxy, proxied: Path, tmp_path: Path, name: str
 ) -> None:
@@ -211,6 +212,7 @@ def test_after_a_rollback_nothing_is_built_until_something_changes(
     assert f"would be {bad} again" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_two_schedulers_at_once_end_with_one_image(
     cloud: glance.Cloud, local_cloud: TestCloud, images: Path, name: str
 ) -> None:

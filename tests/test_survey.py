@@ -78,6 +78,7 @@ def test_an_image_that_was_made_private_is_shared_with_its_members_again(
     assert set(cloud.members(image.id)) == {"c" * 32}
 
 
+@pytest.mark.slow
 def test_repairing_again_changes_nothing(
     proxy: Proxy, behind: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def copied(cloud: glance.Cloud, image: glance.Image, content: bytes) -> glance.I
     return cloud.update(copy, os_hidden=False, min_ram=7)
 
 
+@pytest.mark.slow
 def test_the_fix_of_one_variant_that_is_refused_stops_no_other_and_is_an_error(
     proxy: Proxy, behind: glance.Cloud, make_build: MakeBuild, tmp_path: Path
 ) -> None:
