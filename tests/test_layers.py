@@ -105,6 +105,7 @@ def test_without_the_cache_nothing_is_taken_and_nothing_kept(tmp_path: Path, bui
     assert cache.entries(builds / ".cache") == before
 
 
+@pytest.mark.slow
 def test_a_damaged_layer_is_made_anew(
     tmp_path: Path, builds: Path, archive: WebServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

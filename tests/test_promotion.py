@@ -59,6 +59,7 @@ def test_a_rollback_shows_the_image_before_and_sends_nothing(
     assert {method for method, _, _ in proxy.changes()} == {"PATCH"}
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_build_goes_there(cloud: glance.Cloud, variant: Variant, make_build: MakeBuild) -> None:
     builds = [make_build(variant) for _ in range(3)]
     for build in builds:
@@ -84,6 +85,7 @@ def test_what_somebody_went_back_from_is_not_shown_by_the_next_release(
     assert shown(cloud, variant) == [better.build_id]
 
 
+@pytest.mark.slow
 def test_promoting_it_by_its_name_shows_it_again(cloud: glance.Cloud, variant: Variant, make_build: MakeBuild) -> None:
     old, new = make_build(variant), make_build(variant)
     release(cloud, variant, old)
@@ -93,6 +95,7 @@ def test_promoting_it_by_its_name_shows_it_again(cloud: glance.Cloud, variant: V
     assert shown(cloud, variant) == [new.build_id]
 
 
+@pytest.mark.slow
 def test_there_is_nothing_to_go_back_to_before_the_first(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -221,6 +224,7 @@ def test_what_is_shown_or_is_the_last_good_one_is_never_deleted(
     assert cloud.image(several[2]).status == "active"
 
 
+@pytest.mark.slow
 def test_an_image_that_glance_will_not_delete_stays_as_it_was_and_the_rest_goes(
     *, cloud: glance.Cloud, proxy: Proxy, proxied: Path, make_build: MakeBuild
 ) -> None:

@@ -145,6 +145,7 @@ def test_an_older_build_never_takes_the_place_of_a_newer(
     assert states(cloud, variant) == {old.image_id: "candidate", new.image_id: "current"}
 
 
+@pytest.mark.slow
 def test_the_loser_of_a_race_is_hidden(
     cloud: glance.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -417,6 +418,7 @@ def test_an_upload_that_is_cut_leaves_nothing_behind(
     assert states(behind, variant) == {}
 
 
+@pytest.mark.slow
 def test_an_upload_over_the_quota_leaves_nothing_behind(
     member: glance.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:

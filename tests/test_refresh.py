@@ -102,6 +102,7 @@ def test_the_first_refresh_builds_and_releases_and_the_second_finds_nothing_to_d
     assert f"{name}: nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_old_image_is_replaced_and_the_one_before_goes_after_a_while(
     cloud: glance.Cloud, images: Path, name: str
 ) -> None:
@@ -143,6 +144,7 @@ def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
     assert failed == [(name, "local"), (f"{name}-b", "local")]
 
 
+@pytest.mark.slow
 def test_a_cloud_that_cannot_be_reached_is_an_error_and_the_others_are_served(
     local_cloud: TestCloud, cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_bu
     assert build.state == manifest.COMPLETE
 
 
+@pytest.mark.slow
 def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
     cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
 ) -> None:
@@ -200,6 +203,7 @@ def test_where_there_is_no_record_that_is_said_and_age_alone_decides(
     assert "only rebuild_age decides" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_after_a_rollback_nothing_is_built_until_something_changes(
     cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +264,7 @@ def test_killed_after_any_change_in_the_cloud_the_next_run_finishes_and_repeats_
     assert proxy.changes() == []
 
 
+@pytest.mark.slow
 def test_the_summary_says_what_was_done_and_what_is_new(cloud: glance.Cloud, images: Path, name: str) -> None:
     run = run_of(images, cloud)
     refreshed(run)

@@ -94,6 +94,7 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
     assert states == ["current", "retired"]
 
 
+@pytest.mark.slow
 def test_a_predecessor_deleted_by_hand_is_no_obstacle(cloud: glance.Cloud, make_build: MakeBuild) -> None:
     variant = make_variant()
     old, new = make_build(variant), make_build(variant)
@@ -102,6 +103,7 @@ def test_a_predecessor_deleted_by_hand_is_no_obstacle(cloud: glance.Cloud, make_
     assert shown(cloud, variant.name) == [new.build_id]
 
 
+@pytest.mark.slow
 def test_an_image_that_somebody_deletes_during_its_upload_is_an_error_and_comes_with_the_next_run(
     *, cloud: glance.Cloud, proxy: Proxy, proxied: Path, make_build: MakeBuild
 ) -> None:

@@ -110,6 +110,7 @@ def test_of_several_what_was_verified_is_reported_beside_what_could_not_be(
     assert "no complete build of other" in said
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_results_and_then_every_failure(images: Catalog, tmp_path: Path) -> None:
     with pytest.raises(VerifyError):
         making.build(images.select("good"), tmp_path / "builds", now)
@@ -210,6 +211,7 @@ def test_uploading_what_the_plan_says_makes_it_empty(
     assert planned(cloud, changed, builds_root(made)) == []
 
 
+@pytest.mark.slow
 def test_images_beyond_keep_stay_hidden_for_a_while_and_are_pruned_then(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:

@@ -67,6 +67,7 @@ def test_all_that_hands_can_change_is_found_and_repaired_without_a_build(
     assert set(cloud.members(image.id)) == {"a" * 32}
 
 
+@pytest.mark.slow
 def test_an_image_that_was_made_private_is_shared_with_its_members_again(
     cloud: glance.Cloud, make_build: MakeBuild, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_repairing_again_changes_nothing(
     assert proxy.changes() == []
 
 
+@pytest.mark.slow
 def test_a_current_image_that_somebody_hid_is_shown_again(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_current_image_that_somebody_hid_is_shown_again(
     assert [image.id for image in released.current(cloud, variant.name)] == [new.id]
 
 
+@pytest.mark.slow
 def test_of_several_that_are_shown_the_newest_stays(
     cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
@@ -151,6 +154,7 @@ def test_the_fix_of_one_variant_that_is_refused_stops_no_other_and_is_an_error(
     assert failure.value.exit_code == 5
 
 
+@pytest.mark.slow
 def test_a_cloud_that_fails_stops_no_other_and_is_an_error(
     proxy: Proxy, behind: glance.Cloud, cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:
