@@ -30,7 +30,7 @@ Components: main contrib non-free non-free-firmware
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
 # One command, so that its time is mkosi's and the conversion's together.
-_WORK = 'mkosi --directory /work --force build && qemu-img convert -f raw -O qcow2 -c -o "compression_type=$1" {} {}'
+_WORK = 'mkosi --directory /bench --force build && qemu-img convert -f raw -O qcow2 -c -o "compression_type=$1" {} {}'
 
 
 def measure(place: Site, variant: Variant) -> Iterator[Taken]:
@@ -92,7 +92,7 @@ def command(variant: Variant, tools: Path, folder: Path) -> Command:
     argv = [*host.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
     argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv += [str(HERE / "enter"), str(tools), str(folder)]
-    work = _WORK.format("/work/output/image.raw", "/work/image.qcow2")
+    work = _WORK.format("/bench/output/image.raw", "/bench/image.qcow2")
     argv += ["sh", "-c", work, "sh", variant.disk.compression]
     return Command(argv=tuple(argv), environment=site.environment(HOME="/root"))
 
