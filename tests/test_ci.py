@@ -253,6 +253,13 @@ def test_gitlab_has_a_job_for_each_image_of_the_plan_and_never_two_of_one_at_onc
     assert job["cache"][0]["fallback_keys"] == ["layers_signed_2025-W52"]
 
 
+def test_gitlab_puts_no_variable_of_the_parent_in_place_of_the_childs(tmp_path: Path) -> None:
+    parent, jobs = loaded(written(tmp_path, "gitlab") / ".gitlab-ci.yml"), yaml.safe_load(child(tmp_path))
+    (trigger,) = [job for job in parent.values() if isinstance(job, dict) and "trigger" in job]
+    assert (trigger["inherit"]["variables"], "variables" in trigger) == (False, False)
+    assert jobs["variables"] == parent["variables"]
+
+
 def test_the_jobs_are_those_of_a_plan_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"variant": "signed"}')
     with pytest.raises(UsageError, match="is no plan"):
