@@ -5,7 +5,7 @@ failed: in Prometheus's text format, named by its rules (https://prometheus.io/d
 for people; alerts compare the timestamps with the time, and so notice when this file is not written any more.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,11 +136,18 @@ def _of_clouds(asked: Sequence[Asked], now: datetime) -> Iterator[GaugeMetricFam
     for each in asked:
         up.add_metric([each.cloud], float(each.error is None))
         for image in each.current:
+            about.add_metric([each.cloud, image.variant, image.build_id, image.id], 1)
+        for image in _newest(each.current):
             made_at = _made_at(image)
             age.add_metric([each.cloud, image.variant], (now - made_at).total_seconds())
             built.add_metric([each.cloud, image.variant], made_at.timestamp())
-            about.add_metric([each.cloud, image.variant, image.build_id, image.id], 1)
     yield from (up, age, built, about)
+
+
+def _newest(current: Sequence[CloudImage]) -> Collection[CloudImage]:
+    """One image of each variant, by the same rule as a promotion: one that broke off has left two that are shown."""
+    by_age = sorted(current, key=lambda image: (not image.rejected, image.build_id, image.created_at, image.id))
+    return {image.variant: image for image in by_age}.values()
 
 
 def _made_at(image: CloudImage) -> datetime:

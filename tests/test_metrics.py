@@ -104,6 +104,20 @@ def test_the_current_image_is_as_old_as_its_build_and_not_as_its_upload(builds: 
     assert found[of("cloud_up", "prod")] == 1
 
 
+@pytest.mark.parametrize(("gone_back", "counts"), [(False, 22), (True, 21)], ids=["newer", "not rejected"])
+def test_of_two_that_are_shown_the_one_that_stays_has_the_age(builds: Path, gone_back: bool, counts: int) -> None:
+    current = [replace(image(build_id=NEW), rejected=gone_back), image()]
+    kept = records.open("builds", builds)
+    text = metrics.text([VARIANT], builds, kept, [Asked(cloud="prod", current=current)], NOW).decode()
+    lines = [line.partition(" ")[0] for line in text.splitlines()]
+    assert len(lines) - lines.count("#") == len(set(lines) - {"#"})  # node_exporter takes no line twice
+    found = parsed(text)
+    made_at = datetime(2026, 11, counts, 12, tzinfo=UTC)
+    assert found[of("current_timestamp_seconds", "prod", NAME)] == made_at.timestamp()
+    assert found[of("current_age_seconds", "prod", NAME)] == (NOW - made_at).total_seconds()
+    assert {of("current_info", "prod", NAME, one, f"id of {one}") for one in (OLD, NEW)} <= found.keys()
+
+
 def test_a_variant_without_a_build_has_no_numbers_but_its_failures(tmp_path: Path) -> None:
     assert samples(tmp_path / "nothing") == {of("failed_builds", NAME): 0}
 
