@@ -3,7 +3,8 @@
 Asked of the archive itself: a Debian archive lists the digest of each of its indexes in one small signed file, of which
 those that the build used are compared (its date may change every day); an rpm repository has such a file too, and
 writes it anew only with its indexes. Signatures are left to the package manager: all that a false answer could do here
-is to start a build, or to spare one, as an old but genuine answer could.
+is to start a build, or to spare one, as an old but genuine answer could. One that is older than its archive allows says
+nothing: a mirror that stands still would say for ever that nothing is newer.
 """
 
 import hashlib
@@ -13,16 +14,19 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipelines import download
+from pipelines.download import Answer
 from pipelines.errors import BuildError, PipelineError
 
 DEADLINE_SECONDS = 10.0
 WHOLE = "-"  # in place of an index: the file itself is compared
 _UNLISTED = "-"  # in place of a digest: the archive lists none
 _MOST_NAMED = 3
+_VALID_UNTIL = re.compile("^Valid-Until: *(.+?) *$", re.MULTILINE)
 
 
 def read(text: str) -> Mapping[str, str]:
@@ -93,13 +97,13 @@ def joined(reasons: Sequence[str]) -> str:
     return "; ".join(reasons[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _asked(urls: Iterable[str], deadline: float) -> dict[str, bytes | PipelineError]:
+def _asked(urls: Iterable[str], deadline: float) -> dict[str, Answer | PipelineError]:
     """What each URL gave in time. Threads that still wait end with the program."""
-    answers: dict[str, bytes | PipelineError] = {}
+    answers: dict[str, Answer | PipelineError] = {}
 
     def ask(url: str) -> None:
         try:
-            answers[url] = _content(url)
+            answers[url] = _answer(url)
         except PipelineError as error:
             answers[url] = error
 
@@ -112,25 +116,36 @@ def _asked(urls: Iterable[str], deadline: float) -> dict[str, bytes | PipelineEr
     return dict(answers)
 
 
-def _content(url: str) -> bytes:
+def _answer(url: str) -> Answer:
     parts = urlsplit(url)
     if parts.scheme != "file":
-        return download.small(url, download.BRIEF)
+        return download.dated(url, download.BRIEF)
     try:
-        return Path(unquote(parts.path)).read_bytes()
+        return Answer(content=Path(unquote(parts.path)).read_bytes())
     except OSError as error:
         raise BuildError(f"{url}: {error.strerror}") from error
 
 
-def _state(url: str, known: Mapping[str, str], answer: bytes | PipelineError) -> State:
+def _state(url: str, known: Mapping[str, str], answer: Answer | PipelineError) -> State:
     if isinstance(answer, PipelineError):
         return _silent(url, known, answer.what.rpartition(": ")[2])
     if _UNLISTED in known.values():
         return _silent(url, known, "it did not say what its index is")
-    now = {WHOLE: hashlib.sha256(answer).hexdigest()} | _listed(answer.decode("utf-8", errors="replace"))
-    if len(now) == 1 and WHOLE not in known:
-        return _silent(url, known, "what it gives is no list of indexes")
-    return State(url=url, known=known, now=now, content=answer)
+    text = answer.content.decode("utf-8", errors="replace")
+    now = {WHOLE: hashlib.sha256(answer.content).hexdigest()} | _listed(text)
+    if WHOLE not in known:
+        if len(now) == 1:
+            return _silent(url, known, "what it gives is no list of indexes")
+        if expired := _expired(text, answer.at):
+            return _silent(url, known, f"its list of indexes expired on {expired}")
+    return State(url=url, known=known, now=now, content=answer.content)
+
+
+def _expired(release: str, at: datetime | None) -> str:
+    """Since which day a Release file is no longer valid, by the clock of the server that gave it; "" when it is."""
+    said = _VALID_UNTIL.search(release)
+    until = download.moment(said[1]) if said else None
+    return f"{until:%Y-%m-%d}" if until and at and until < at else ""
 
 
 def _silent(url: str, known: Mapping[str, str], why: str) -> State:
