@@ -12,7 +12,10 @@ _PARTS = re.compile(r"[0-9]+|[A-Za-z]+|~|\^")
 
 
 def debian(one: str, other: str) -> int:
-    """Negative, 0 or positive as `one` is older than, the same as, or newer than `other` (deb-version(7))."""
+    """Negative, 0 or positive as `one` is older than, the same as, or newer than `other` (deb-version(7)).
+
+    ValueError when one of them is no version.
+    """
     from debian.debian_support import NativeVersion  # noqa: PLC0415  # only who compares versions waits for it
 
     first, second = NativeVersion(one), NativeVersion(other)
@@ -20,7 +23,10 @@ def debian(one: str, other: str) -> int:
 
 
 def rpm(one: str, other: str) -> int:
-    """The same for rpm: epoch, then version, then release (rpm-version(7), and rpm's rpmio/rpmvercmp.c)."""
+    """The same for rpm: epoch, then version, then release (rpm-version(7), and rpm's rpmio/rpmvercmp.c).
+
+    ValueError when an epoch is no number.
+    """
     first, second = _evr(one), _evr(other)
     epochs = int(first[0]) - int(second[0])
     return epochs or _segments(first[1], second[1]) or _segments(first[2], second[2])

@@ -227,6 +227,18 @@ def test_an_archive_that_apt_itself_indexed_is_read(tmp_path: Path, outdated: Ou
     assert outdated(made) == "gpu-tool 1.0-1 → 1.0-2"
 
 
+@pytest.mark.parametrize("wrong", ["", "x:1", "not_a_version"], ids=["none", "epoch", "letters"])
+def test_a_version_that_is_none_is_left_out_and_said_once(
+    server: WebServer, outdated: Outdated, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    archive, name = Archive(server), f"broken{len(wrong)}"
+    known = archive.offers({})
+    archive.offers({name: wrong, "bash": ["2", wrong]})
+    for _ in range(2):
+        assert outdated(build(known, {name: "1", "bash": "1", "odd": wrong})) == "bash 1 → 2"
+    assert capsys.readouterr().err.count(f"{name}: {wrong!r} is no version") == 1
+
+
 # Whom apt prefers
 
 
@@ -387,6 +399,12 @@ def test_an_rpm_that_is_newer_is_named(server: WebServer, outdated: Outdated) ->
     assert outdated(made, ROCKY) == "kernel-core 5.14.0-427.el9 → 5.14.0-570.el9, tz 2-1 → 1:1-1"
 
 
+def test_an_rpm_whose_epoch_is_no_number_is_left_out(server: WebServer, outdated: Outdated) -> None:
+    known = repository(server, [])
+    repository(server, ["tz noarch first 9 9", "bash x86_64 0 9 9"])
+    assert outdated(rocky(known, {"tz": "2-1", "bash": "1-1"}), ROCKY) == "bash 1-1 → 9-9"
+
+
 def test_a_package_of_some_module_is_no_candidate(server: WebServer, outdated: Outdated) -> None:
     known = repository(server, [])
     repository(server, ["perl x86_64 4 5.40 1.module+el9.4.0+1+ab"])
@@ -419,6 +437,31 @@ def refused(outdated: Outdated, made: Manifest, variant: Variant = FROM_ARCHIVE)
 def test_an_archive_that_does_not_answer_is_an_error(outdated: Outdated) -> None:
     made = build({f"{DEAD}/dists/trixie/InRelease {MAIN}": "a" * 64}, {"bash": "1"})
     assert refused(outdated, made) == f"{DEAD}/dists/trixie cannot be asked: Connection refused"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first", "the last"])
+def test_one_that_does_not_answer_takes_nothing_from_what_the_others_say(
+    server: WebServer, outdated: Outdated, first: bool
+) -> None:
+    archive, dead = Archive(server), {f"{DEAD}/cuda/InRelease Packages": "a" * 64}
+    answers = archive.offers({"bash": "1"})
+    known = dead | answers if first else answers | dead
+    assert refused(outdated, build(known, {"bash": "1"})) == f"{DEAD}/cuda cannot be asked: Connection refused"
+    archive.offers({"bash": "2"})
+    assert outdated(build(known, {"bash": "1"})) == "bash 1 → 2"
+
+
+def test_one_whose_index_cannot_be_had_takes_nothing_from_what_the_others_say(
+    server: WebServer, outdated: Outdated
+) -> None:
+    archive, broken = Archive(server), Archive(server, SECURITY)
+    known = broken.offers({}) | archive.offers({})
+    archive.offers({"bash": "2"})
+    broken.offers({"dash": "2"})
+    server.on(f"{SECURITY}/{MAIN}$", answer(404), always=True)
+    assert outdated(build(known, {"bash": "1", "dash": "1"})) == "bash 1 → 2"
+    assert len(server.got(f"{SECURITY}/{MAIN}")) == 1
+    assert "404" in refused(outdated, build(known, {"dash": "1"}))
 
 
 def test_an_index_that_cannot_be_had_is_an_error(server: WebServer, outdated: Outdated) -> None:
