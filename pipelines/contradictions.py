@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-_MACHINES = {"x86_64": r"q35|pc|pc-q35-[\w.]+|pc-i440fx-[\w.]+", "aarch64": r"virt|virt-[\w.]+"}
+# Ubuntu's QEMU has names with several hyphens: pc-q35-noble-v2, pc-i440fx-jammy-hpb
+_MACHINES = {"x86_64": r"q35|pc|pc-q35-[\w.-]+|pc-i440fx-[\w.-]+", "aarch64": r"virt|virt-[\w.-]+"}
 _ON = ("yes", "true")
 # https://docs.openstack.org/glance/latest/admin/useful-image-properties.html (hw_vm_mode)
 _MODES = {"kvm": "hvm", "qemu": "hvm", "lxc": "exe", "uml": "uml"}

@@ -28,6 +28,7 @@ __all__ = [
 
 RESERVED = "gpu_image_"  # the identity that publish.py gives an image
 ARCHITECTURES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}  # ours → Glance's and Nova's
+_PROCESSORS = "hw_numa_cpus."
 _NOVAS = ("hw_", "img_", "os_")  # what begins so and is not known is a mistake
 _TYPES = {
     "boolean": (r"true|false", "is neither true nor false"),
@@ -165,8 +166,23 @@ def _value_fault(name: str, value: str | None) -> str | None:
         return None if value in words else f"{_quoted(value)} is not one of: {', '.join(words)}"
     if name.startswith("trait:"):
         return None if value == "required" else f"{_quoted(value)} does nothing in an image; write required"
+    if name.startswith(_PROCESSORS) or name == "hw_cpu_realtime_mask":
+        return _processors_fault(name, value)
     pattern, otherwise = _TYPES[name if name in _TYPES else kind]
     return None if re.fullmatch(pattern, value) else f"{_quoted(value)} {otherwise}"
+
+
+def _processors_fault(name: str, value: str) -> str | None:
+    """Nova's sets of processors: numbers and ranges, and behind ^ those that are not in it (parse_cpu_spec in Nova's
+    virt/hardware.py). A mask of exceptions alone is of all processors; a node of none has no processors."""
+    rules = [rule.strip() for rule in value.split(",") if rule.strip()]
+    parts = [re.fullmatch(r"(\^?)([0-9]{1,5})(?: *- *([0-9]{1,5}))?", rule) for rule in rules]
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts) or any(int(part[2]) > int(part[3] or part[2]) for part in known):
+        return f"{_quoted(value)} is no set of processors; write it like 0-3,^1"
+    if name.startswith(_PROCESSORS) and all(part[1] for part in known):
+        return f"{_quoted(value)} leaves the node without a processor; write which it has, like 0-3"
+    return None
 
 
 def _quoted(value: str) -> str:

@@ -73,6 +73,10 @@ def test_the_guest_agent_is_claimed_only_when_it_is_installed() -> None:
         ("img_hide_hypervisor_id", "true"),
         ("hw_cpu_cores", "4"),
         ("hw_numa_cpus.0", "0-3"),
+        ("hw_numa_cpus.0", "0-3,^1"),
+        ("hw_numa_cpus.1", "2"),
+        ("hw_cpu_realtime_mask", "^0-1"),
+        ("hw_cpu_realtime_mask", "2, 4 - 7, ^5"),
         ("hw_numa_mem.1", "2048"),
         ("hw_mem_page_size", "2048"),
         ("trait:CUSTOM_GPU_H100", "required"),
@@ -102,6 +106,12 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
         ("hw_cpu_cores", "four", "no whole number"),
         ("hw_numa_mem.0", "2GiB", "no whole number"),
         ("hw_cpu_cores", "-1", "no whole number"),
+        ("hw_numa_cpus.0", "abc", "write it like 0-3,^1"),
+        ("hw_numa_cpus.0", "3-0", "write it like 0-3,^1"),
+        ("hw_numa_cpus.0", "^0-1", "without a processor"),
+        ("hw_cpu_realtime_mask", "abc", "write it like 0-3,^1"),
+        ("hw_cpu_realtime_mask", "0-1;2", "write it like 0-3,^1"),
+        ("hw_cpu_realtime_mask", ",", "write it like 0-3,^1"),
         ("hw_firmware_type", "UEFI", "not one of: uefi, bios"),
         ("hw_mem_page_size", "huge", "neither small, any, large"),
         ("hw_ephemeral_encryption_secret_uuid", "x", "no UUID"),
@@ -202,7 +212,7 @@ def test_properties_that_work_together_are_accepted(found: dict[str, str]) -> No
     assert faults(found) == []
 
 
-@pytest.mark.parametrize("machine", ["q35", "pc", "pc-q35-9.2", "pc-i440fx-noble"])
+@pytest.mark.parametrize("machine", ["q35", "pc", "pc-q35-9.2", "pc-i440fx-jammy-hpb", "pc-q35-noble-v2"])
 def test_machine_types_with_versions_are_accepted(machine: str) -> None:
     assert faults({"architecture": "x86_64", "hw_machine_type": machine}) == []
 
