@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipelines import notation
@@ -29,9 +29,3 @@ class Glance:
     """Smallest memory of a server, in MiB."""
     properties: Mapping[str, notation.PropertyValue | None] = field(default_factory=dict)
     """Image properties beside those that follow from the variant; null takes one of those away."""
-
-    @model_validator(mode="after")
-    def _members_of_shared(self) -> Self:
-        if self.members and self.visibility != "shared":
-            raise ValueError(f"members see nothing of a {self.visibility} image; write `visibility: shared`")
-        return self

@@ -198,7 +198,18 @@ class _Resolver:
         variant = self._complaints.validated(Variant, _VARIANT, named, layers, partial=partial, stand_ins=_STAND_INS)
         self._complaints.note_merged(unsupported.in_image(document), document, layers, once=True)
         self._check_properties(document, layers, None if partial else variant)
-        return None if partial else variant
+        if partial or variant is None:
+            return None
+        self._check_members(variant, layers)
+        return variant
+
+    def _check_members(self, variant: Variant, layers: Sequence[Layer]) -> None:
+        """Of an image as a cloud has it: visibility and members may each stand in another place of the file."""
+        glance = variant.glance
+        if glance.members and glance.visibility != "shared":
+            said = (place for place, layer in layers if {"members", "visibility"} & set(_mapping(layer.get("glance"))))
+            what = f"members see nothing of {variant.name} while it is {glance.visibility}; write `visibility: shared`"
+            self._complaints.note((*next(said, layers[0][0]), "glance"), what)
 
     def _check_properties(self, document: Mapping[str, Any], layers: Sequence[Layer], variant: Variant | None) -> None:
         declared = _mapping(_mapping(document.get("glance")).get("properties"))

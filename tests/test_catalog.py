@@ -296,6 +296,29 @@ def test_a_mistake_in_a_cloud_is_reported_there(problems: Callable[[str], list[s
     ]
 
 
+def test_members_and_visibility_may_stand_in_different_places(load: Load) -> None:
+    shared = one("glance: {visibility: shared}") + "clouds: {prod: {glance: {members: [p1]}}}\n"
+    loaded = load(shared)
+    assert loaded.for_cloud(loaded.variants["a"], "prod").glance.members == ("p1",)
+    assert load(one("keep: 2") + "clouds: {prod: {glance: {visibility: shared, members: [p1]}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("image", "cloud", "where"),
+    [
+        ("visibility: private", "members: [p1]", "clouds.prod.glance"),
+        ("visibility: shared, members: [p1]", "visibility: public", "clouds.prod.glance"),
+        ("members: [p1]", "tags: [live]", "images.a.glance"),
+    ],
+)
+def test_members_of_an_image_that_is_not_shared_in_a_cloud_are_refused_where_the_file_says_so(
+    image: str, cloud: str, where: str, problems: Callable[[str], list[str]]
+) -> None:
+    [found] = problems(one(f"glance: {{{image}}}") + f"clouds: {{prod: {{glance: {{{cloud}}}}}}}\n")
+    assert found.startswith(f"{where} ")
+    assert "write `visibility: shared`" in found
+
+
 def test_a_cloud_says_how_it_wants_its_images_delivered(load: Load) -> None:
     keys = "disk_format: raw, import_method: web-download, stores: [ceph, swift], web_download_url: https://x/builds"
     loaded = load(one("keep: 2") + f"clouds: {{prod: {{{keys}}}}}\n")
