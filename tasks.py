@@ -36,7 +36,7 @@ def demo(_: Context) -> None:
     demonstration.run(load(CATALOG), Path(BUILDS), CLOUD_ROOT, now)
 
 
-@verb(help={"fast": "without builds and boots: under two minutes", "args": "more arguments for pytest"})
+@verb(help={"fast": "without builds and boots: under three minutes", "args": "more arguments for pytest"})
 def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run the tests; all of them, real builds and boots included, unless --fast."""
     # Without builds, tests wait more than they work: twice as many workers as there are processors.

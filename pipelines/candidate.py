@@ -46,7 +46,8 @@ def clean(cloud: Cloud, build: Build, delivery: Delivery, now: datetime) -> tupl
     unfinished = [image for image in images if image.status in UNFINISHED and _abandoned(cloud, image, build, now)]
     # Another host may have made a build in the same second, which bears the same ID.
     own = [image for image in images if image.properties.get(released.SHA256) == made.artifact.sha256]
-    damaged = [image for image in own if image.status == "active" and not transfer.holds(image, build, made, delivery)]
+    never_shown = [image for image in own if image.status == "active" and released.PROMOTED_AT not in image.properties]
+    damaged = [image for image in never_shown if not transfer.holds(image, build, made, delivery)]
     leftovers = [image for image in (*unfinished, *damaged) if image.hidden]
     for image in leftovers:
         console.note(f"{cloud.name}: removing {image.name}, an upload that did not finish ({image.status}, {image.id})")

@@ -3,7 +3,7 @@
 The values that plan.py reads and answers with; others fill them from images.yaml, from files and from clouds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -54,7 +54,8 @@ class CloudImage:
     """An image of ours in a cloud.
 
     `state`: current (visible), candidate (uploaded, never shown yet), retired (hidden), broken (half uploaded).
-    `rejected`: somebody went back from it. `hidden_since` is None for what is shown.
+    `converted`: its data are not the build's own file, but were compared with it. `rejected`: somebody went back from
+    it. `deactivated`: an administrator took it out of use. `hidden_since` is None for what is shown.
     """
 
     cloud: str
@@ -66,8 +67,21 @@ class CloudImage:
     state: State
     created_at: datetime
     disk_format: str = "qcow2"
+    converted: bool = False
     rejected: bool = False
+    deactivated: bool = False
     hidden_since: datetime | None = None
+
+    @property
+    def age(self) -> tuple[str, datetime, str]:
+        """Oldest first; a build that was uploaded twice, by its upload."""
+        return self.build_id, self.created_at, self.id
+
+
+def shown(images: Iterable[CloudImage], cloud: str) -> CloudImage | None:
+    """What a cloud shows of a variant's images; of several, the newest that nobody there went back from."""
+    current = (image for image in images if image.cloud == cloud and image.state == "current")
+    return max(current, key=lambda image: (not image.rejected, *image.age), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,13 +7,14 @@ Carrying out all of them makes the next plan empty.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, State, Target, Verb
+from pipelines import reasons, surplus
+from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, State, Target, Verb, shown
 
 __all__ = ["Action", "CloudImage", "Inventory", "LocalBuild", "State", "Target", "Verb", "on_hold", "plan"]
 
-_MOST_NAMED = 3  # inputs that a reason names before it only counts the others
+CANONICAL = "qcow2"  # the format of every build's own file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class _Known:
         for build_id, build in self.builds.items():
             uploaded = build.verified is None and build_id in found
             found[build_id] = replace(build, verified=True) if uploaded else build
-        return found
+        return _older_ones_too(found)
 
     def rejected(self) -> frozenset[str]:
         """The builds from which somebody went back, in whatever cloud."""
@@ -45,8 +46,8 @@ class _Known:
         return build_id in self.builds and self.builds[build_id].here
 
     def can_be_fetched(self, build_id: str) -> bool:
-        """Whether a cloud has a build's image, and a record what it has to be."""
-        kept = any(image.build_id == build_id and image.state != "broken" for image in self.images)
+        """Whether a cloud has a build's own file, and a record what it has to be."""
+        kept = any(image.build_id == build_id and _can_be_fetched(image) for image in self.images)
         return build_id in self.builds and kept
 
 
@@ -78,6 +79,17 @@ def on_hold(target: Target, inventory: Inventory, now: datetime) -> str:
     return rejected.build_id if rejected is not None and not stands else ""
 
 
+def _older_ones_too(found: dict[str, LocalBuild]) -> dict[str, LocalBuild]:
+    """What the archives have newer than is in a build, they have newer than is in an older one of the same inputs."""
+    outdated: dict[str, str] = {}
+    for build_id in sorted(found, reverse=True):
+        build = found[build_id]
+        said = build.outdated or outdated.get(build.fingerprint, "")
+        outdated[build.fingerprint] = said
+        found[build_id] = replace(build, outdated=said)
+    return found
+
+
 def _as_build(image: CloudImage) -> LocalBuild:
     """What an image in a cloud says of its build."""
     return LocalBuild(
@@ -91,21 +103,25 @@ def _as_build(image: CloudImage) -> LocalBuild:
 
 
 def _candidates(target: Target, known: _Known, now: datetime) -> tuple[LocalBuild | None, LocalBuild | None]:
-    """The newest build that serves, and the newest that would if nobody had gone back from it."""
+    """The newest build that serves, and the newest that would if nobody had gone back from it.
+
+    Who went back from a build did not ask for one from before it, but for the one that is shown since.
+    """
     serving = [build for build in known.made().values() if _serves(build, target, now)]
     rejected = known.rejected()
-    return (
-        _newest(build for build in serving if build.build_id not in rejected),
-        _newest(build for build in serving if build.build_id in rejected),
-    )
+    last = max(rejected, default="")
+    current = {image.build_id for image in known.images if image.state == "current" and image.cloud in target.clouds}
+    standing = (build for build in serving if build.build_id > last or build.build_id in current - rejected)
+    return _newest(standing), _newest(build for build in serving if build.build_id in rejected)
 
 
 def _for_target(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
     wanted, rejected = _candidates(target, known, now)
-    reason = _why_not(wanted, target, known, now) if wanted else _why_build(target, known)
+    reason = _why_not(wanted, target, known, now) if wanted else _why_build(target, known, now)
     if (wanted is None or reason) and rejected is not None:
         # A new build would be the same again: what is shown stays, until something changes.
-        yield from _for_clouds_as_they_are(target, known, now)
+        for cloud in target.clouds:
+            yield from _for_cloud_as_it_is(target, cloud, known, now)
         return
     if wanted is None or reason:
         yield Action(verb="build", variant=target.variant, cloud=None, reason=reason)
@@ -120,7 +136,10 @@ def _for_target(target: Target, known: _Known, now: datetime) -> Iterator[Action
 def _why_not(wanted: LocalBuild, target: Target, known: _Known, now: datetime) -> str:
     """Why the newest build that serves cannot be used all the same; empty when it can."""
     current = [image for image in known.images if image.cloud in target.clouds and image.state == "current"]
-    newest = max((image for image in current if not image.rejected), key=_by_age, default=None)
+    rejected = known.rejected()
+    newest = max(
+        (image for image in current if image.build_id not in rejected), key=lambda image: image.age, default=None
+    )
     if newest is not None and newest.build_id > wanted.build_id:
         shows = f"{newest.cloud} shows {newest.build_id}, which is not what is wanted"
         return f"{shows}, and only a newer build replaces it"
@@ -136,16 +155,22 @@ def _why_not(wanted: LocalBuild, target: Target, known: _Known, now: datetime) -
 
 def _for_clouds(target: Target, known: _Known, wanted: str | None, now: datetime) -> Iterator[Action]:
     for cloud in target.clouds:
-        yield from _for_cloud(target, cloud, known, wanted, now)
+        current = shown(known.images, cloud)
+        if wanted is not None and current is not None and not current.rejected and current.build_id > wanted:
+            # Somebody went back from it elsewhere, and here not yet: nothing older takes its place by itself.
+            yield from _for_cloud_as_it_is(target, cloud, known, now)
+        else:
+            yield from _for_cloud(target, cloud, known, wanted, now)
 
 
-def _for_clouds_as_they_are(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
-    """What each cloud needs with the image that it shows."""
-    for cloud in target.clouds:
-        current = (image for image in known.images if image.cloud == cloud and image.state == "current")
-        shown = max(current, key=lambda image: (not image.rejected, *_by_age(image)), default=None)
-        if shown is not None:
-            yield from _for_cloud(target, cloud, known, shown.build_id, now, on_hold=True)
+def _for_cloud_as_it_is(target: Target, cloud: str, known: _Known, now: datetime) -> Iterator[Action]:
+    """What a cloud needs with the image that it shows, or with the newest good one where somebody hid all."""
+    rejected = known.rejected()
+    there = (image for image in known.images if image.cloud == cloud and image.state == "retired")
+    good = (image for image in there if image.build_id not in rejected)
+    wanted = shown(known.images, cloud) or max(good, key=lambda image: image.age, default=None)
+    if wanted is not None:
+        yield from _for_cloud(target, cloud, known, wanted.build_id, now, on_hold=True)
 
 
 def _for_cloud(
@@ -157,12 +182,12 @@ def _for_cloud(
         return Action(verb=verb, variant=target.variant, cloud=cloud, reason=reason, build_id=wanted, images=ids)
 
     images = [image for image in known.images if image.cloud == cloud]
-    good = sorted((image for image in images if image.state != "broken"), key=_by_age)
+    good = sorted((image for image in images if image.state != "broken"), key=lambda image: image.age)
     current = [image for image in good if image.state == "current"]
-    has = _shown(current) or "no image"
+    has = reasons.shown(current) or "no image"
     newest = f"newest verified is {wanted}" if wanted else "a new build replaces it" if current else "a new build comes"
-    copies = [image for image in good if image.build_id == wanted and _as_wanted(image, target)]
-    present = max(copies, key=lambda image: (image.state == "current", *_by_age(image)), default=None)
+    copies = [image for image in good if image.build_id == wanted and (on_hold or _as_wanted(image, target))]
+    present = max(copies, key=lambda image: (image.state == "current", *image.age), default=None)
     if present is None:
         source = _source(wanted, cloud, known.images) if wanted and not known.is_here(wanted) else ""
         yield act("upload", f"{cloud} has {has}, {newest}{source}")
@@ -177,38 +202,16 @@ def _for_cloud(
     # While nothing newer is wanted, an image that somebody went back from is all that says not to build it again.
     newer = [image for image in images if on_hold or (wanted is not None and image.build_id > wanted)]
     needed = {image.id for image in newer if image.rejected}
-    yield from _prune(target, cloud, [image for image in images if image.id not in needed], present, now)
-
-
-def _prune(
-    target: Target, cloud: str, images: Sequence[CloudImage], present: CloudImage | None, now: datetime
-) -> Iterator[Action]:
-    """Delete what a crash left behind, and the good images beyond `keep` that have been hidden long enough.
-
-    The wanted one is the first that stays. What was once shown stays before what never was, and before what somebody
-    went back from: it is what one goes back to. Never deleted is what is shown; it is hidden before.
-    """
-    broken = [image for image in images if image.state == "broken"]
-    others = [image for image in images if image.state != "broken" and image is not present]
-    others.sort(key=lambda image: (not image.rejected, image.state != "candidate", *_by_age(image)), reverse=True)
-    beyond = [image for image in others[max(target.keep, 1) - 1 :] if _is_over(image, target, now)]
-    reasons = []
-    if beyond:
-        reasons.append(f"{_shown(beyond)} beyond keep {target.keep}")
-    if broken:
-        reasons.append(f"{len(broken)} half uploaded")
-    if reasons:
-        ids = tuple(image.id for image in (*beyond, *broken))
-        yield Action(verb="prune", variant=target.variant, cloud=cloud, reason=", ".join(reasons), images=ids)
+    yield from surplus.prune(target, cloud, [image for image in images if image.id not in needed], present, now)
 
 
 def _as_wanted(image: CloudImage, target: Target) -> bool:
-    """Whether an image's data are in the format that its cloud wants."""
-    return image.disk_format == target.formats.get(image.cloud, image.disk_format)
+    """Whether an image's data are in the format that its cloud wants; what the cloud itself converted is."""
+    return image.converted or image.disk_format == target.formats.get(image.cloud, image.disk_format)
 
 
-def _is_over(image: CloudImage, target: Target, now: datetime) -> bool:
-    return image.hidden_since is not None and now - image.hidden_since >= target.prune_after
+def _can_be_fetched(image: CloudImage) -> bool:
+    return image.disk_format == CANONICAL and image.state != "broken" and not image.deactivated
 
 
 def _serves(build: LocalBuild, target: Target, now: datetime) -> bool:
@@ -225,55 +228,24 @@ def _newest(builds: Iterable[LocalBuild]) -> LocalBuild | None:
     return max(builds, key=lambda build: build.build_id, default=None)
 
 
-def _why_build(target: Target, known: _Known) -> str:
+def _why_build(target: Target, known: _Known, now: datetime) -> str:
     made = known.made()
     same = [build for build in made.values() if build.fingerprint == target.fingerprint]
     sound = _newest(build for build in same if build.verified is not False)
     last = _newest(same)
     if sound is not None:
-        age = f"older than rebuild_age {_span(target.rebuild_age)}" if target.rebuild_age is not None else ""
-        return sound.outdated or age
+        old = target.rebuild_age is not None and _too_old(sound, target, now)
+        age = f"older than rebuild_age {reasons.span(target.rebuild_age)}" if old and target.rebuild_age else ""
+        newer = "somebody went back from a newer build, and only one that is newer still replaces what is shown"
+        return sound.outdated or age or newer
     if last is not None:
         return f"{last.build_id} failed verification"
     newest = _newest(made.values())
-    return _changes(newest.parts, target.parts) if newest else "no build yet"
-
-
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """What differs between two builds' inputs: "element nvidia-driver changed"."""
-    if not before:
-        return "images.yaml or an element changed"
-    kinds = {
-        "changed": [name for name in after if name in before and before[name] != after[name]],
-        "added": [name for name in after if name not in before],
-        "removed": [name for name in before if name not in after],
-    }
-    said = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
-    return ", ".join(said) or "an input changed that the last build did not record"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return reasons.changes(newest.parts, target.parts) if newest else "no build yet"
 
 
 def _source(build_id: str, cloud: str, images: Sequence[CloudImage]) -> str:
     """Where a build that does not lie here is fetched from."""
-    others = (i.cloud for i in images if i.build_id == build_id and i.cloud != cloud and i.state != "broken")
+    others = (i.cloud for i in images if i.build_id == build_id and i.cloud != cloud and _can_be_fetched(i))
     other = min(others, default=None)
     return f", fetched from {other}" if other else ""
-
-
-def _shown(images: Sequence[CloudImage]) -> str:
-    return _listed([image.build_id for image in images])
-
-
-def _by_age(image: CloudImage) -> tuple[str, datetime, str]:
-    """Oldest first; a build that was uploaded twice, by its upload."""
-    return image.build_id, image.created_at, image.id
-
-
-def _span(age: timedelta) -> str:
-    """A duration as images.yaml writes it."""
-    hours = int(age.total_seconds() // 3600)
-    return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"

@@ -33,28 +33,31 @@ def show(cloud: Cloud, variant: Variant, image: Image, now: datetime) -> tuple[S
     return did if newest.id == image.id else "superseded", tuple(other.id for other in older)
 
 
-def go_back(cloud: Cloud, variant: Variant, build_id: str | None, now: datetime) -> tuple[Image, tuple[str, ...]]:
-    """Show the good image before the current one again, or that of a build, and hide the current one.
+def go_back(cloud: Cloud, variant: Variant, target: Image, now: datetime) -> tuple[str, ...]:
+    """Show an image again instead of what is shown; the IDs of those that are not shown any more.
 
-    Returns the image that is shown then, and the IDs of those that are not any more. What was shown is marked first:
-    from then on nobody takes it for the newest, so a release that goes on at the same time does not bring it back.
-    UsageError when there is nothing to go back to.
+    What was shown is marked first: from then on nobody takes it for the newest, so a release that goes on at the same
+    time does not bring it back. So is what lies between the two: who goes back to a build means that one.
     """
-    mine = [image for image in released.ours(cloud, variant.name) if image.status == "active"]
-    shown = [image for image in mine if not image.hidden]
-    target = _target(cloud, variant, mine, build_id)
-    gone = [image for image in shown if image.id != target.id]
-    for image in gone:
+    mine = [image for image in released.ours(cloud, variant.name) if image.status in released.WHOLE]
+    gone = [image for image in mine if not image.hidden and image.id != target.id]
+    last = max((_build_id(image) for image in gone), default="")
+    left = [image for image in mine if _build_id(target) < _build_id(image) <= last]
+    for image in (*gone, *(image for image in left if image not in gone)):
         if not released.is_rejected(image):
             cloud.update(image.id, **{released.REJECTED_AT: _stamp(now)})
     if target.hidden or released.is_rejected(target) or target.name != variant.image_name:
         _reveal(cloud, variant, target, now)
     _hide(cloud, variant, gone, now)
-    return target, tuple(image.id for image in gone)
+    return tuple(image.id for image in gone)
 
 
-def _target(cloud: Cloud, variant: Variant, mine: list[Image], build_id: str | None) -> Image:
-    """What to go back to. One that broke off between showing the older and hiding the newer is finished."""
+def before(cloud: Cloud, variant: Variant, build_id: str | None) -> Image:
+    """The good image before the current one, or that of a build. UsageError when there is nothing to go back to.
+
+    A rollback that broke off between showing the older and hiding the newer goes to the same one again.
+    """
+    mine = [image for image in released.ours(cloud, variant.name) if image.status == "active"]
     if build_id is not None:
         copies = [image for image in mine if _build_id(image) == build_id]
         if not copies:
@@ -64,13 +67,13 @@ def _target(cloud: Cloud, variant: Variant, mine: list[Image], build_id: str | N
     shown = [image for image in mine if not image.hidden]
     if len(shown) > 1 and released.is_rejected(shown[0]) and not released.is_rejected(shown[-1]):
         return shown[-1]
-    before = [image for image in mine if image.hidden and released.PROMOTED_AT in image.properties]
-    before = [image for image in before if not released.is_rejected(image)]
-    before = [image for image in before if not shown or _build_id(image) < _build_id(shown[-1])]
-    if not before:
+    once = [image for image in mine if image.hidden and released.PROMOTED_AT in image.properties]
+    good = [image for image in once if not released.is_rejected(image)]
+    older = [image for image in good if not shown or _build_id(image) < _build_id(shown[-1])]
+    if not older:
         what = f"{cloud.name} has no good image of {variant.name} from before the one that is shown"
         raise UsageError(what, remedy="`./inv status` lists what there is; name one with --to, or build a new one.")
-    return before[-1]
+    return older[-1]
 
 
 def _reveal(cloud: Cloud, variant: Variant, image: Image, now: datetime) -> None:

@@ -1,13 +1,15 @@
-"""Which images in a cloud may go, and do they?
+"""Which images may go, in a cloud and here, and do they?
 
-Never what is shown, never the one to go back to, never what a server or a volume uses, never what is not ours. What a
-plan names is looked at once more, right before it is deleted: somebody may have shown or used it meanwhile.
+In a cloud: never what is shown, never the one to go back to, never what a server or a volume uses, never what is not
+ours. What a plan names is looked at once more, right before it is deleted: somebody may have shown or used it
+meanwhile.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from pipelines import console, released
+from pipelines import console, locks, manifest, released
 from pipelines.glance import Cloud, Image
 from pipelines.glance_errors import GlanceError
 
@@ -52,14 +54,38 @@ def prune(cloud: Cloud, variant: str, image_ids: tuple[str, ...], now: datetime)
     return tuple(done)
 
 
+def prune_here(root: Path, variant: str, keep: int) -> tuple[Path, ...]:
+    """Delete the image files of builds that are older than the newest `keep` good ones; returns which.
+
+    The rest of a build stays: it is small, and says what was released. One that is being uploaded is left for later.
+    """
+    kept, beyond = 0, []
+    for build in reversed(manifest.builds(root, variant)):
+        if build.state == manifest.COMPLETE and build.image().is_file():
+            if kept >= max(keep, 1) and not _is_uploaded(build.folder):
+                beyond.append(build.image())
+            verification = build.verification()
+            kept += verification is None or verification.passed
+    for path in beyond:
+        path.unlink(missing_ok=True)
+    return tuple(beyond)
+
+
+def _is_uploaded(folder: Path) -> bool:
+    return any(locks.holder(path) is not None for path in folder.glob(".upload-*.lock"))
+
+
 def _why_keep(cloud: Cloud, image: Image, mine: list[Image], now: datetime) -> str:
     """Why an image has to stay; empty when it may go."""
     if not image.hidden:
         return "it is shown"
+    if image.status == "deactivated":
+        return "an administrator deactivated it"
     if image.status != "active":
         young = now - datetime.fromisoformat(image.created_at) < ABANDONED
         return "its upload may be under way" if young else ""
-    if not any(other.status == "active" and other.id != image.id for other in mine):
+    good = (other for other in mine if other.status == "active" and not released.is_rejected(other))
+    if not any(other.id != image.id for other in good):
         return "it is the last good one"
     users = cloud.servers_using(image.id)
     if users is None:

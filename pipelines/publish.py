@@ -122,9 +122,16 @@ def promote(
     return _promote(cloud, variant, made(image.properties[released.BUILD_ID]), image, now)
 
 
-def rollback(cloud: Cloud, variant: Variant, build_id: str | None, now: datetime) -> Outcome:
-    """Show the good image before the current one again, or that of a build; nothing is sent or built."""
-    image, retired = promotion.go_back(cloud, variant, build_id, now)
+def rollback(
+    cloud: Cloud, variant: Variant, build_id: str | None, made: Callable[[str], Manifest | None], now: datetime
+) -> Outcome:
+    """Show the good image before the current one again, or that of a build; nothing is sent or built.
+
+    Its members and properties are brought to what images.yaml says by now, before users see it.
+    """
+    image = promotion.before(cloud, variant, build_id)
+    _update(cloud, variant, made(image.properties[released.BUILD_ID]), image)
+    retired = promotion.go_back(cloud, variant, cloud.image(image.id), now)
     return replace(_outcome(cloud, variant, image, "promoted" if retired else "unchanged"), retired=retired)
 
 
@@ -180,9 +187,9 @@ def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verifi
 
 
 def _update(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image) -> bool:
-    """Give an image what images.yaml says beside its name; False when it had all of it."""
+    """Give an image what images.yaml says of it, its name where users see it; False when it had all of it."""
     needed = drift.changes(variant, image, made)
-    values = {name: value for name, value in needed.values.items() if name != "name"}
+    values = {name: value for name, value in needed.values.items() if name != "name" or released.is_shown(image)}
     if values or needed.remove:
         cloud.update(image.id, remove=needed.remove, **values)
     return sharing.share(cloud, variant, image.id) or bool(values or needed.remove)

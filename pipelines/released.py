@@ -26,6 +26,8 @@ PROMOTED_AT = f"{PREFIX}promoted_at"  # tells what was once current from what ne
 RETIRED_AT = f"{PREFIX}retired_at"  # hidden since then, once current
 REJECTED_AT = f"{PREFIX}rejected_at"  # somebody went back from it
 PROPERTIES = f"{PREFIX}properties"  # the names of the properties that we declared, to remove them one day
+DATA = f"{PREFIX}data"  # the digest of data that are not the build's own file, once they were compared
+WHOLE = frozenset({"active", "deactivated"})  # the statuses of images that have all their data
 SNAPSHOT_MARKS = frozenset({"image_type", "instance_uuid", "base_image_ref"})
 
 State = planning.State | Literal["foreign"]
@@ -81,7 +83,7 @@ def current(cloud: glance.Cloud, variant: str) -> list[Image]:
 
 def is_shown(image: Image) -> bool:
     """Whether users get this image when they ask for its name."""
-    return image.status == "active" and not image.hidden
+    return image.status in WHOLE and not image.hidden
 
 
 def release_digest(variant: Variant) -> str:
@@ -176,7 +178,9 @@ def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
             state=state,
             created_at=datetime.fromisoformat(image.created_at),
             disk_format=image.disk_format,
+            converted=DATA in image.properties,
             rejected=is_rejected(image),
+            deactivated=image.status == "deactivated",
             hidden_since=hidden_since(image),
         )
         for image, state in _states(found)
@@ -229,7 +233,7 @@ def _states(images: Iterable[Image]) -> list[tuple[Image, planning.State]]:
 
 
 def _state(image: Image, newest: str | None) -> planning.State:
-    if image.status != "active":
+    if image.status not in WHOLE:
         return "broken"
     if image.id == newest:
         return "current"

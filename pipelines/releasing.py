@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from pipelines import choosing, console, failures, making, pruning, publish, situation
+from pipelines import choosing, console, failures, making, pruning, publish, situation, surplus
 from pipelines.delivery import Delivery
 from pipelines.errors import UsageError
 from pipelines.glance import Cloud
@@ -61,19 +61,23 @@ def promote(site: Site, variants: Sequence[Variant], build_id: str | None, now: 
                 console.say(str(publish.promote(cloud, here, build_id, made, now())))
 
 
-def rollback(variants: Sequence[Variant], cloud: Cloud, build_id: str | None, now: Clock) -> None:
+def rollback(site: Site, variants: Sequence[Variant], build_id: str | None, now: Clock) -> None:
     """Go back to the good image before the current one of each variant, or to that of one build."""
     if build_id is not None and len(variants) > 1:
         raise UsageError("--to names a build of one image", remedy="Name that image alone.")
+    (cloud,) = site.clouds
     with failures.each([variant.name for variant in variants]) as one:
         for variant in variants:
             with one(variant.name):
-                console.say(str(publish.rollback(cloud, variant, build_id, now())))
+                made = functools.partial(situation.manifest_of, site, variant.name)
+                here = site.catalog.for_cloud(variant, cloud.name)
+                console.say(str(publish.rollback(cloud, here, build_id, made, now())))
 
 
 def prunable(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
     """What may be deleted in the site's clouds, as far as a plan can say."""
-    return [action for action in situation.planned(site, variants, now) if action.verb == "prune"]
+    seen = situation.look(site, variants)
+    return surplus.prunable(seen.targets, seen.inventory, now)
 
 
 def prune(site: Site, actions: Sequence[Action], now: datetime) -> None:

@@ -4,8 +4,10 @@ One that a cloud has and another lacks is not built again: its image is download
 it is, byte for byte, what its record says.
 """
 
+import contextlib
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines import console, manifest, released
@@ -25,27 +27,43 @@ def holder(clouds: list[Cloud], made: Manifest) -> tuple[Cloud, Image] | None:
 
 
 def retrieve(cloud: Cloud, image: Image, record: Record, root: Path) -> Build:
-    """Make a build's folder again, from an image of a cloud and its record.
+    """Make a build whole again, from an image of a cloud and its record; what lies here of it stays.
 
     CloudError when the image is not what the record says, HostError when there is no room; nothing is left then.
     """
     made = record.manifest
     folder = root / made.variant / made.build_id
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with manifest.lock(root, made.variant):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    with manifest.lock(root, made.variant), _folder(folder, record):
+        whole = folder / made.artifact.path
+        part = whole.with_name(f".{whole.name}.part")
         try:
-            manifest.set_state(folder, manifest.RUNNING)
-            _download(cloud, image, made, folder / made.artifact.path)
-            if record.verification is not None:
-                manifest.write_json(folder / "verify.json", record.verification)
-            manifest.write_json(folder / "manifest.json", made)
-            manifest.set_state(folder, manifest.COMPLETE)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            _download(cloud, image, made, part)
+            part.replace(whole)
+        finally:
+            part.unlink(missing_ok=True)
     return manifest.newest_complete(root, made.variant, made.build_id)
+
+
+@contextlib.contextmanager
+def _folder(folder: Path, record: Record) -> Iterator[None]:
+    """The build's folder, which has its record and is complete afterwards; one that was not is gone when that fails."""
+    lies_here = manifest.builds(folder.parents[1], record.manifest.variant)
+    if any(build.folder == folder and build.state == manifest.COMPLETE for build in lies_here):
+        yield
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        manifest.set_state(folder, manifest.RUNNING)
+        yield
+        if record.verification is not None:
+            manifest.write_json(folder / "verify.json", record.verification)
+        manifest.write_json(folder / "manifest.json", record.manifest)
+        manifest.set_state(folder, manifest.COMPLETE)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _has(image: Image, artifact: Artifact) -> bool:
@@ -56,7 +74,7 @@ def _has(image: Image, artifact: Artifact) -> bool:
 def _download(cloud: Cloud, image: Image, made: Manifest, path: Path) -> None:
     name = f"{made.variant} {made.build_id} ← {cloud.name}"
     try:
-        with path.open("xb") as sink, console.meter(name, made.artifact.size) as meter:
+        with path.open("wb") as sink, console.meter(name, made.artifact.size) as meter:
             cloud.download(image.id, sink, meter.advance)
         with path.open("rb") as source:
             sha256 = hashlib.file_digest(source, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.plan import Action, CloudImage, Inventory, LocalBuild, Target, on_hold, plan
+from pipelines.surplus import prunable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PARTS = {"element nvidia-driver": "n1", "disk": "d1"}
@@ -177,6 +178,68 @@ def test_after_going_back_the_next_change_is_built_and_shown() -> None:
     assert [verb for verb, _, _ in actions] == ["build", "upload", "promote"]
 
 
+MIDDLE = "20261115T000000Z-aaaaaaaa"
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["its image is there", "its image is gone"])
+def test_nothing_from_between_takes_the_place_of_what_somebody_went_back_to(*, kept: bool) -> None:
+    between = [image(MIDDLE, state="retired")] if kept else []
+    images = [image(OLD), *between, image(state="retired", rejected=True)]
+    everything = [build(OLD), build(MIDDLE), build()]
+    assert planned(target(clouds={"prod": "r1"}), everything, images) == []
+
+
+def test_after_going_back_a_newer_package_is_a_reason_to_build() -> None:
+    newer = "libc6 2.41-12 → 2.41-13"
+    images = [image(OLD), image(state="retired", rejected=True)]
+    actions = planned(target(clouds={"prod": "r1"}), [build(OLD), build(outdated=newer)], images)
+    assert actions[0] == ("build", None, newer)
+
+
+@pytest.mark.parametrize("clouds", [{}, {"prod": "r1"}])
+def test_an_older_build_of_the_same_inputs_has_the_newer_packages_even_less(clouds: dict[str, str]) -> None:
+    newer = "libc6 2.41-12 → 2.41-13"
+    for images in ([], [image(OLD)], [image()]):
+        actions = planned(target(clouds=clouds), [build(OLD), build(outdated=newer)], images)
+        assert actions[0] == ("build", None, newer)
+
+
+def test_a_cloud_where_nobody_went_back_yet_keeps_what_it_shows() -> None:
+    images = [image(OLD), image(state="retired", rejected=True), image(OLD, cloud="lab", state="retired")]
+    images.append(image(cloud="lab"))
+    assert planned(target(clouds={"prod": "r1", "lab": "r1"}), [build(OLD), build()], images) == []
+
+
+def test_where_somebody_hid_what_was_gone_back_to_it_is_shown_again() -> None:
+    images = [image(OLD, fingerprint="f0", state="retired"), image(state="retired", rejected=True)]
+    [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=tuple(images)), NOW)
+    assert (action.verb, action.images) == ("promote", (f"id-{OLD}",))
+
+
+def test_what_clouds_have_as_raw_alone_cannot_be_fetched_and_is_built() -> None:
+    wanted = target(clouds={"prod": "r1", "lab": "r1"}, formats={"prod": "raw", "lab": "raw"})
+    actions = planned(wanted, [build(here=False)], [image(disk_format="raw")])
+    assert actions[0] == ("build", None, f"lab needs {NEW}, which is not here")
+
+
+def test_what_a_cloud_converted_itself_is_as_wanted() -> None:
+    wanted = target(clouds={"prod": "r1"}, formats={"prod": "qcow2"})
+    assert planned(wanted, [build()], [image(disk_format="raw", converted=True)]) == []
+
+
+def test_who_prunes_alone_keeps_as_many_as_ever() -> None:
+    images = (image(OLD, state="retired", hidden_since=NOW), image())
+    wanted = target(clouds={"prod": "r1"}, fingerprint="f2", keep=2)
+    assert prunable([wanted], Inventory(images=images), NOW) == []
+    [action] = prunable([replace(wanted, keep=1)], Inventory(images=images), NOW)
+    assert action.images == (f"id-{OLD}",)
+
+
+def test_what_an_administrator_deactivated_is_not_replaced_and_not_pruned() -> None:
+    images = [image(OLD, state="retired", hidden_since=NOW, deactivated=True), image(deactivated=True)]
+    assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], images) == []
+
+
 def test_an_older_build_never_replaces_what_is_shown() -> None:
     other = image(NEW, fingerprint="f2")
     actions = planned(target(clouds={"prod": "r1"}), [build(OLD)], [other])
@@ -325,6 +388,8 @@ def images(draw: st.DrawFn) -> CloudImage:
         release_digest=draw(st.sampled_from(["r1", "r2"])),
         state=state,
         created_at=created_at,
+        disk_format=draw(st.sampled_from(["qcow2", "qcow2", "raw"])),
+        converted=draw(st.booleans()),
         rejected=draw(st.integers(0, 9)) == 0,
         hidden_since=None if state == "current" else draw(made_at),
     )
@@ -419,7 +484,8 @@ def test_nothing_is_uploaded_that_is_neither_here_nor_known_and_in_a_cloud(
     targets, inventory = world
     here = {(each.variant, each.build_id) for each in inventory.builds if each.here}
     known = {(each.variant, each.build_id) for each in inventory.builds}
-    kept = {(each.variant, each.build_id) for each in inventory.images if each.state != "broken"}
+    whole = [each for each in inventory.images if each.state != "broken" and each.disk_format == "qcow2"]
+    kept = {(each.variant, each.build_id) for each in whole}
     for action in plan(targets, inventory, NOW):
         if action.verb == "upload" and action.build_id is not None:
             assert (action.variant, action.build_id) in here | (known & kept)
@@ -429,7 +495,7 @@ def test_nothing_is_uploaded_that_is_neither_here_nor_known_and_in_a_cloud(
 @given(worlds())
 def test_nothing_that_somebody_went_back_from_is_uploaded_or_shown(world: tuple[list[Target], Inventory]) -> None:
     targets, inventory = world
-    rejected = {(each.variant, each.build_id) for each in inventory.images if each.rejected}
+    rejected = {(i.variant, i.build_id) for i in inventory.images if i.rejected and i.state != "broken"}
     shown = {each.id for each in inventory.images if each.state == "current"}
     for action in plan(targets, inventory, NOW):
         if action.verb in ("upload", "promote") and not shown & set(action.images):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_a_rollback_shows_the_image_before_and_sends_nothing(
     release(behind, variant, old)
     release(behind, variant, new)
     proxy.reset()
-    outcome = publish.rollback(behind, variant, None, NOW)
+    outcome = publish.rollback(behind, variant, None, nothing_known, NOW)
     assert outcome.build_id == old.build_id
     assert shown(behind, variant) == [old.build_id]
     assert states(behind, variant) == {old.build_id: "current", new.build_id: "retired"}
@@ -64,9 +65,9 @@ def test_a_rollback_to_a_build_goes_there(cloud: glance.Cloud, variant: Variant,
     builds = [make_build(variant) for _ in range(3)]
     for build in builds:
         release(cloud, variant, build)
-    publish.rollback(cloud, variant, builds[0].build_id, NOW)
+    publish.rollback(cloud, variant, builds[0].build_id, nothing_known, NOW)
     assert shown(cloud, variant) == [builds[0].build_id]
-    publish.rollback(cloud, variant, builds[0].build_id, NOW)
+    publish.rollback(cloud, variant, builds[0].build_id, nothing_known, NOW)
     assert shown(cloud, variant) == [builds[0].build_id]
 
 
@@ -76,7 +77,7 @@ def test_what_somebody_went_back_from_is_not_shown_by_the_next_release(
     old, bad = make_build(variant), make_build(variant)
     release(cloud, variant, old)
     release(cloud, variant, bad)
-    publish.rollback(cloud, variant, None, NOW)
+    publish.rollback(cloud, variant, None, nothing_known, NOW)
     assert release(cloud, variant, bad).did == "superseded"
     assert shown(cloud, variant) == [old.build_id]
     assert [image.build_id for image in released.inventory(cloud) if image.variant == variant.name and image.rejected]
@@ -90,9 +91,35 @@ def test_promoting_it_by_its_name_shows_it_again(cloud: glance.Cloud, variant: V
     old, new = make_build(variant), make_build(variant)
     release(cloud, variant, old)
     release(cloud, variant, new)
-    publish.rollback(cloud, variant, None, NOW)
+    publish.rollback(cloud, variant, None, nothing_known, NOW)
     publish.promote(cloud, variant, new.build_id, nothing_known, NOW)
     assert shown(cloud, variant) == [new.build_id]
+
+
+def test_nothing_between_is_taken_for_the_newest_after_a_rollback_to_a_build(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    old, between, new = builds = [make_build(variant) for _ in range(3)]
+    for build in builds:
+        release(cloud, variant, build)
+    publish.rollback(cloud, variant, old.build_id, nothing_known, NOW)
+    rejected = [
+        image.build_id for image in released.inventory(cloud) if image.variant == variant.name and image.rejected
+    ]
+    assert rejected == [between.build_id, new.build_id]
+
+
+def test_users_who_may_see_an_image_may_see_the_one_that_a_rollback_shows(
+    cloud: glance.Cloud, make_build: MakeBuild
+) -> None:
+    before = make_variant()
+    old, new = make_build(before), make_build(before)
+    release(cloud, before, old, promotes=False)
+    shared = replace(before, glance=replace(before.glance, visibility="community"))
+    release(cloud, shared, new)
+    publish.rollback(cloud, shared, old.build_id, nothing_known, NOW)
+    (image,) = released.current(cloud, before.name)
+    assert (image.properties[released.BUILD_ID], image.visibility) == (old.build_id, "community")
 
 
 @pytest.mark.slow
@@ -103,9 +130,9 @@ def test_there_is_nothing_to_go_back_to_before_the_first(
     release(cloud, variant, build)
     release(cloud, variant, make_build(variant), promotes=False)
     with pytest.raises(UsageError, match="no good image"):
-        publish.rollback(cloud, variant, None, NOW)
+        publish.rollback(cloud, variant, None, nothing_known, NOW)
     with pytest.raises(UsageError, match="20261122T000000Z-nothere"):
-        publish.rollback(cloud, variant, "20261122T000000Z-nothere", NOW)
+        publish.rollback(cloud, variant, "20261122T000000Z-nothere", nothing_known, NOW)
     assert shown(cloud, variant) == [build.build_id]
 
 
@@ -137,10 +164,10 @@ def test_a_rollback_that_breaks_off_anywhere_is_finished_by_the_next_and_goes_no
     proxy.on("PATCH", "", fault, always=True)
     behind = glance.connect("local", extra=proxied)
     with pytest.raises(CloudError):
-        publish.rollback(behind, variant, None, NOW)
+        publish.rollback(behind, variant, None, nothing_known, NOW)
     proxy.faults.clear()
     done = shown(cloud, variant) == [builds[1].build_id]
-    publish.rollback(behind, variant, builds[1].build_id if done else None, NOW)
+    publish.rollback(behind, variant, builds[1].build_id if done else None, nothing_known, NOW)
     assert shown(cloud, variant) == [builds[1].build_id]
     assert all(seen), "there was a moment without a good image"
 

@@ -23,6 +23,7 @@ from ready_image import variant as imported
 from test_glance import revoke
 
 from pipelines import devcloud, glance, importing, locks, manifest, payload, publish, released
+from pipelines.delivery import Delivery
 from pipelines.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.manifest import Build
 from pipelines.variant import Glance, Variant
@@ -193,6 +194,27 @@ def test_only_release_data_that_changed_is_updated_in_place(cloud: glance.Cloud,
     assert (image.tags, image.min_ram, image.properties["my.one"]) == (("b",), 4096, "3")
     assert "my.two" not in image.properties
     assert ["stale" in row.note for row in publish.status(cloud, [after])] == [False]
+
+
+def test_a_new_name_is_given_to_the_image_that_users_see(cloud: glance.Cloud, make_build: MakeBuild) -> None:
+    before = make_variant()
+    image_id = release(cloud, before, make_build(before)).image_id
+    after = dataclasses.replace(before, glance=Glance(name="acme {variant}"))
+    (done,) = publish.update(cloud, after, [image_id], lambda _: None)
+    assert done.did == "updated"
+    assert cloud.image(image_id).name == f"acme {before.name}"
+
+
+def test_a_retired_image_in_another_format_is_no_leftover(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    build, raw = make_build(variant), Delivery(disk_format="raw")
+    first = release(cloud, variant, build)
+    second = publish.upload(cloud, variant, build, verified(build), NOW, delivery=raw)
+    assert second.uploaded
+    again = publish.upload(cloud, variant, build, verified(build), NOW, delivery=raw)
+    assert (again.removed, again.uploaded) == ((), False)
+    assert cloud.image(first.image_id).status == "active"
 
 
 def test_a_shared_image_has_its_members_and_a_public_one_is_seen_by_all(

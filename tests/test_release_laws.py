@@ -48,7 +48,7 @@ class World:
             case "promote":
                 publish.promote(self.behind, self.variant, None, lambda _: None, NOW)
             case "roll back":
-                publish.rollback(self.behind, self.variant, None, NOW)
+                publish.rollback(self.behind, self.variant, None, lambda _: None, NOW)
             case _:
                 ids = tuple(image.id for image in released.ours(self.cloud, self.variant.name))
                 pruning.prune(self.behind, self.variant.name, ids, NOW + timedelta(days=3650))

@@ -1,6 +1,8 @@
 """What can an operator do with a cloud?"""
 
+import functools
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from invoke import Context
@@ -79,17 +81,15 @@ def refresh(
     from pipelines import job_summary, refresh_rows, report
     from pipelines import refresh as refreshing
 
-    site = open_site(catalog, builds, cloud, boots=boot, all_clouds=False)
+    site = open_site(catalog, builds, cloud, boots=boot, all_clouds=dry_run)
     variants = site.catalog.select(only)
     if dry_run:
         report.actions(refreshing.dry(site, variants, now()), as_json=False)
         return
     run = refreshing.Refresh(site=site, now=now, verbose=verbose)
-    try:
+    rows = functools.partial(refresh_rows.rows, run, variants)
+    with nullcontext() if summary is None else job_summary.written(Path(summary), rows):
         refreshing.refresh(run, variants)
-    finally:
-        if summary is not None:
-            job_summary.write(Path(summary), refresh_rows.rows(run, variants))
 
 
 @verb(
@@ -116,15 +116,17 @@ def promote(
 @verb(
     help=NAME_HELP
     | CATALOG_HELP
+    | BUILDS_HELP
     | {"cloud": "a cloud of clouds.yaml", "to": "the ID of a build (default: the good one before the current one)"}
 )
-def rollback(_: Context, name: str, cloud: str, to: str | None = None, catalog: str = CATALOG) -> None:
+def rollback(
+    _: Context, name: str, cloud: str, to: str | None = None, catalog: str = CATALOG, builds: str = BUILDS
+) -> None:
     """Go back to the image before, in seconds; the one that was shown is hidden, and not released again."""
     from pipelines import releasing
 
-    loaded = load(catalog)
-    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(name)]
-    releasing.rollback(variants, connect([cloud])[0], to, now)
+    site = open_site(catalog, builds, [cloud])
+    releasing.rollback(site, site.catalog.select(name), to, now)
 
 
 @verb(
