@@ -57,13 +57,21 @@ class _Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Layers:
+    """What the layers before the last say: what came out of the cache, and what the package archives had for them."""
+
+    cached: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
-    """What became of a job: the timings, the artifact, and what came out of the cache."""
+    """What became of a job: the timings, the artifact, and what its layers say."""
 
     progress: Progress
     seconds: float
     artifact: manifest.Artifact
-    cached: Mapping[str, str]
+    layers: _Layers
 
 
 def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False, cached: bool = True) -> manifest.Build:
@@ -106,24 +114,24 @@ def _make(job: _Job, *, verbose: bool, cached: bool) -> _Made:
     started = time.monotonic()
     (job.cache / "locks").mkdir(parents=True, exist_ok=True)
     with dib.session(job.plan, job.folder / "build.log", verbose=verbose) as session:
-        taken = _in_layers(job, session) if cached else _at_once(job, session)
+        made = _in_layers(job, session) if cached else _at_once(job, session)
         with session.timed("variant", "convert"):
             raw = job.scratch / "image.raw"
             conversion.convert(raw, job.folder / "image.qcow2", compression=job.plan.compression)
         with session.timed("variant", "hash"):
             artifact = build_folder.artifact(job.folder / "image.qcow2")
     seconds = time.monotonic() - started
-    return _Made(progress=session.progress, seconds=seconds, artifact=artifact, cached=taken)
+    return _Made(progress=session.progress, seconds=seconds, artifact=artifact, layers=made)
 
 
-def _at_once(job: _Job, session: dib.Session) -> Mapping[str, str]:
+def _at_once(job: _Job, session: dib.Session) -> _Layers:
     command = command_for(job.plan, job.folder, job.given.files)
     session.execute(command, secrets.sent(job.bound))
-    return {}
+    return _Layers()
 
 
-def _in_layers(job: _Job, session: dib.Session) -> Mapping[str, str]:
-    """In as many runs as the cache leaves to be done; what came out of it."""
+def _in_layers(job: _Job, session: dib.Session) -> _Layers:
+    """In as many runs as the cache leaves to be done."""
     fresh = job.scratch / "modules"
     fresh.mkdir()
     kept = job.cache.resolve() / kept_modules.KIND
@@ -145,7 +153,8 @@ def _in_layers(job: _Job, session: dib.Session) -> Mapping[str, str]:
     layers.build(site)
     modules = kept_modules.take(fresh, job.cache, job.now)
     cache.shrink(job.cache, cache.limit(job.cache))
-    return site.taken | ({"kernel modules": modules} if modules else {})
+    taken = site.taken | ({"kernel modules": modules} if modules else {})
+    return _Layers(cached=taken, archives=site.seen)
 
 
 def _proxies() -> dict[str, str]:
@@ -177,10 +186,15 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
         elements={name: closure.element_digest(path) for name, path in plan.closure.items()},
         parts=plan.parts,
         inputs=given.digests,
-        archives=archives.read((said / "dib-manifests" / "archives").read_text(encoding="utf-8")),
-        cached=made.cached,
+        archives=_archives(said / "dib-manifests" / "archives", made.layers),
+        cached=made.layers.cached,
         scratch=_read_json(said / "scratch.json"),
     )
+
+
+def _archives(path: Path, before: _Layers) -> dict[str, str]:
+    """The state of each index when it was first used: its packages are of that time, whatever a later layer saw."""
+    return {**archives.read(path.read_text(encoding="utf-8")), **before.archives}
 
 
 def _base(variant: Variant, given: Inputs) -> dict[str, str]:

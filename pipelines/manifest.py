@@ -53,9 +53,9 @@ class Manifest:
     version, `stages` a stage ("layer/stage") → seconds, `elements` name → digest, `parts` each input of the
     fingerprint, in an operator's words, → its digest. `inputs` maps a file from outside (base image, runfile) to its
     sha256. `layers` maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is
-    between the stages included. `archives` maps a package index that was used ("URL INDEX") to its sha256; `cached`
-    says what came out of the cache ("base layer" → key); `scratch` has the bytes of the guest's tree and of the scratch
-    space at its peak.
+    between the stages included. `archives` maps a package index that was used ("URL INDEX") to its sha256 when it first
+    was; `cached` says what came out of the cache ("base layer" → key); `scratch` has the bytes of the guest's tree and
+    of the scratch space at its peak.
     """
 
     variant: str
