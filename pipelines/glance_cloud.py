@@ -184,14 +184,22 @@ class Cloud:
             return {member["member_id"]: member["status"] for member in self._reads.image_members.list(image_id)}
 
     def add_member(self, image_id: str, project_id: str) -> None:
-        """Share a shared image with a project."""
-        with explained(self.name, f"share image {image_id} with project {project_id}"):
-            self._changes.image_members.create(image_id, project_id)
+        """Share a shared image with a project; nothing to do where somebody else just did."""
+        try:
+            with explained(self.name, f"share image {image_id} with project {project_id}"):
+                self._changes.image_members.create(image_id, project_id)
+        except GlanceError as error:
+            if error.status != 409:
+                raise
 
     def remove_member(self, image_id: str, project_id: str) -> None:
-        """Share an image with a project no more."""
-        with explained(self.name, f"share image {image_id} with project {project_id} no more"):
-            self._changes.image_members.delete(image_id, project_id)
+        """Share an image with a project no more; nothing to do where it is not, or not any more."""
+        try:
+            with explained(self.name, f"share image {image_id} with project {project_id} no more"):
+                self._changes.image_members.delete(image_id, project_id)
+        except GlanceError as error:
+            if error.status != 404:
+                raise
 
     def servers_using(self, image_id: str) -> tuple[str, ...] | None:
         """The IDs of the servers that were made from an image; None where there is no Nova, or none that answers us.

@@ -99,6 +99,19 @@ def test_a_list_has_hidden_images_and_every_page(cloud: glance.Cloud, monkeypatc
     assert sorted(image.id for image in found) == sorted(image.id for image in made)
 
 
+def test_a_member_that_somebody_else_just_added_or_removed_is_as_wanted(
+    cloud: glance.Cloud, member: glance.Cloud
+) -> None:
+    image = record(cloud)
+    cloud.update(image.id, visibility="shared")
+    for _ in range(2):
+        cloud.add_member(image.id, member.project_id)
+    assert set(cloud.members(image.id)) == {member.project_id}
+    for _ in range(2):
+        cloud.remove_member(image.id, member.project_id)
+    assert cloud.members(image.id) == {}
+
+
 def test_members_of_a_shared_image(cloud: glance.Cloud, member: glance.Cloud) -> None:
     image = record(cloud)
     cloud.update(image.id, visibility="shared")
