@@ -118,14 +118,24 @@ def raw(whole: Payload) -> Iterator[Payload]:
 
 
 def sweep(build: Build) -> None:
-    """Remove the raw copy that somebody left who was killed."""
-    copy = _copy(build.image())
-    if not copy.exists():
-        return
-    with locks.held_if_free(_lock(copy)) as free:
-        if free and copy.exists():
-            with copy.open("rb") as user:
-                _remove_unused(copy, user)
+    """Remove the raw copies, whole and half, that those left who were killed, of all builds of this one's variant.
+
+    A lock's file stays where a copy was ever made, so it tells where to look.
+    """
+    for lock in build.folder.parent.glob(f"*/{_lock(Path('*.raw')).name}"):
+        with locks.held_if_free(lock) as free:
+            if free:
+                _sweep(lock.with_name(lock.name.removeprefix(".").removesuffix(".lock")))
+
+
+def _sweep(copy: Path) -> None:
+    """While nobody makes a copy: what is half made is nobody's."""
+    _part(copy).unlink(missing_ok=True)
+    if copy.exists():
+        with copy.open("rb") as user:
+            _remove_unused(copy, user)
+    else:
+        _record(copy).unlink(missing_ok=True)
 
 
 def _remove_unused(copy: Path, user: IO[bytes]) -> None:
@@ -145,7 +155,7 @@ def _convert(whole: Payload, copy: Path) -> Artifact:
     _require_room(whole, copy.parent)
     console.note(f"converting {whole.path} to raw")
     whole.require(disk.digests(whole.path)[0])
-    part = copy.with_name(f".{copy.name}.part")
+    part = _part(copy)
     # -W: nobody minds in which order a sparse copy is written.
     options = ("-W", "-f", whole.artifact.format, "-O", "raw", str(whole.path), str(part))
     try:
@@ -187,6 +197,10 @@ def _copy(image: Path) -> Path:
 
 def _lock(copy: Path) -> Path:
     return copy.with_name(f".{copy.name}.lock")
+
+
+def _part(copy: Path) -> Path:
+    return copy.with_name(f".{copy.name}.part")
 
 
 def _record(copy: Path) -> Path:

@@ -16,7 +16,7 @@ import pytest
 from fakes.proxy import Proxy, answer
 from fakes.web_server import WebServer, serving
 
-from pipelines import glance, glance_image, glance_import, payload, released, transfer
+from pipelines import glance, glance_image, glance_import, locks, payload, released, transfer
 from pipelines.delivery import Delivery
 from pipelines.errors import CloudError, HostError, VerifyError
 from pipelines.glance_errors import GlanceError
@@ -311,6 +311,40 @@ def test_a_copy_that_somebody_left_who_was_killed_is_swept_away(build: Build) ->
     assert "image.raw" in leftovers(build)
     payload.sweep(build)
     assert leftovers(build) == []
+
+
+def test_a_half_made_copy_of_any_build_of_the_variant_is_swept_away(
+    build: Build, make_build: MakeBuild, variant: Variant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    # As if somebody killed us while qemu-img writes its last argument.
+    killed = "case $1 in convert) for part; do :; done; echo half > $part; kill -9 $PPID;; "
+    (tools / "qemu-img").write_text(f'#!/bin/bash\n{killed}*) exec {shutil.which("qemu-img")} "$@";; esac\n')
+    (tools / "qemu-img").chmod(0o755)
+    program = (
+        "import sys; from pathlib import Path; from pipelines import manifest, payload\n"
+        "build = manifest.builds(Path(sys.argv[1]), sys.argv[2])[0]\n"
+        "with payload.prepared(build, build.manifest(), 'raw'): pass\n"
+    )
+    argv = [sys.executable, "-c", program, str(build.folder.parent.parent), build.variant]
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        subprocess.run(argv, check=False, capture_output=True)
+    (build.folder / ".image.raw.json").write_text("{}")  # right before the copy gets its name
+    assert leftovers(build) == [".image.raw.json", ".image.raw.part"]
+    payload.sweep(make_build(variant))
+    assert leftovers(build) == []
+
+
+def test_a_copy_that_is_being_made_is_not_swept_away(build: Build) -> None:
+    part = build.folder / ".image.raw.part"
+    part.write_bytes(b"half")
+    with locks.hold(build.folder / ".image.raw.lock", "busy"):
+        payload.sweep(build)
+        assert part.exists()
+    payload.sweep(build)
+    assert not part.exists()
 
 
 def test_a_copy_that_has_no_room_is_not_begun(build: Build, tmp_path: Path) -> None:
