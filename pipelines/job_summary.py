@@ -3,13 +3,16 @@
 Markdown as GitHub, GitLab and others show it: what was done where, what failed, and what is new inside.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines import console
 from pipelines.errors import HostError
 
+NOT_REACHED = "not reached"
 _COLUMNS = ("image", "cloud", "done", "reason", "build", "image ID", "time")
 _LINES_OF_AN_ERROR = 40
 _MARKUP = re.compile(r"([\\`*_\[\]{}#|~])")
@@ -21,9 +24,9 @@ class Row:
     """What became of one image on one cloud.
 
     `cloud` is "" for what was done here. `action` is what was done, such as "built, released", "nothing to do" or
-    "failed"; `reason` says why, as the plan does. `packages`, `driver` and `kernel` are what has changed since the
-    build before ("libc6 2.41-12 → 2.41-13"; "550.163.01 → 550.170.02"), empty when nothing has, or nobody knows.
-    `seconds` are by step. `error` is what failed, with its remedy; "" when nothing did.
+    "failed", or it is NOT_REACHED; `reason` says why, as the plan does. `packages`, `driver` and `kernel` are what has
+    changed since the build before ("libc6 2.41-12 → 2.41-13"; "550.163.01 → 550.170.02"), empty when nothing has, or
+    nobody knows. `seconds` are by step. `error` is what failed, with its remedy; "" when nothing did.
     """
 
     variant: str
@@ -57,13 +60,34 @@ def write(path: Path, rows: Sequence[Row]) -> None:
         raise HostError(f"cannot write {path}: {error.strerror}", remedy="Name another file.") from error
 
 
+@contextlib.contextmanager
+def written(path: Path, rows: Callable[[], Sequence[Row]]) -> Iterator[None]:
+    """Write the summary before some work and after it, however that ends.
+
+    Before: that it cannot be written is said at once, and what is killed leaves one too. When both fail afterwards, it
+    is the work's error that is raised.
+    """
+    write(path, rows())
+    try:
+        yield
+    except BaseException:
+        try:
+            write(path, rows())
+        except HostError as error:
+            console.fail(error)
+        raise
+    write(path, rows())
+
+
 def _heading(rows: Sequence[Row]) -> str:
     if not rows:
         return "## GPU images: nothing to do"
     images, clouds, failed = {row.variant for row in rows}, {row.cloud for row in rows} - {""}, _failed(rows)
     where = f" on {_count(len(clouds), 'cloud')}" if clouds else ""
-    how = f"{len(failed)} failed ({', '.join(_text(name) for name in failed)})" if failed else "all well"
-    return f"## GPU images: {_count(len(images), 'image')}{where}, {how}"
+    missed = sum(row.action == NOT_REACHED for row in rows)
+    how = [f"{len(failed)} failed ({', '.join(_text(name) for name in failed)})"] if failed else []
+    how += [f"{missed} {NOT_REACHED}"] if missed else []
+    return f"## GPU images: {_count(len(images), 'image')}{where}, {', '.join(how) or 'all well'}"
 
 
 def _failed(rows: Sequence[Row]) -> list[str]:

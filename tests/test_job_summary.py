@@ -1,10 +1,13 @@
 """Does the summary of a CI job say what was done, what failed and what is new, whatever is in the words?"""
 
 import dataclasses
+from pathlib import Path
 
+import pytest
 from markdown_it import MarkdownIt
 
-from pipelines.job_summary import Row, markdown
+from pipelines.errors import BuildError, HostError
+from pipelines.job_summary import NOT_REACHED, Row, markdown, written
 
 RELEASED = Row(
     variant="debian-cuda",
@@ -53,6 +56,34 @@ def test_a_failure_is_in_the_heading_and_has_its_error_below() -> None:
     text = markdown([RELEASED, failed])
     assert text.startswith("## GPU images: 2 images on 1 cloud, 1 failed (ubuntu-cuda)\n")
     assert "### ubuntu-cuda on prod failed\n\n```text\nGlance refused\nremedy: ask for quota\n```\n" in text
+
+
+def test_what_was_never_reached_is_in_the_heading() -> None:
+    text = markdown([RELEASED, Row(variant="plain", action=NOT_REACHED)])
+    assert text.startswith("## GPU images: 2 images on 1 cloud, 1 not reached\n")
+
+
+def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    begun = []
+    with pytest.raises(HostError, match="cannot write"), written(tmp_path / "none" / "summary.md", lambda: []):
+        begun.append(True)
+    assert begun == []
+
+
+def test_the_error_of_the_work_stays_when_the_summary_cannot_be_written_any_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "summary.md"
+
+    def work() -> None:
+        with written(path, lambda: []):
+            path.unlink()
+            path.mkdir()
+            raise BuildError("no space")
+
+    with pytest.raises(BuildError, match="no space"):
+        work()
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_a_long_error_is_shown_from_its_end() -> None:
