@@ -5,11 +5,13 @@ looked at anew, so what an earlier run finished is not done again, wherever that
 rest, and none is lost.
 """
 
+import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipelines import (
@@ -29,7 +31,7 @@ from pipelines.errors import CloudError, PipelineError
 from pipelines.glance import Cloud
 from pipelines.inventory import Action
 from pipelines.manifest import Build, Manifest
-from pipelines.situation import Site
+from pipelines.situation import Seen, Site
 from pipelines.variant import Variant
 
 Clock = Callable[[], datetime]
@@ -37,7 +39,10 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One thing that was done, or that failed (`error`). `cloud` is None for what happened here."""
+    """One thing that was done, or that failed: `error` says what, and the remedy.
+
+    `cloud` is None for what happened here. `image_id` is what was released or, of a prune, what was deleted.
+    """
 
     verb: inventory.Verb
     variant: str
@@ -51,12 +56,18 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refresh:
-    """One run over several images. `steps` is filled as they end, those of several clouds in any order."""
+    """One run over several images. `steps` is filled as they end, those of several clouds in any order.
+
+    `ended` has each image that was reached: what ended its work, "" when all of that was done. `unserved` maps an image
+    and a cloud for which nothing could be done at all to why.
+    """
 
     site: Site
     now: Clock
     verbose: bool = False
     steps: list[Step] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
+    unserved: dict[tuple[str, str], str] = field(default_factory=dict)
     fetching: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -69,8 +80,15 @@ def refresh(run: Refresh, variants: Sequence[Variant]) -> None:
             with one(name):
                 raise error
         for variant in variants:
-            with one(variant.name):
+            with one(variant.name), _ending(run, variant):
                 _one(run, variant)
+
+
+def said(error: BaseException) -> str:
+    """What failed, and what to do about it, as a summary shows it."""
+    if not isinstance(error, PipelineError):
+        return traceback.format_exception_only(error)[-1].strip()
+    return f"{error.what}\nremedy: {error.remedy}" if error.remedy else error.what
 
 
 def dry(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
@@ -78,28 +96,68 @@ def dry(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
     return situation.planned(site, variants, now, asks_archives=True)
 
 
+@contextlib.contextmanager
+def _ending(run: Refresh, variant: Variant) -> Iterator[None]:
+    """How the work on an image ends is known afterwards, whatever ends it."""
+    try:
+        yield
+    except BaseException as error:
+        run.ended[variant.name] = said(error)
+        raise
+    run.ended[variant.name] = ""
+
+
 def _one(run: Refresh, variant: Variant) -> None:
-    actions = situation.planned(run.site, [variant], run.now(), asks_archives=True)
-    if not actions:
-        console.say(f"{variant.name}: {_why_nothing(run, variant)}")
-        return
+    seen = situation.look(run.site, [variant], asks_archives=True, all_clouds=False)
+    actions = seen.actions(run.now())
     for action in actions:
         console.note(f"{variant.name}: {action.verb}{f' in {action.cloud}' if action.cloud else ''}: {action.reason}")
+    held = plan.on_hold(seen.targets[0], seen.inventory, run.now())
     for action in actions:
         if action.cloud is None:
             _timed(run, action, functools.partial(_here, run, variant, action))
     _keep_record(run, variant)
-    if any(action.verb == "build" for action in actions):
-        actions = situation.planned(run.site, [variant], run.now())
-    _in_clouds(run, variant, [action for action in actions if action.cloud is not None])
+    if built := any(action.verb == "build" for action in actions):
+        seen, actions = _anew(run, variant)
+    without = {**seen.lost, **_empty(variant, seen, actions, held)}
+    if not (built or actions or without):
+        again = f": a new build would be {held} again, from which somebody went back" if held else ""
+        console.say(f"{variant.name}: nothing to do{again}")
+    run.unserved.update({(variant.name, cloud): said(error) for cloud, error in without.items()})
+    # A cloud that cannot be listed is not asked for a build that another one needs, either.
+    own = [action for action in actions if action.cloud is not None]
+    _in_clouds(replace(run, site=seen.site), variant, own, without)
+    for path in pruning.prune_here(run.site.root, variant.name, variant.keep):
+        console.note(f"{variant.name}: deleted {path}, beyond keep {variant.keep}")
 
 
-def _why_nothing(run: Refresh, variant: Variant) -> str:
-    target = situation.target(run.site, variant)
-    held = plan.on_hold(target, situation.inventory(run.site, [variant], [target]), run.now())
-    if held:
-        return f"nothing to do: a new build would be {held} again, from which somebody went back"
-    return "nothing to do"
+def _anew(run: Refresh, variant: Variant) -> tuple[Seen, list[Action]]:
+    """What there is after a build, and what it leaves to do. CloudError when that would be a build once more."""
+    seen = situation.look(run.site, [variant], all_clouds=False)
+    actions = seen.actions(run.now())
+    for action in actions:
+        if action.verb == "build":
+            # Another scheduler was faster, or a clock is behind: a build now would meet the same.
+            what = f"{variant.name} was built, and would have to be built again: {action.reason}"
+            raise CloudError(what, remedy="Run the same command again.")
+    return seen, actions
+
+
+def _empty(variant: Variant, seen: Seen, actions: Sequence[Action], held: str) -> dict[str, CloudError]:
+    """The clouds that show no image, and get none because somebody went back from the only build there would be."""
+    shows = {image.cloud for image in seen.inventory.images if image.state == "current"}
+    shows |= {action.cloud for action in actions if action.verb == "promote" and action.cloud}
+    has = {image.cloud for image in seen.inventory.images if image.build_id == held and image.state != "broken"}
+    return {
+        cloud.name: CloudError(
+            f"{cloud.name} shows no image of {variant.name}, and a new build would be {held} again, "
+            "from which somebody went back",
+            remedy=f"`./inv {'promote' if cloud.name in has else 'upload'} --cloud {cloud.name} --only {variant.name} "
+            f"--build {held}` shows it all the same; a change of images.yaml or of a package is built as ever.",
+        )
+        for cloud in seen.site.clouds
+        if held and cloud.name not in shows
+    }
 
 
 def _here(run: Refresh, variant: Variant, action: Action) -> tuple[str, str]:
@@ -118,8 +176,11 @@ def _keep_record(run: Refresh, variant: Variant) -> None:
         run.site.records.put(build)
 
 
-def _in_clouds(run: Refresh, variant: Variant, actions: Sequence[Action]) -> None:
-    """All clouds side by side; in each, one action after the other, and none after one that failed."""
+def _in_clouds(run: Refresh, variant: Variant, actions: Sequence[Action], without: Mapping[str, PipelineError]) -> None:
+    """All clouds side by side; in each, one action after the other, and none after one that failed.
+
+    Why nothing can be done for the clouds `without` is raised with what fails in the others.
+    """
     clouds = [cloud for cloud in run.site.clouds if any(action.cloud == cloud.name for action in actions)]
     ended: dict[str, BaseException | None] = {}
 
@@ -134,7 +195,10 @@ def _in_clouds(run: Refresh, variant: Variant, actions: Sequence[Action]) -> Non
     begun = {cloud.name: threading.Thread(target=work, args=(cloud,), daemon=True) for cloud in clouds}
     for thread in begun.values():
         thread.start()
-    with failures.each(list(begun)) as one:
+    with failures.each([*without, *begun]) as one:
+        for name, failed in without.items():
+            with one(name):
+                raise failed
         for name, thread in begun.items():
             with one(name):
                 thread.join()
@@ -180,7 +244,7 @@ def _brought(run: Refresh, variant: Variant, action: Action) -> Build:
     """The build to upload: it lies here, or is fetched from a cloud that has it."""
     with run.fetching:
         for build in choosing.complete(run.site.root, variant):
-            if build.build_id == action.build_id and build.image().is_file():
+            if build.build_id == action.build_id and _is_whole(build):
                 return build
         record = run.site.records.known_build(variant.name, action.build_id or "")
         found = retrieval.holder(list(run.site.clouds), record.manifest) if record else None
@@ -190,13 +254,18 @@ def _brought(run: Refresh, variant: Variant, action: Action) -> Build:
         return retrieval.retrieve(*found, record, run.site.root)
 
 
+def _is_whole(build: Build) -> bool:
+    image = build.image()
+    return image.is_file() and image.stat().st_size == build.manifest().artifact.size
+
+
 def _timed(run: Refresh, action: Action, work: Callable[[], tuple[str, str]]) -> None:
     began = time.monotonic()
     build_id, image_id, error = action.build_id or "", " ".join(action.images), ""
     try:
         build_id, image_id = work()
-    except PipelineError as failed:
-        error = failed.what
+    except BaseException as failed:
+        error = said(failed)
         raise
     finally:
         run.steps.append(

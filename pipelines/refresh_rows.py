@@ -1,16 +1,19 @@
 """What did a refresh do, line by line?
 
-Steps as they ended become one row for each image and cloud, with what is new inside since the build before.
+Steps as they ended become one row for each image and cloud, with what is new inside since the build before. What failed
+outside of a step, and what was never reached, has a row as well.
 """
 
 from collections.abc import Sequence
 
-from pipelines import difference, situation
+from pipelines import console, difference, situation
 from pipelines.difference import Difference
-from pipelines.job_summary import Row
-from pipelines.refresh import Refresh, Step
+from pipelines.errors import PipelineError
+from pipelines.job_summary import NOT_REACHED, Row
+from pipelines.refresh import Refresh, Step, said
 from pipelines.variant import Variant
 
+_NEW = ("build", "verify", "upload", "promote")  # after the others there is no other build than before
 _DONE = {
     "build": "built",
     "verify": "verified",
@@ -22,19 +25,33 @@ _DONE = {
 
 
 def rows(run: Refresh, variants: Sequence[Variant]) -> list[Row]:
-    """All images that were asked for, in their order; one without a step had nothing to do."""
+    """All images that were asked for, in their order. It is no error that what is new cannot be found out."""
     found = [
-        Row(variant="all", cloud=name, action="failed", error=f"{error.what}\n{error.remedy}")
+        Row(variant="all", cloud=name, action="failed", error=said(error))
         for name, error in run.site.unreachable.items()
     ]
     for variant in variants:
-        own = [step for step in run.steps if step.variant == variant.name]
-        news = _news(run, variant, own)
-        where = dict.fromkeys(step.cloud for step in sorted(own, key=lambda step: step.cloud or ""))
-        found += [_row(variant, cloud, [step for step in own if step.cloud == cloud], news) for cloud in where]
+        own = _rows(run, variant)
+        error = run.ended.get(variant.name)
+        if error and not any(row.error for row in own):
+            own.append(Row(variant=variant.name, action="failed", error=error))
         if not own:
-            found.append(Row(variant=variant.name, action="nothing to do"))
+            own.append(Row(variant=variant.name, action=NOT_REACHED if error is None else "nothing to do"))
+        found += own
     return found
+
+
+def _rows(run: Refresh, variant: Variant) -> list[Row]:
+    """One image: what was done here, and in or with each cloud."""
+    steps = sorted((step for step in run.steps if step.variant == variant.name), key=lambda step: step.cloud or "")
+    news = _news(run, variant, steps)
+    where = dict.fromkeys(step.cloud for step in steps)
+    done = [_row(variant, cloud, [step for step in steps if step.cloud == cloud], news) for cloud in where]
+    return done + [
+        Row(variant=name, cloud=cloud, action="failed", error=error)
+        for (name, cloud), error in run.unserved.items()
+        if name == variant.name
+    ]
 
 
 def _row(variant: Variant, cloud: str | None, steps: Sequence[Step], news: Difference | None) -> Row:
@@ -43,7 +60,7 @@ def _row(variant: Variant, cloud: str | None, steps: Sequence[Step], news: Diffe
     return Row(
         variant=variant.name,
         cloud=cloud or "",
-        action="failed" if failed else ", ".join(_DONE[step.verb] for step in steps),
+        action="failed" if failed else ", ".join(map(_done, steps)),
         reason="; ".join(dict.fromkeys(step.reason for step in steps)),
         build_id=next((step.build_id for step in steps if step.build_id), ""),
         image_id=next((step.image_id for step in steps if step.image_id and step.verb != "prune"), ""),
@@ -55,9 +72,19 @@ def _row(variant: Variant, cloud: str | None, steps: Sequence[Step], news: Diffe
     )
 
 
+def _done(step: Step) -> str:
+    return "nothing pruned" if step.verb == "prune" and not step.image_id else _DONE[step.verb]
+
+
 def _news(run: Refresh, variant: Variant, steps: Sequence[Step]) -> Difference | None:
     """What is in the build that this run released, against the one before; None where either is not known."""
-    new = max((step.build_id for step in steps if step.verb != "prune"), default="")
-    before = [record.manifest for record in run.site.records.known(variant.name) if record.manifest.build_id < new]
-    made = situation.manifest_of(run.site, variant.name, new) if new else None
+    new = max((step.build_id for step in steps if step.verb in _NEW), default="")
+    if not new:
+        return None
+    try:
+        before = [record.manifest for record in run.site.records.known(variant.name) if record.manifest.build_id < new]
+        made = situation.manifest_of(run.site, variant.name, new)
+    except PipelineError as error:
+        console.warn(f"{variant.name}: what is new in {new} is not known: {error.what}")
+        return None
     return difference.between(before[-1], made) if before and made else None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipelines import changes, choosing, console, fingerprint, plan, released, unchanged
 from pipelines.catalog import Catalog
-from pipelines.errors import BuildError, PipelineError
+from pipelines.errors import BuildError, CloudError, HostError, PipelineError
+from pipelines.fingerprint import Fingerprint
 from pipelines.glance import Cloud
 from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, Target
 from pipelines.manifest import Manifest
@@ -33,33 +34,62 @@ class Site:
     boots: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What there is and what should be, when everybody was asked once.
+
+    `lost` maps a cloud that could not be listed to why; `site` and all else here are without it.
+    """
+
+    site: Site
+    lost: Mapping[str, CloudError]
+    targets: tuple[Target, ...]
+    inventory: Inventory
+
+    def actions(self, now: datetime) -> list[Action]:
+        """What would have to be done."""
+        return plan.plan(self.targets, self.inventory, now)
+
+
 def planned(site: Site, variants: Sequence[Variant], now: datetime, *, asks_archives: bool = False) -> list[Action]:
     """What would have to be done for these variants here and in the site's clouds. Touches nothing."""
-    targets = [target(site, variant) for variant in variants]
-    return plan.plan(targets, inventory(site, variants, targets, asks_archives=asks_archives), now)
+    return look(site, variants, asks_archives=asks_archives).actions(now)
 
 
-def inventory(
-    site: Site, variants: Sequence[Variant], targets: Sequence[Target], *, asks_archives: bool = False
-) -> Inventory:
-    """All that exists of these variants.
+def look(site: Site, variants: Sequence[Variant], *, asks_archives: bool = False, all_clouds: bool = True) -> Seen:
+    """Ask everybody. Unless `all_clouds` are needed, one that cannot be listed is left out.
 
-    `asks_archives`: whether the package archives are asked what is newer by now, of the newest build that would serve.
+    `asks_archives`: whether servers are asked for their files' digests, and the package archives what is newer by now,
+    of the newest build that would serve.
     """
+    images, lost = _listed(site, {variant.name for variant in variants})
+    if all_clouds:
+        for error in lost.values():
+            raise error
+    site = replace(site, clouds=[cloud for cloud in site.clouds if cloud.name not in lost])
+    targets = tuple(target(site, variant, asks=asks_archives) for variant in variants)
     builds = [each for variant in variants for each in _builds(site, variant)]
     if asks_archives:
         wanted = {one.variant: one.fingerprint for one in targets}
         builds = [each for variant in variants for each in _asked(site, variant, builds, wanted[variant.name])]
-    names = {variant.name for variant in variants}
-    images = [image for cloud in site.clouds for image in released.inventory(cloud) if image.variant in names]
-    if asks_archives:
         _say_unknown(builds, images)
-    return Inventory(builds=tuple(builds), images=tuple(images))
+    return Seen(site=site, lost=lost, targets=targets, inventory=Inventory(builds=tuple(builds), images=tuple(images)))
 
 
-def target(site: Site, variant: Variant) -> Target:
-    """A variant as it should be, here and in the site's clouds."""
-    resolved = fingerprint.present(variant, site.root)
+def _listed(site: Site, names: set[str]) -> tuple[list[CloudImage], dict[str, CloudError]]:
+    """What the clouds have of these variants, and which of them could not say."""
+    images, lost = [], {}
+    for cloud in site.clouds:
+        try:
+            images += [image for image in released.inventory(cloud) if image.variant in names]
+        except CloudError as error:
+            lost[cloud.name] = error
+    return images, lost
+
+
+def target(site: Site, variant: Variant, *, asks: bool = False) -> Target:
+    """A variant as it should be, here and in the site's clouds; `asks`: with what servers have of its files now."""
+    resolved = _asked_of_servers(site, variant) if asks else present(site, variant)
     in_clouds = {cloud.name: site.catalog.for_cloud(variant, cloud.name) for cloud in site.clouds}
     return Target(
         variant=variant.name,
@@ -71,6 +101,19 @@ def target(site: Site, variant: Variant) -> Target:
         rebuild_age=variant.rebuild_age,
         prune_after=variant.prune_after,
     )
+
+
+def present(site: Site, variant: Variant) -> Fingerprint:
+    """What a build would be now, if its files on servers are those of the last build here or on record."""
+    return fingerprint.after(variant, lambda: next(reversed(manifests(site, variant)), None))
+
+
+def _asked_of_servers(site: Site, variant: Variant) -> Fingerprint:
+    try:
+        return fingerprint.asked(variant, site.root)
+    except (BuildError, HostError) as error:
+        console.warn(f"{variant.name}: {error.what}; its files are taken to be those of the last build")
+        return present(site, variant)
 
 
 def manifest_of(site: Site, variant: str, build_id: str) -> Manifest | None:

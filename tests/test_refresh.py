@@ -5,6 +5,7 @@ Real imports and verifications of small images, a real Glance; processes are kil
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from test_tasks import PROJECT, inv
 
 from pipelines import (
     glance,
+    inventory,
     job_summary,
     manifest,
     publish,
@@ -31,7 +33,7 @@ from pipelines import (
     retrieval,
 )
 from pipelines.catalog import Catalog, load
-from pipelines.errors import CloudError
+from pipelines.errors import CloudError, HostError
 from pipelines.failures import SeveralFailed
 from pipelines.refresh import Refresh
 from pipelines.situation import Site
@@ -82,6 +84,10 @@ def refreshed(run: Refresh) -> list[tuple[str, str | None]]:
     """What a refresh of all images did: verbs and clouds."""
     refresh.refresh(run, run.site.catalog.select(None))
     return [(step.verb, step.cloud) for step in run.steps]
+
+
+def rows_of(run: Refresh) -> list[job_summary.Row]:
+    return refresh_rows.rows(run, run.site.catalog.select(None))
 
 
 def shown(cloud: glance.Cloud, name: str) -> list[str]:
@@ -163,6 +169,21 @@ def test_a_cloud_that_cannot_be_reached_is_an_error_and_the_others_are_served(
     assert "gone" in (tmp_path / "summary.md").read_text()
 
 
+def test_a_cloud_that_cannot_be_listed_is_an_error_of_its_own_and_the_others_are_served(
+    *, member: glance.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
+) -> None:
+    proxy.on("GET", "/v2/images", answer(503), always=True)
+    run = run_of(images, glance.connect("local", extra=proxied), member)
+    with pytest.raises(CloudError, match="cannot"):
+        refresh.dry(run.site, run.site.catalog.select(None), NOW)
+    with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$") as caught:
+        refreshed(run)
+    assert caught.value.exit_code == CloudError.exit_code
+    assert len(shown(member, name)) == 1
+    actions = {row.cloud: row.action for row in rows_of(run)}
+    assert actions == {"": "built", "local-member": "released", "local": "failed"}
+
+
 def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(
     cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
 ) -> None:
@@ -172,6 +193,32 @@ def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_bu
     assert shown(member, name) == shown(cloud, name)
     (build,) = manifest.builds(images.parent / "fresh", name)
     assert build.state == manifest.COMPLETE
+
+
+def test_images_beyond_keep_go_here_too_and_come_back_where_a_cloud_needs_them(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    week = NOW + timedelta(days=7)
+    refreshed(run_of(images, cloud, now=week))
+    old, new = manifest.builds(images.parent / "builds", name)
+    assert [build.image().is_file() for build in (old, new)] == [False, True]
+    assert old.manifest().build_id == old.build_id
+    new.image().unlink()
+    assert refreshed(run_of(images, cloud, member, now=week)) == [("upload", "local-member")]
+    assert new.image().is_file()
+
+
+def test_a_build_whose_image_is_cut_short_is_fetched_again(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    (build,) = manifest.builds(images.parent / "builds", name)
+    whole = build.image().read_bytes()
+    build.image().write_bytes(whole[:1000])
+    refreshed(run_of(images, cloud, member))
+    assert shown(member, name) == shown(cloud, name)
+    assert build.image().read_bytes() == whole
 
 
 @pytest.mark.slow
@@ -210,10 +257,51 @@ def test_after_a_rollback_nothing_is_built_until_something_changes(
     refreshed(run_of(images, cloud))
     refreshed(run_of(images, cloud, now=NOW + timedelta(days=7)))
     before, bad = sorted(build.build_id for build in manifest.builds(images.parent / "builds", name))
-    publish.rollback(cloud, run_of(images, cloud).site.catalog.variants[name], None, NOW)
+    publish.rollback(cloud, run_of(images, cloud).site.catalog.variants[name], None, lambda _: None, NOW)
     assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7, hours=1))) == []
     assert shown(cloud, name) == [before]
     assert f"would be {bad} again" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
+def test_a_cloud_without_any_image_is_an_error_while_a_rollback_holds_builds_back(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    week = NOW + timedelta(days=7)
+    refreshed(run_of(images, cloud, now=week))
+    bad = manifest.builds(images.parent / "builds", name)[-1].build_id
+    publish.rollback(cloud, run_of(images).site.catalog.variants[name], None, lambda _: None, week)
+    (before,) = released.current(cloud, name)
+    cloud.delete(before.id)
+    run = run_of(images, cloud, member, now=week)
+    with pytest.raises(SeveralFailed, match="2 of 2 failed"):
+        refreshed(run)
+    errors = {row.cloud: row.error for row in rows_of(run)}
+    assert f"local shows no image of {name}, and a new build would be {bad} again" in errors["local"]
+    assert f"./inv promote --cloud local --only {name} --build {bad}`" in errors["local"]
+    assert f"./inv upload --cloud local-member --only {name} --build {bad}`" in errors["local-member"]
+
+
+def test_a_build_that_is_older_than_what_a_cloud_shows_says_why_it_is_not_released(
+    cloud: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    images.write_text(images.read_text().replace("512MiB", "1GiB"))
+    clock_behind = run_of(images, cloud, now=NOW - timedelta(hours=1))
+    with pytest.raises(CloudError, match=f"{name} was built, and would have to be built again: local shows") as caught:
+        refreshed(clock_behind)
+    assert "same command again" in caught.value.remedy
+
+
+def test_another_place_for_records_gets_them_with_the_next_refresh(
+    cloud: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    images.write_text(images.read_text().replace(f"{images.parent}/records", f"{images.parent}/elsewhere"))
+    moved = run_of(images, cloud)
+    assert refreshed(moved) == []
+    assert [record.manifest.build_id for record in moved.site.records.known(name)] == shown(cloud, name)
 
 
 @pytest.mark.slow
@@ -276,3 +364,62 @@ def test_the_summary_says_what_was_done_and_what_is_new(cloud: glance.Cloud, ima
     again = run_of(images, cloud)
     refreshed(again)
     assert [row.action for row in refresh_rows.rows(again, again.site.catalog.select(None))] == ["nothing to do"]
+
+
+def test_the_summary_has_what_failed_before_anything_was_done(images: Path) -> None:
+    run = run_of(images)
+    (images.parent / "records").write_text("no folder")
+    with pytest.raises(HostError):
+        refreshed(run)
+    (row,) = rows_of(run)
+    assert row.action == "failed"
+    assert "the records in" in row.error
+    assert "\nremedy: Make the folder usable" in row.error
+
+
+def test_a_summary_without_what_is_new_is_shown_when_the_records_cannot_be_read(images: Path) -> None:
+    run = run_of(images)
+    refreshed(run)
+    shutil.rmtree(images.parent / "records")
+    (images.parent / "records").write_text("no folder")
+    assert [(row.action, row.packages) for row in rows_of(run)] == [("built", ())]
+
+
+def test_the_summary_of_a_run_before_its_end_says_what_was_not_reached(images: Path) -> None:
+    assert [row.action for row in rows_of(run_of(images))] == ["not reached"]
+
+
+def test_a_step_that_breaks_off_in_whatever_way_is_no_success(images: Path, name: str) -> None:
+    def now() -> datetime:
+        if (images.parent / "builds" / name).exists():
+            raise KeyboardInterrupt
+        return NOW
+
+    run = replace(run_of(images), now=now)
+    with pytest.raises(KeyboardInterrupt):
+        refreshed(run)
+    assert [(row.action, row.error) for row in rows_of(run)] == [("failed", "KeyboardInterrupt")]
+
+
+@pytest.mark.parametrize(("deleted", "said"), [("", "nothing pruned"), ("6f1d2c6e", "pruned")])
+def test_a_prune_that_kept_everything_is_not_shown_as_one(images: Path, name: str, deleted: str, said: str) -> None:
+    run = run_of(images)
+    verb: inventory.Verb = "prune"
+    run.steps.append(refresh.Step(verb=verb, variant=name, cloud="local", reason="beyond keep 1", image_id=deleted))
+    assert [row.action for row in rows_of(run)] == [said]
+
+
+@pytest.mark.slow
+def test_the_summary_of_an_interrupted_run_says_where_it_was(
+    proxy: Proxy, proxied: Path, tmp_path: Path, name: str
+) -> None:
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]
+    argv += ["--catalog", str(catalog_of(tmp_path, name, f"{name}-b")), "--builds", str(tmp_path / "builds")]
+    argv += ["--summary", str(tmp_path / "summary.md")]
+    running = subprocess.Popen(argv, env=os.environ | {"OS_CLIENT_CONFIG_FILE": str(proxied)})
+    proxy.after_change = running.terminate
+    assert running.wait(120) == 128 + signal.SIGTERM
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[0] == f"## GPU images: 2 images, 1 failed ({name}), 1 not reached"
+    assert any(line.startswith(f"| {name}-b | – | not reached") for line in lines)
+    assert "interrupted" in lines
