@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines import gpus, released
 from pipelines import properties as image_properties
+from pipelines.delivery import Delivery
 from pipelines.glance import Image
 from pipelines.manifest import Manifest
 from pipelines.variant import Variant
@@ -58,17 +59,23 @@ def drift(
     current: bool = True,
     members: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
+    delivery: Delivery | None = None,
 ) -> tuple[Drift, ...]:
     """How an image of ours differs from its variant, as this cloud has it; of one that is not current, its name alone.
 
     `made`: the manifest of its build, None where there is no record of that. `members`: whom a shared image is shared
-    with, where that was asked. `fingerprint`: what a build would have now, where that is known.
+    with, where that was asked. `fingerprint`: what a build would have now, where that is known. `delivery`: how this
+    cloud wants its images' data, where that is asked.
     """
+    if image.status == "deactivated":
+        return (Drift(what="deactivated", wanted="", found="deactivated by an administrator; it has all its data"),)
     if image.status != "active":
         return (Drift(what="half uploaded", wanted="", found=f"it has no data ({image.status})"),)
     found = [*_changed(image, changes(variant, image, made, current=current))]
     if current:
-        found += [*of_members(variant, members), *_age(variant, image, fingerprint, now), *_driver(variant, image, now)]
+        found += [] if made else _lost(variant, image)
+        found += [*of_members(variant, members), *(_data(image, delivery) if delivery else ())]
+        found += [*_age(variant, image, fingerprint, now), *_driver(variant, image, now)]
     return tuple(found)
 
 
@@ -144,16 +151,40 @@ def duplicates(mine: Sequence[Image]) -> Mapping[str, Drift]:
 
 
 def _properties(variant: Variant, image: Image, made: Manifest | None) -> dict[str, str]:
-    """The properties that it should have; without a manifest, those that can be known all the same."""
+    """The properties that it should have; without a manifest, those that can be known all the same.
+
+    What follows from the present variant is not among them: it may be of another release than the image is.
+    """
     if made is not None:
         return released.properties(variant, made, image.id)
     wanted = released.kept_properties(variant, image)
-    if image.properties.get(released.RELEASE_DIGEST) == released.release_digest(variant):
-        # images.yaml says what it said at the release: what follows from it now did so then.
-        once = image.properties.get(released.PROPERTIES, "").split()
-        wanted |= {name: value for name, value in variant.properties.items() if name in once}
-        wanted[released.PROPERTIES] = " ".join(once)
-    return wanted
+    names = {*wanted[released.PROPERTIES].split(), *_lost_names(variant, image)}
+    return wanted | {released.PROPERTIES: " ".join(sorted(names))}
+
+
+def _lost(variant: Variant, image: Image) -> Iterator[Drift]:
+    for name in _lost_names(variant, image):
+        found = "missing, and without a record of the build nobody knows what it was; the next build brings it"
+        yield Drift(what=f"property {name}", wanted="", found=found)
+
+
+def _lost_names(variant: Variant, image: Image) -> list[str]:
+    """The properties that an image was released with, and has no more, and that images.yaml does not declare."""
+    once = image.properties.get(released.PROPERTIES, "").split()
+    return [name for name in once if name not in image.properties and name not in variant.glance.properties]
+
+
+def _data(image: Image, delivery: Delivery) -> Iterator[Drift]:
+    """What only sending the data once more can change. A cloud that converts what it imports has it as it wants."""
+    converted = image.disk_format == "raw" and released.DATA in image.properties
+    if image.disk_format != delivery.disk_format and not converted:
+        found = f"{image.disk_format} until the next upload"
+        yield Drift(what="disk_format", wanted=delivery.disk_format, found=found)
+    # Of a cloud with one store Glance does not say where an image is.
+    missing = [store for store in delivery.stores or () if image.stores and store not in image.stores]
+    if missing:
+        found = f"only in {', '.join(image.stores)} until the next build is uploaded"
+        yield Drift(what="stores", wanted=f"in {', '.join(missing)} too", found=found)
 
 
 def _changed(image: Image, needed: Changes) -> Iterator[Drift]:

@@ -7,11 +7,12 @@ import pytest
 from cloud_fixtures import NOW, make_variant
 
 from pipelines import glance_image, released
+from pipelines.delivery import Delivery
 from pipelines.drift import changes, drift, duplicates, hidden_by_hand, of_variant
 from pipelines.driver import Driver
 from pipelines.glance import Image
 from pipelines.manifest import Artifact, Manifest
-from pipelines.variant import Variant
+from pipelines.variant import Base, Variant
 
 BUILD_ID = "20261121T120000Z-0123abcd"
 
@@ -95,14 +96,94 @@ def test_what_was_changed_by_hand_is_drift_that_can_be_repaired(changed: dict[st
     assert found.repairable
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_wrong_and_a_missing_property_are_drift_also_without_a_record_of_the_build(known: bool) -> None:
+def test_a_wrong_and_a_missing_property_are_drift() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     right = image(variant, made)
-    record = made if known else None
-    assert said(variant, with_property(right, hw_disk_bus="ide"), record) == ["property hw_disk_bus: ide, not scsi"]
-    assert said(variant, without_property(right, "hw_disk_bus"), record) == ["property hw_disk_bus: missing, not scsi"]
+    assert said(variant, with_property(right, hw_disk_bus="ide"), made) == ["property hw_disk_bus: ide, not scsi"]
+    assert said(variant, without_property(right, "hw_disk_bus"), made) == ["property hw_disk_bus: missing, not scsi"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_property_that_images_yaml_declares_is_compared_also_without_a_record_of_the_build(known: bool) -> None:
+    variant = make_variant(properties={"mycompany.team": "ai", "hw_disk_bus": "virtio"})
+    made = make_manifest(variant)
+    right, record = image(variant, made), made if known else None
+    changed = with_property(right, hw_disk_bus="ide")
+    assert said(variant, changed, record) == ["property hw_disk_bus: ide, not virtio"]
+    lacking = without_property(right, "mycompany.team")
+    assert said(variant, lacking, record) == ["property mycompany.team: missing, not ai"]
+
+
+def repaired(variant: Variant, found: Image, made: Manifest | None) -> Image:
+    """The image with all that can be repaired."""
+    needed = changes(variant, found, made)
+    fields = {name: value for name, value in needed.values.items() if name in {"name", "min_ram", "tags"}}
+    held = {**found.properties, **{name: value for name, value in needed.values.items() if name not in fields}}
+    properties = {name: value for name, value in held.items() if name not in needed.remove}
+    return dataclasses.replace(found, properties=properties, **fields)  # type: ignore[arg-type]
+
+
+def test_without_a_record_what_follows_from_the_build_stays_however_often_it_is_repaired() -> None:
+    before = make_variant(properties={"mycompany.team": "ai"})
+    made = make_manifest(before, base={"distribution": "debian", "release": "bookworm", "architecture": "amd64"})
+    upgraded = dataclasses.replace(before, glance=make_variant(properties={"mycompany.team": "ml"}).glance)
+    assert upgraded.base == Base(distribution="debian", release="trixie")
+    first = repaired(upgraded, image(before, made), None)
+    second = repaired(upgraded, first, None)
+    assert (second.properties["os_version"], second.properties["mycompany.team"]) == ("12", "ml")
+    assert first == second
+    assert said(upgraded, second, None) == []
+
+
+def test_a_property_that_was_lost_and_that_nobody_knows_is_said_until_a_build_brings_it() -> None:
+    variant = make_variant()
+    lacking = without_property(image(variant, make_manifest(variant)), "os_version")
+    [found] = drift(variant, lacking, None, NOW)
+    assert (found.what, found.repairable) == ("property os_version", False)
+    assert not changes(variant, lacking, None)
+
+
+def test_an_image_in_another_format_than_the_cloud_wants_needs_an_upload() -> None:
+    variant = make_variant()
+    made = make_manifest(variant)
+    kept = image(variant, made, disk_format="qcow2")
+    assert drift(variant, kept, made, NOW, delivery=Delivery()) == ()
+    [found] = drift(variant, kept, made, NOW, delivery=Delivery(disk_format="raw"))
+    assert str(found) == "disk_format: qcow2 until the next upload, not raw"
+    assert not found.repairable
+
+
+def test_what_the_cloud_itself_converted_and_we_compared_is_in_the_right_format() -> None:
+    variant = make_variant()
+    made = make_manifest(variant)
+    raw = image(variant, made, disk_format="raw")
+    assert len(drift(variant, raw, made, NOW, delivery=Delivery())) == 1
+    compared = with_property(raw, **{released.DATA: "sha512:ab"})
+    assert drift(variant, compared, made, NOW, delivery=Delivery()) == ()
+
+
+def test_an_image_that_lacks_a_store_needs_an_upload() -> None:
+    variant = make_variant()
+    made = make_manifest(variant)
+    wanted = Delivery(stores=("a", "b", "c"))
+    found = image(variant, made, disk_format="qcow2", stores=("b", "x"))
+    [one] = drift(variant, found, made, NOW, delivery=wanted)
+    assert str(one) == "stores: only in b, x until the next build is uploaded, not in a, c too"
+    assert not one.repairable
+    everywhere = dataclasses.replace(found, stores=("c", "b", "a"))
+    assert drift(variant, everywhere, made, NOW, delivery=wanted) == ()
+    unsaid = dataclasses.replace(found, stores=())  # of a cloud with one store
+    assert drift(variant, unsaid, made, NOW, delivery=wanted) == ()
+    assert drift(variant, found, made, NOW, current=False, delivery=wanted) == ()
+
+
+def test_an_image_that_an_administrator_deactivated_is_said_to_be_that() -> None:
+    variant = make_variant()
+    made = make_manifest(variant)
+    [found] = drift(variant, image(variant, made, status="deactivated", min_ram=1), made, NOW)
+    assert str(found).startswith("deactivated: deactivated by an administrator")
+    assert not found.repairable
 
 
 def test_a_property_that_nova_reads_and_nobody_declared_is_surplus() -> None:
