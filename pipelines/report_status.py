@@ -12,10 +12,9 @@ _COLUMNS = ("variant", "build_id", "state", "visibility", "name", "id", "whose")
 
 
 def show(found: Sequence[Survey], *, as_json: bool) -> None:
-    """`inv status`. The JSON has our images alone; the table shows others of the same name too, and whose they are."""
+    """`inv status`. The table shows all others of the same name, too, and whose they are; JSON what is out of order."""
     if as_json:
-        images = [image for survey in found for image in survey.images]
-        console.emit_json([image.plain() for image in images if image.row.state != "foreign"])
+        console.emit_json([each for survey in found for each in survey.plain()])
         return
     for survey in found:
         if survey.failed is None or survey.images:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pipelines import console, drift, failures, fingerprint, released, repair, situation
+from pipelines import console, drift, failures, glance_import, released, repair, situation
+from pipelines.delivery import Delivery
 from pipelines.drift import Drift
 from pipelines.errors import PipelineError, UsageError
 from pipelines.glance import Cloud, Image
@@ -41,6 +42,14 @@ class Survey:
     absent: tuple[str, ...] = ()
     failed: PipelineError | None = None
 
+    def plain(self) -> list[dict[str, Any]]:
+        """JSON values: an entry for each image that is ours or is in our way, for each absent variant, and an error."""
+        shown = [image.plain() for image in self.images if image.row.state != "foreign" or image.drift]
+        absent = [{"cloud": self.cloud, "variant": name, "state": "absent", "drift": []} for name in self.absent]
+        error = self.failed
+        failed = [{"cloud": self.cloud, "error": error.what, "remedy": error.remedy}] if error is not None else []
+        return [*shown, *absent, *failed]
+
     @property
     def needs_attention(self) -> bool:
         """Whether there is any drift that somebody has to do something about."""
@@ -51,7 +60,7 @@ def survey(site: Site, variants: Sequence[Variant], now: datetime, *, fix: bool 
     """All clouds of the site, one after the other. With `fix`, what can be repaired without a build is, first."""
     if not site.clouds and not site.unreachable:
         raise UsageError("no cloud is named", remedy="Name one or more, each with --cloud.")
-    fingerprints = {variant.name: fingerprint.present(variant, site.root).digest for variant in variants}
+    fingerprints = {variant.name: situation.present(site, variant).digest for variant in variants}
     found = [Survey(cloud=name, failed=error) for name, error in site.unreachable.items()]
     for cloud in site.clouds:
         here = [site.catalog.for_cloud(variant, cloud.name) for variant in variants]
@@ -99,6 +108,7 @@ def _of_cloud(
     rows = released.rows(cloud, seen, variants, fingerprints)
     by_id = {image.id: image for image in seen}
     found: dict[str, list[Drift]] = {row.id: [] for row in rows}
+    delivery = _delivery(site, cloud)
     for variant in variants:
         own = [row for row in rows if row.variant == variant.name]
         mine = sorted((by_id[row.id] for row in own if row.state != "foreign"), key=released.age)
@@ -106,12 +116,19 @@ def _of_cloud(
         # An administrator sees other projects' private images, too; their users and ours never meet.
         others = [each for each in others if each.visibility != "private" or each.owner == cloud.project_id]
         wanted = fingerprints.get(variant.name)
-        for image_id, each in _of_variant(site, cloud, variant, mine=mine, others=others, wanted=wanted, now=now):
+        about = _of_variant(site, cloud, variant, mine=mine, others=others, wanted=wanted, delivery=delivery, now=now)
+        for image_id, each in about:
             found[image_id].append(each)
     images = tuple(_seen(row, by_id[row.id], found[row.id]) for row in rows)
     there = {row.variant for row in rows if row.state != "foreign"}
     absent = tuple(variant.name for variant in variants if variant.name not in there)
     return Survey(cloud=cloud.name, images=images, absent=absent)
+
+
+def _delivery(site: Site, cloud: Cloud) -> Delivery:
+    """How this cloud wants its images' data; of one that wants them in all stores, in those that it has now."""
+    delivery = site.catalog.delivery(cloud.name)
+    return delivery if delivery.stores is not None else replace(delivery, stores=glance_import.offer(cloud).stores)
 
 
 def _of_variant(
@@ -122,6 +139,7 @@ def _of_variant(
     mine: Sequence[Image],
     others: Sequence[Image],
     wanted: str | None,
+    delivery: Delivery,
     now: datetime,
 ) -> Iterator[tuple[str, Drift]]:
     """Image ID and drift, of all of a variant's images."""
@@ -133,7 +151,16 @@ def _of_variant(
         made = situation.manifest_of(site, variant.name, image.properties[released.BUILD_ID])
         shared = image is current and image.visibility == "shared"
         members = cloud.members(image.id) if shared else None
-        found = drift.drift(variant, image, made, now, current=image is current, members=members, fingerprint=wanted)
+        found = drift.drift(
+            variant,
+            image,
+            made,
+            now,
+            current=image is current,
+            members=members,
+            fingerprint=wanted,
+            delivery=delivery,
+        )
         yield from ((image.id, each) for each in (*found, *filter(None, (twice.get(image.id),))))
 
 

@@ -1,9 +1,11 @@
 """Is drift found in a real Glance, and repaired there, without touching what is not ours?"""
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloud_fixtures import NOW, TestCloud, make_variant, verified
@@ -12,6 +14,7 @@ from test_tasks import inv
 
 from pipelines import glance, publish, records, released, report_status, survey
 from pipelines.catalog import Catalog
+from pipelines.catalog import Cloud as CloudWish
 from pipelines.errors import UsageError
 from pipelines.failures import SeveralFailed
 from pipelines.manifest import Build
@@ -181,6 +184,69 @@ def test_the_json_has_every_image_of_ours_with_its_drift(
     wanted = {"what": "min_ram", "wanted": "512", "found": "1", "repairable": True, "asked_for": False}
     assert wanted in row["drift"]
     assert found.needs_attention
+
+
+def in_json(found: Sequence[Survey], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    report_status.show(found, as_json=True)
+    return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+
+
+def test_the_json_has_what_is_in_our_way_and_no_other_image_of_others(
+    *,
+    cloud: glance.Cloud,
+    member: glance.Cloud,
+    variant: Variant,
+    make_build: MakeBuild,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build = make_build(variant)
+    kept = publish.upload(cloud, variant, build, verified(build), NOW, promotes=False).image_id
+    theirs = copied(member, cloud.image(kept), build.image().read_bytes())
+    member.update(theirs.id, name=variant.name)
+    found = asked(cloud, variant, tmp_path / "builds")
+    assert [row["id"] for row in in_json([found], capsys)] == [kept]
+    cloud.update(theirs.id, visibility="public")
+    cloud.delete(kept)
+    found = asked(cloud, variant, tmp_path / "builds")
+    theirs_in_json, absent = in_json([found], capsys)
+    assert (theirs_in_json["id"], theirs_in_json["state"]) == (theirs.id, "foreign")
+    assert [each["what"] for each in theirs_in_json["drift"]] == ["somebody else's image"]
+    assert (absent["variant"], absent["state"]) == (variant.name, "absent")
+
+
+def test_the_json_has_a_cloud_that_failed_and_a_variant_that_is_nowhere(
+    *,
+    proxy: Proxy,
+    behind: glance.Cloud,
+    cloud: glance.Cloud,
+    variant: Variant,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    proxy.on("GET", "/v2/images", answer(403), always=True)
+    found = survey.survey(site([variant], tmp_path / "builds", behind, cloud), [variant], NOW)
+    failed, absent = in_json(found, capsys)
+    assert (failed["cloud"], set(failed)) == ("local", {"cloud", "error", "remedy"})
+    assert "list images" in failed["error"]
+    assert absent == {"cloud": "local", "variant": variant.name, "state": "absent", "drift": []}
+
+
+def test_a_format_or_a_store_that_the_cloud_wants_otherwise_by_now_is_drift(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
+) -> None:
+    image = release(cloud, variant, make_build(variant))
+    plain = site([variant], tmp_path / "builds", cloud)
+    for wish, wrong in (
+        (CloudWish(), []),
+        (CloudWish(stores=("main",)), []),
+        (CloudWish(stores=("second",), disk_format="raw"), ["disk_format", "stores"]),
+        (CloudWish(stores=("all",)), ["stores"]),
+    ):
+        wanted = dataclasses.replace(plain, catalog=dataclasses.replace(plain.catalog, clouds={"local": wish}))
+        [found] = survey.survey(wanted, [variant], NOW)
+        assert said(found) == {image.id: wrong}
 
 
 def test_a_variant_that_was_never_released_is_absent_and_no_drift(
