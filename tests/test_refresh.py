@@ -184,6 +184,18 @@ def test_a_cloud_that_cannot_be_listed_is_an_error_of_its_own_and_the_others_are
     assert actions == {"": "built", "local-member": "released", "local": "failed"}
 
 
+@pytest.mark.slow
+def test_a_cloud_that_cannot_be_listed_is_not_asked_for_what_another_one_needs(
+    *, cloud: glance.Cloud, member: glance.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, member))
+    proxy.on("GET", "/v2/images", answer(503), always=True)
+    silent, third = glance.connect("local", extra=proxied), replace(cloud, name="third")
+    with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$"):
+        refreshed(run_of(images, silent, member, third, builds="fresh"))
+    assert shown(third, name) == shown(member, name)
+
+
 def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(
     cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
 ) -> None:
