@@ -123,8 +123,10 @@ def of_variant(variant: Variant, mine: Sequence[Image], others: Sequence[Image])
         mended = hidden_by_hand(mine) is not None
         found.append(Drift(what="current image", wanted="one that is shown", found="none is", repairable=mended))
     if len(shown) > 1:
-        ids = ", ".join(image.id for image in shown[:-1])
-        found.append(Drift(what="shown", wanted="the newest alone", found=f"older beside it: {ids}", repairable=True))
+        older = f"older beside it: {', '.join(image.id for image in shown[:-1])}"
+        # Beside one that is deactivated, an older one is all that users have.
+        usable = shown[-1].status == "active"
+        found.append(Drift(what="shown", wanted="the newest alone", found=older, repairable=usable))
     name = variant.image_name
     found += [_namesake(name, image) for image in others if image.name == name and released.is_shown(image)]
     return tuple(found)

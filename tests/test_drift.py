@@ -294,6 +294,15 @@ def test_one_image_that_is_shown_is_in_order_and_none_or_several_are_not() -> No
     assert of_variant(variant, [], []) == ()
 
 
+def test_an_older_image_beside_a_deactivated_one_is_not_hidden() -> None:
+    variant = make_variant()
+    made = make_manifest(variant)
+    old, new = image(variant, made, 1), image(variant, made, 2)
+    assert [each.repairable for each in of_variant(variant, [old, new], [])] == [True]
+    deactivated = dataclasses.replace(new, status="deactivated")
+    assert [each.repairable for each in of_variant(variant, [old, deactivated], [])] == [False]
+
+
 def test_somebody_elses_image_is_drift_only_while_users_find_it_under_our_name() -> None:
     variant = make_variant()
     made = make_manifest(variant)
