@@ -20,7 +20,7 @@ from pipelines.payload import Payload
 Method = Literal["put", "glance-direct", "web-download"]
 
 # The digest of an image's data where they are not the build's own file, written once they were compared.
-DATA = f"{released.PREFIX}data"
+DATA = released.DATA
 _OTHERWISE = "Write what it offers in images.yaml (`clouds`), or leave the key out."
 
 
