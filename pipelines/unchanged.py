@@ -42,7 +42,7 @@ def standing(variant: Variant, root: Path, now: datetime) -> Standing:
 def local_builds(builds: Sequence[Build], *, boots: bool = False) -> Iterator[plan.LocalBuild]:
     """Complete builds, as plan.py wants to know them; with `boots`, one that was never booted is not verified."""
     for build in builds:
-        yield as_build(build.manifest(), build.verification(), here=build.image().is_file(), boots=boots)
+        yield as_build(build.manifest(), build.verification(), here=not _lacks(build), boots=boots)
 
 
 def as_build(

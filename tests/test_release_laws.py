@@ -53,6 +53,12 @@ class World:
                 ids = tuple(image.id for image in released.ours(self.cloud, self.variant.name))
                 pruning.prune(self.behind, self.variant.name, ids, NOW + timedelta(days=3650))
 
+    def close(self) -> None:
+        """Make room for the next history."""
+        self.proxy.reset()
+        for image in self.cloud.images(owner=self.cloud.project_id, properties={released.VARIANT: self.variant.name}):
+            self.cloud.delete(image.id)
+
     def _release(self, build: Build, *, promotes: bool) -> None:
         publish.upload(self.behind, self.variant, build, verified(build), NOW, promotes=promotes)
 
@@ -82,6 +88,13 @@ def test_users_always_have_one_good_image_and_nothing_is_lost_or_touched_that_is
     history: list[tuple[str, int | None, bool]],
 ) -> None:
     world = World(cloud, glance.connect("local", extra=proxied), proxy, make_build)
+    with contextlib.closing(world):
+        _live(world, history)
+
+
+def _live(world: World, history: list[tuple[str, int | None, bool]]) -> None:
+    """Go through a history, and look after each step."""
+    cloud = world.cloud
     world.do("release")
     (ours,) = released.current(cloud, world.variant.name)
     theirs = cloud.create(
