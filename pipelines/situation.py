@@ -60,15 +60,16 @@ def look(site: Site, variants: Sequence[Variant], *, asks_archives: bool = False
     """Ask everybody. Unless `all_clouds` are needed, one that cannot be listed is left out.
 
     `asks_archives`: whether servers are asked for their files' digests, and the package archives what is newer by now,
-    of the newest build that would serve.
+    of the newest build that would serve. Where there is no build at all, nothing depends on either.
     """
     images, lost = _listed(site, {variant.name for variant in variants})
     if all_clouds:
         for error in lost.values():
             raise error
     site = replace(site, clouds=[cloud for cloud in site.clouds if cloud.name not in lost])
-    targets = tuple(target(site, variant, asks=asks_archives) for variant in variants)
     builds = [each for variant in variants for each in _builds(site, variant)]
+    known = {build.variant for build in builds} | {image.variant for image in images}
+    targets = tuple(target(site, variant, asks=asks_archives and variant.name in known) for variant in variants)
     if asks_archives:
         wanted = {one.variant: one.fingerprint for one in targets}
         builds = [each for variant in variants for each in _asked(site, variant, builds, wanted[variant.name])]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cloud_fixtures import NOW
 from fakes.web_server import WebServer, serving
 
 from pipelines import catalog, inputs, manifest, records, situation
@@ -40,6 +41,17 @@ def site(tmp_path: Path, server: WebServer) -> Site:
 
 def asked(site: Site) -> str:
     return situation.target(site, site.catalog.variants["a"], asks=True).fingerprint
+
+
+def test_before_the_first_build_no_server_is_asked(site: Site, server: WebServer) -> None:
+    situation.planned(site, [site.catalog.variants["a"]], NOW, asks_archives=True)
+    assert server.seen == []
+
+
+def test_of_what_was_built_the_server_is_asked(site: Site, server: WebServer, make_build: MakeBuild) -> None:
+    on_record(site, server, make_build)
+    situation.planned(site, [site.catalog.variants["a"]], NOW, asks_archives=True)
+    assert server.seen != []
 
 
 def on_record(site: Site, server: WebServer, make_build: MakeBuild) -> None:
