@@ -14,7 +14,7 @@ from invoke import Collection, Context
 from pipelines import console
 from pipelines.command import verb
 from pipelines.errors import UsageError
-from pipelines.verbs import clouds, images
+from pipelines.verbs import ci, clouds, images
 from pipelines.verbs.shared import (
     BUILDS,
     BUILDS_HELP,
@@ -36,7 +36,7 @@ def demo(_: Context) -> None:
     demonstration.run(load(CATALOG), Path(BUILDS), CLOUD_ROOT, now)
 
 
-@verb(help={"fast": "without builds and boots: under two minutes", "args": "more arguments for pytest"})
+@verb(help={"fast": "without builds and boots: under three minutes", "args": "more arguments for pytest"})
 def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run the tests; all of them, real builds and boots included, unless --fast."""
     # Without builds, tests wait more than they work: twice as many workers as there are processors.
@@ -46,12 +46,14 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
         sys.exit(1)
 
 
-@verb()
-def lint(context: Context) -> None:
-    """All linters: Python, types, layers, shell, elements, YAML."""
+@verb(help=CATALOG_HELP)
+def lint(context: Context, catalog: str = CATALOG) -> None:
+    """All linters: Python, types, layers, shell, elements, YAML; the catalog, with every image as each cloud has it."""
     from pipelines import linting
 
-    failed = [name for name, line in linting.COMMANDS.items() if not _passes(context, name, line)]
+    console.note("lint: catalog")
+    failed = [] if linting.passes(Path(catalog)) else ["catalog"]
+    failed += [name for name, line in linting.COMMANDS.items() if not _passes(context, name, line)]
     if failed:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
@@ -104,11 +106,18 @@ namespace = Collection(
     images.build,
     images.verify,
     images.gpus,
+    images.diff,
     images.schema,
     images.doctor,
     images.cache,
     clouds.upload,
+    clouds.refresh,
+    clouds.promote,
+    clouds.rollback,
+    clouds.prune,
     clouds.status,
+    clouds.metrics,
+    ci.ci,
     demo,
     test,
     lint,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.site import Site, Taken, environment
-from pipelines import devcloud, devcloud_config, glance, publish
+from pipelines import devcloud, devcloud_config, glance, payload
 from pipelines.manifest import Build
 from pipelines.recipe import Command
 from pipelines.variant import Variant
@@ -43,11 +43,11 @@ def compare(site: Site, variant: Variant) -> Iterator[Taken]:
 
 def _ours(cloud: glance.Cloud, build: Build) -> float:
     """Seconds of our transfer alone."""
-    artifact = build.manifest().artifact
     image_id = str(uuid.uuid4())
     cloud.create(image_id, name="ours", disk_format="qcow2", min_disk=1, min_ram=0, tags=(), properties={})
     started = time.monotonic()
-    cloud.upload(image_id, lambda: publish.chunks(build.image(), artifact, lambda _: None), artifact.size)
+    sent = payload.canonical(build, build.manifest())
+    cloud.upload(image_id, lambda: sent.chunks(lambda _: None), sent.artifact.size)
     seconds = time.monotonic() - started
     cloud.delete(image_id)
     return seconds

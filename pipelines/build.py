@@ -57,13 +57,21 @@ class _Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Layers:
+    """What the layers before the last say: what came out of the cache, and what the package archives had for them."""
+
+    cached: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
-    """What became of a job: the timings, the artifact, and what came out of the cache."""
+    """What became of a job: the timings, the artifact, and what its layers say."""
 
     progress: Progress
     seconds: float
     artifact: manifest.Artifact
-    cached: Mapping[str, str]
+    layers: _Layers
 
 
 def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False, cached: bool = True) -> manifest.Build:
@@ -73,6 +81,8 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False,
     BuildError with the failing element, the last lines and the log when diskimage-builder fails. An interrupt stops
     it, cleans up, and goes on as it came.
     """
+    from pipelines import sbom  # noqa: PLC0415  # `inv show` names the command that a build runs, and starts sooner
+
     recipe.resolve(variant)  # what is wrong with the variant itself is said before anything is fetched
     host.require(variant, root)
     bound = secrets.read(variant)
@@ -82,8 +92,9 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False,
         plan = recipe.resolve(variant, given.digests)
         folder = held.enter_context(build_folder.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)))
         job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
-        made = _make(job, verbose=verbose, cached=cached)
-        manifest.write_json(folder / "manifest.json", _manifest(job, made))
+        said = _manifest(job, _make(job, verbose=verbose, cached=cached))
+        sbom.write(folder, said)
+        manifest.write_json(folder / "manifest.json", said)
     return manifest.newest_complete(root, variant.name, folder.name)
 
 
@@ -103,24 +114,24 @@ def _make(job: _Job, *, verbose: bool, cached: bool) -> _Made:
     started = time.monotonic()
     (job.cache / "locks").mkdir(parents=True, exist_ok=True)
     with dib.session(job.plan, job.folder / "build.log", verbose=verbose) as session:
-        taken = _in_layers(job, session) if cached else _at_once(job, session)
+        made = _in_layers(job, session) if cached else _at_once(job, session)
         with session.timed("variant", "convert"):
             raw = job.scratch / "image.raw"
             conversion.convert(raw, job.folder / "image.qcow2", compression=job.plan.compression)
         with session.timed("variant", "hash"):
             artifact = build_folder.artifact(job.folder / "image.qcow2")
     seconds = time.monotonic() - started
-    return _Made(progress=session.progress, seconds=seconds, artifact=artifact, cached=taken)
+    return _Made(progress=session.progress, seconds=seconds, artifact=artifact, layers=made)
 
 
-def _at_once(job: _Job, session: dib.Session) -> Mapping[str, str]:
+def _at_once(job: _Job, session: dib.Session) -> _Layers:
     command = command_for(job.plan, job.folder, job.given.files)
     session.execute(command, secrets.sent(job.bound))
-    return {}
+    return _Layers()
 
 
-def _in_layers(job: _Job, session: dib.Session) -> Mapping[str, str]:
-    """In as many runs as the cache leaves to be done; what came out of it."""
+def _in_layers(job: _Job, session: dib.Session) -> _Layers:
+    """In as many runs as the cache leaves to be done."""
     fresh = job.scratch / "modules"
     fresh.mkdir()
     kept = job.cache.resolve() / kept_modules.KIND
@@ -142,7 +153,8 @@ def _in_layers(job: _Job, session: dib.Session) -> Mapping[str, str]:
     layers.build(site)
     modules = kept_modules.take(fresh, job.cache, job.now)
     cache.shrink(job.cache, cache.limit(job.cache))
-    return site.taken | ({"kernel modules": modules} if modules else {})
+    taken = site.taken | ({"kernel modules": modules} if modules else {})
+    return _Layers(cached=taken, archives=site.seen)
 
 
 def _proxies() -> dict[str, str]:
@@ -154,6 +166,7 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
     variant, plan, given = job.variant, job.plan, job.given
     said = job.scratch / "image.d"
     identity = _read_json(said / "gpu-image.json")
+    packages = _packages(said / "dib-manifests")
     return manifest.Manifest(
         variant=variant.name,
         build_id=job.folder.name,
@@ -164,7 +177,8 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
         driver=_driver(job, identity),
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
         artifacts=(made.artifact,),
-        packages=_packages(said / "dib-manifests"),
+        packages={item["package"]: item["version"] for item in packages},
+        architectures={item["package"]: item["arch"] for item in packages if "arch" in item},
         tools=_tools(),
         stages=made.progress.stages,
         layers=made.progress.layers(),
@@ -172,10 +186,15 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
         elements={name: closure.element_digest(path) for name, path in plan.closure.items()},
         parts=plan.parts,
         inputs=given.digests,
-        archives=archives.read((said / "dib-manifests" / "archives").read_text(encoding="utf-8")),
-        cached=made.cached,
+        archives=_archives(said / "dib-manifests" / "archives", made.layers),
+        cached=made.layers.cached,
         scratch=_read_json(said / "scratch.json"),
     )
+
+
+def _archives(path: Path, before: _Layers) -> dict[str, str]:
+    """The state of each index when it was first used: its packages are of that time, whatever a later layer saw."""
+    return {**archives.read(path.read_text(encoding="utf-8")), **before.archives}
 
 
 def _base(variant: Variant, given: Inputs) -> dict[str, str]:
@@ -196,10 +215,12 @@ def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
     return made | ({"certificate": certificate} if certificate else {})
 
 
-def _packages(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _packages(folder: Path) -> list[dict[str, str]]:
+    """The packages that are installed, with their name, version and architecture."""
+    found: list[dict[str, str]] = []
     for path in (*folder.glob("dib-manifest-dpkg-*"), *folder.glob("dib-manifest-rpm-*")):
-        found |= {item["package"]: item["version"] for item in _read_json(path)["packages"]}
+        # dpkg names a package that is removed, too, while some of its configuration is left ("rc").
+        found += [each for each in _read_json(path)["packages"] if each.get("status", "ii")[1] == "i"]
     if not found:
         raise BuildError(f"diskimage-builder left no package list in {folder}", remedy="Report this with build.log.")
     return found

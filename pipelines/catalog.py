@@ -13,15 +13,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines import inheritance, properties, unsupported
+from pipelines.appearance import Glance
 from pipelines.base import Base
 from pipelines.catalog_file import CatalogFile, Cloud
 from pipelines.complaints import Complaints, Layer, did_you_mean, known_keys
+from pipelines.delivery import Delivery
 from pipelines.driver import Cuda, Driver
 from pipelines.errors import CatalogError
 from pipelines.notation import property_text
 from pipelines.schema import json_schema
-from pipelines.variant import Disk, Glance, Kernel, Variant
-from pipelines.yamlfile import read
+from pipelines.variant import Disk, Kernel, Variant
+from pipelines.yamlfile import Where, read
 
 __all__ = ["Base", "Catalog", "Cloud", "Cuda", "Disk", "Driver", "Glance", "Kernel", "Variant", "json_schema", "load"]
 
@@ -57,6 +59,11 @@ class Catalog:
     def for_cloud(self, variant: Variant, cloud: str) -> Variant:
         """The variant as `clouds` in images.yaml changes it for one cloud; most clouds are not mentioned there."""
         return self.overridden.get(cloud, {}).get(variant.name, variant)
+
+    def delivery(self, cloud: str) -> Delivery:
+        """How one cloud wants its images delivered."""
+        found = self.clouds.get(cloud)
+        return found.delivery if found is not None else Delivery()
 
     def _matching(self, pattern: str) -> list[str]:
         if pattern in self.abstract:
@@ -108,9 +115,11 @@ class _Resolver:
             self._check_own_keys(name)
         clouds = {name: self._cloud(name, raw) for name, raw in _mapping(self._top.get("clouds")).items()}
         resolved = {name: self._resolved(name, self._layers(name)) for name in self._images}
-        if wrong := unsupported.in_records(self._top.get("records")):
-            self._complaints.note(("records",), wrong)
         variants = {name: variant for name, variant in resolved.items() if variant is not None}
+        overridden = {name: self._overridden(name, variants) for name in clouds}
+        self._check_names(variants, None)
+        for cloud, there in overridden.items():
+            self._check_names(there, cloud)
         if file is None:
             return None
         return Catalog(
@@ -119,7 +128,7 @@ class _Resolver:
             clouds={name: cloud for name, cloud in clouds.items() if cloud is not None},
             variants=variants,
             abstract=tuple(name for name in self._images if self._is_abstract(name)),
-            overridden={name: self._overridden(name, variants) for name in clouds},
+            overridden=overridden,
         )
 
     def _check_own_keys(self, name: str) -> None:
@@ -136,6 +145,19 @@ class _Resolver:
         elif self._parents[chain[0]] == name:
             circle = " → ".join([name, *reversed(chain[:-1]), name])
             self._note(name, "parent", f"an image cannot be its own ancestor ({circle}); remove one of these parents")
+
+    def _check_names(self, variants: Mapping[str, Variant], cloud: str | None) -> None:
+        """No two images have the same name for users (of one cloud), who could not tell them apart."""
+        bearers: dict[str, str] = {}
+        for name, variant in variants.items():
+            other = bearers.setdefault(variant.image_name, name)
+            if other == name:
+                continue
+            override = _mapping(_mapping(_mapping(self._top.get("clouds")).get(cloud or "")).get("glance"))
+            where: Where = ("clouds", cloud or "") if "name" in override else ("images", name)
+            if cloud is None or "name" in override:
+                what = f"{other} and {name} would both be called {variant.image_name}; write {{variant}} in the name"
+                self._complaints.note((*where, "glance", "name"), what)
 
     def _note(self, name: str, key: str, what: str) -> None:
         self._complaints.note(("images", name, key), what)
@@ -157,7 +179,6 @@ class _Resolver:
         layers: list[Layer] = [(("clouds", name), _mapping(raw))]
         document = inheritance.without_nulls(_mapping(raw))
         cloud = self._complaints.validated(Cloud, _CLOUD, document, layers)
-        self._complaints.note_merged(unsupported.in_cloud(document), document, layers, once=True)
         self._check_properties(document, layers, None)
         return cloud
 
@@ -177,7 +198,18 @@ class _Resolver:
         variant = self._complaints.validated(Variant, _VARIANT, named, layers, partial=partial, stand_ins=_STAND_INS)
         self._complaints.note_merged(unsupported.in_image(document), document, layers, once=True)
         self._check_properties(document, layers, None if partial else variant)
-        return None if partial else variant
+        if partial or variant is None:
+            return None
+        self._check_members(variant, layers)
+        return variant
+
+    def _check_members(self, variant: Variant, layers: Sequence[Layer]) -> None:
+        """Of an image as a cloud has it: visibility and members may each stand in another place of the file."""
+        glance = variant.glance
+        if glance.members and glance.visibility != "shared":
+            said = (place for place, layer in layers if {"members", "visibility"} & set(_mapping(layer.get("glance"))))
+            what = f"members see nothing of {variant.name} while it is {glance.visibility}; write `visibility: shared`"
+            self._complaints.note((*next(said, layers[0][0]), "glance"), what)
 
     def _check_properties(self, document: Mapping[str, Any], layers: Sequence[Layer], variant: Variant | None) -> None:
         declared = _mapping(_mapping(document.get("glance")).get("properties"))

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -184,7 +185,43 @@ class Meter:
 
 @contextmanager
 def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
-    """A progress bar on stderr over `total` bytes (None: nobody knows), of which `done` were there before."""
+    """A progress bar on stderr over `total` bytes (None: nobody knows), of which `done` were there before.
+
+    Several at once, of several threads, are lines of one display.
+    """
+    with _BARS.shared() as progress:
+        shown = Meter(label, progress, total, done)
+        yield shown
+    shown.close()
+
+
+class _Bars:
+    """The one display of progress bars that a terminal can have; it is there while somebody uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._progress: Progress | None = None
+
+    @contextmanager
+    def shared(self) -> Iterator["Progress"]:
+        with self._lock:
+            self._users += 1
+            progress = self._progress or _bars()
+            if self._progress is None:
+                progress.start()
+            self._progress = progress
+        try:
+            yield progress
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    progress.stop()
+                    self._progress = None
+
+
+def _bars() -> "Progress":
     from rich.progress import (  # noqa: PLC0415  # as below: slow to import
         BarColumn,
         DownloadColumn,
@@ -193,12 +230,11 @@ def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
         TransferSpeedColumn,
     )
 
-    console = _stderr()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        shown = Meter(label, progress, total, done)
-        yield shown
-    shown.close()
+    return Progress(*columns, console=_stderr(), disable=not sys.stderr.isatty())
+
+
+_BARS = _Bars()
 
 
 def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -7,8 +7,21 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from pipelines import console, devcloud, glance, refresh, released, report
+from pipelines import (
+    console,
+    devcloud,
+    glance,
+    making,
+    records,
+    released,
+    releasing,
+    report,
+    report_status,
+    situation,
+    survey,
+)
 from pipelines.catalog import Catalog
+from pipelines.situation import Site
 
 VARIANT = "debian-cuda"
 
@@ -20,15 +33,16 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     running = devcloud.up(cloud_root)
     cloud = glance.connect("local", extra=running.clouds_file)
     console.note("2/4  the plan")
-    actions = refresh.plan(catalog, variants, [cloud], builds, now())
+    site = Site(catalog=catalog, root=builds, records=records.open(catalog.records, builds), clouds=[cloud])
+    actions = situation.planned(site, variants, now(), asks_archives=True)
     report.actions(actions, as_json=False)
     if any(action.verb == "build" for action in actions):
         console.note("3/4  the build: diskimage-builder, with the driver compiled for the guest's kernel (minutes)")
-        refresh.build(variants, builds, now, force=True)  # the plan knows what the cloud has, too
+        making.build(variants, builds, now, force=True)  # the plan knows what the cloud has, too
     console.note("4/4  the release")
     if actions:
-        refresh.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
-    report.status(refresh.status(catalog, variants, cloud, builds), as_json=False)
+        releasing.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
+    report_status.show(survey.survey(site, variants, now()), as_json=False)
     _show_properties(cloud)
 
 

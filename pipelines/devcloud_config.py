@@ -129,6 +129,7 @@ def _glance(root: Path, settings: Settings, venv: Path, options: Mapping[str, st
             "use_stderr": "true",
             "enabled_backends": "main:file, second:file",
             "worker_self_reference_url": settings.glance_url,
+            "metadata_source_path": str(venv / "etc" / "glance" / "metadefs"),
             **options,
         },
         "database": _database(here / "glance.sqlite"),

@@ -80,9 +80,8 @@ def glance(root: Path, fd: int) -> None:
     _begin_immediately()
     if not (root / "glance" / "ready").exists():
         config = f"--config-file={root / 'glance' / 'glance-api.conf'}"
-        metadefs = str(Path(sys.prefix) / "etc" / "glance" / "metadefs")
-        for command in (["db_sync"], ["db_load_metadefs", metadefs]):
-            _in_fork(lambda command=command: _glance_manage(manage, [config, *command]))  # type: ignore[misc]
+        for command in ("db_sync", "db_load_metadefs"):
+            _in_fork(lambda command=command: _glance_manage(manage, [config, command]))  # type: ignore[misc]
         (root / "glance" / "ready").touch()
     from glance.wsgi.api import application  # noqa: PLC0415
 

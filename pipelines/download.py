@@ -10,6 +10,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,6 +45,14 @@ class Patience:
 BRIEF = Patience(connect=4, read=4.5, slowest=2**14, tries=2, pause=0.5)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A small file, and when its server says that it gave it (None where it does not say)."""
+
+    content: bytes
+    at: datetime | None = None
+
+
 class _Passing(Exception):
     """A failure that may be over at the next try; its text is the reason."""
 
@@ -54,12 +64,27 @@ def shown(url: str) -> str:
 
 def small(url: str, patience: Patience) -> bytes:
     """The content of a small file: a list of checksums, a signature. BuildError when no try gets it."""
+    return dated(url, patience).content
 
-    def once() -> bytes:
+
+def dated(url: str, patience: Patience) -> Answer:
+    """The same, with the time of the answer by the server's clock."""
+
+    def once() -> Answer:
         with _ask(url, {}, patience) as response:
-            return b"".join(_pieces(response, patience, limit=_SMALL, url=url))
+            content = b"".join(_pieces(response, patience, limit=_SMALL, url=url))
+            return Answer(content=content, at=moment(response.headers.get("Date", "")))
 
     return _tried(url, patience, once)
+
+
+def moment(text: str) -> datetime | None:
+    """A time as servers and archives write it, "Sun, 22 Nov 2026 08:00:00 GMT"; None when it is none."""
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def into(part: Path, url: str, patience: Patience) -> None:

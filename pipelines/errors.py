@@ -43,7 +43,7 @@ class VerifyError(PipelineError):
 
 
 class CloudError(PipelineError):
-    """Keystone or Glance refused, failed or could not be reached."""
+    """Keystone, Glance or the place of the records refused, failed or could not be reached."""
 
     exit_code = 5
 

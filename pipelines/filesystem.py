@@ -7,7 +7,7 @@ ESP, read by mtools.
 import contextlib
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -58,6 +58,10 @@ class FileSystem:
             level = {name: entry for name, entry in below.items() if entry.is_dir}
         return found
 
+    def targets(self, links: Mapping[str, Entry]) -> dict[str, str]:
+        """What symbolic links, by their paths, say, in one go."""
+        return dict(zip(links, self._reader.targets([link.handle for link in links.values()]), strict=True))
+
     def contents(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The content of those paths that lead to regular files, in one go."""
         entries = {path: entry for path in paths if (entry := self.stat(path)) and entry.is_file}
@@ -99,7 +103,7 @@ class FileSystem:
 
     def _target(self, link: Entry) -> str:
         if link.handle not in self._targets:
-            self._targets[link.handle] = self._reader.target(link.handle)
+            (self._targets[link.handle],) = self._reader.targets([link.handle])
         return self._targets[link.handle]
 
     def _entries(self, folder: Entry) -> dict[str, Entry]:

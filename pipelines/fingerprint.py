@@ -24,7 +24,12 @@ class Fingerprint:
 
 def present(variant: Variant, builds: Path) -> Fingerprint:
     """The fingerprint that a build of the variant would have now, if its files on servers are those of the last one."""
-    return _of(variant, lambda: inputs.known(variant, newest(variant, builds)))
+    return after(variant, lambda: newest(variant, builds))
+
+
+def after(variant: Variant, last: Callable[[], Manifest | None]) -> Fingerprint:
+    """The same, where `last` says which build was the last one; asked only where that makes a difference."""
+    return _of(variant, lambda: inputs.known(variant, last() if inputs.wanted(variant) else None))
 
 
 def asked(variant: Variant, builds: Path) -> Fingerprint:

@@ -16,7 +16,10 @@ _OWN_KEYS = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image, as Glance has it. `size` is in bytes, None before there is data, and so are `hash_*`."""
+    """An image, as Glance has it. `size` is in bytes, None before there is data, and so are `hash_*`.
+
+    `stores` are those that have the data, where the cloud has several.
+    """
 
     id: str
     name: str
@@ -26,6 +29,7 @@ class Image:
     protected: bool
     owner: str
     disk_format: str
+    stores: tuple[str, ...]
     size: int | None
     hash_algorithm: str | None
     hash_value: str | None
@@ -48,6 +52,7 @@ def read(raw: Mapping[str, Any]) -> Image:
         protected=bool(raw.get("protected", False)),
         owner=raw.get("owner") or "",
         disk_format=raw.get("disk_format") or "",
+        stores=tuple(filter(None, (raw.get("stores") or "").split(","))),
         size=raw.get("size"),
         hash_algorithm=raw.get("os_hash_algo"),
         hash_value=raw.get("os_hash_value"),

@@ -57,6 +57,8 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
 
 
 def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, verbose: bool) -> manifest.Build:
+    from pipelines import sbom  # noqa: PLC0415  # a plan asks us for fingerprints, and starts sooner without
+
     source, _ = _origin(variant)
     image = foreign.examine(fetched.path, source.format)
     _require_fit(variant, image)
@@ -67,6 +69,7 @@ def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, ve
         job = _Job(variant=variant, image=image, sha256=fetched.sha256, folder=folder, verbose=verbose)
         stages = _convert(job)
         made = _manifest(job, now, stages, time.monotonic() - started)
+        sbom.write(folder, made)
         manifest.write_json(folder / "manifest.json", made)
     return manifest.newest_complete(root, variant.name, folder.name)
 

@@ -26,7 +26,9 @@ class Site:
     """One build: its recipe, where its scratch space is, the cache, and what only this host brings to it.
 
     `lent` (mirrors, proxies) goes into the layers' keys. `execute` runs diskimage-builder; `timed` tells the operator,
-    and the timings, what goes on, given a layer and a stage. `taken` is filled with what came out of the cache.
+    and the timings, what goes on, given a layer and a stage. `taken` is filled with what came out of the cache, `seen`
+    with what the package archives said when the first of the build's layers used them: a later layer may read the lists
+    of packages again, and the packages of the first are no newer for that.
     """
 
     plan: Recipe
@@ -37,6 +39,7 @@ class Site:
     execute: Callable[[Run], None]
     timed: Callable[[str, str], AbstractContextManager[None]]
     taken: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
 
     @property
     def tree(self) -> Path:
@@ -92,7 +95,13 @@ def _take(site: Site, layer: Layer) -> bool:
         with site.timed(layer.name, "take from cache"):
             _unpack(site, packed)
     site.taken[f"{layer.name} layer"] = key
+    _see(site, known)
     return True
+
+
+def _see(site: Site, known: Mapping[str, str]) -> None:
+    """Add what the archives said for a layer; of what an earlier one used, its word stands."""
+    site.seen.update({**known, **site.seen})
 
 
 def _unpack(site: Site, packed: Path) -> None:
@@ -111,6 +120,7 @@ def _unpack(site: Site, packed: Path) -> None:
 def _keep(site: Site, layer: Layer) -> None:
     """Pack the tree. What cannot be kept is said, and no reason to end the build."""
     known = archives.read((site.scratch / "tree.archives").read_text(encoding="utf-8"))
+    _see(site, known)
     if not known:
         console.note(
             f"{site.plan.variant}: the {layer.name} layer is not kept: its package archives cannot be asked later"
@@ -121,7 +131,7 @@ def _keep(site: Site, layer: Layer) -> None:
     try:
         with site.timed(layer.name, "put into cache"):
             _pack(site.tree, packed)
-            cache.put(site.cache, KIND, site.key(layer), packed, about=about, facts=known, now=site.now)
+            cache.put(site.cache, KIND, site.key(layer), packed, about=about, facts=site.seen, now=site.now)
     except (PipelineError, OSError) as error:
         if isinstance(error, PipelineError) and error.exit_code >= 128:
             raise

@@ -1,9 +1,14 @@
 """Which linters does the project pass?
 
-Shell lines by name, for a shell in the project's folder with the environment's programs on PATH.
+Shell lines by name, for a shell in the project's folder with the environment's programs on PATH; and the catalog,
+which is checked without a network: what a cloud's own metadata definitions say, an upload asks.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines import catalog, console
+from pipelines.errors import CatalogError
 
 _SCRIPTS = "$(grep -rIlE '^#!/bin/bash' inv .ci elements tests benchmarks)"
 
@@ -18,3 +23,15 @@ COMMANDS: Mapping[str, str] = {
     " || { grep -A3 ERROR /tmp/dib-lint.$$; rm /tmp/dib-lint.$$; exit 1; }; rm /tmp/dib-lint.$$",
     "yamllint": "yamllint --strict .",
 }
+
+
+def passes(images: Path) -> bool:
+    """Whether all images of a catalog are right, properties included, as every cloud that it mentions has them."""
+    try:
+        loaded = catalog.load(images)
+    except CatalogError as error:
+        console.fail(error)
+        return False
+    clouds = f", and as {', '.join(loaded.clouds)} would have them" if loaded.clouds else ""
+    console.note(f"{images.name}: {len(loaded.variants)} images are right{clouds}")
+    return True

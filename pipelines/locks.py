@@ -83,6 +83,20 @@ def take(handle: IO[str], text: str) -> bool:
     return True
 
 
+def join(handle: IO[bytes]) -> None:
+    """Be one of those who use an open file, until it is closed."""
+    fcntl.flock(handle, fcntl.LOCK_SH)
+
+
+def is_alone(handle: IO[bytes]) -> bool:
+    """Whether nobody else uses an open file. Whoever is about to join has to be kept out meanwhile, by a lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def holder(path: Path) -> str | None:
     """What the holder of a lock says about itself, None when nobody holds it."""
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as handle:

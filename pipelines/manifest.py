@@ -5,6 +5,7 @@ A build is a folder, `builds/<variant>/<build_id>/`, and files are its only stat
     state.json      running, failed or complete; who holds it
     manifest.json   what was made, written once when the build is complete, never changed
     verify.json     the newest verification
+    sbom.cdx.json   the same as a list of components, for other programs
     image.qcow2     the artifact        build.log   all of diskimage-builder's output
 
 Every JSON file is written to a temporary name and then renamed, so a reader sees the old one or the new one.
@@ -15,8 +16,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pipelines import locks
+from pipelines import locks, replacing
 from pipelines.errors import UsageError, VerifyError
 
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
@@ -50,12 +49,13 @@ class Manifest:
     `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty
     without one, and has the certificate (PEM) where a site signed its modules; base has distribution, release and
     architecture, an imported image's also the type of its guest); `kernel` is the release that will boot, as in
-    /lib/modules. `packages` maps name → version, `tools` maps program → version, `stages` maps a stage
-    ("layer/stage") → seconds, `elements` maps name → digest, `parts` maps each input of the fingerprint, in an
-    operator's words, to its digest. `inputs` maps a file from outside (base image, runfile) to its sha256. `layers`
-    maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is between the stages
-    included. `archives` maps a package index that was used ("URL INDEX") to its sha256; `cached` says what came out of
-    the cache ("base layer" → key); `scratch` has the bytes of the guest's tree and of the scratch space at its peak.
+    /lib/modules. `packages` maps name → version, `architectures` name → the package's architecture, `tools` program →
+    version, `stages` a stage ("layer/stage") → seconds, `elements` name → digest, `parts` each input of the
+    fingerprint, in an operator's words, → its digest. `inputs` maps a file from outside (base image, runfile) to its
+    sha256. `layers` maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is
+    between the stages included. `archives` maps a package index that was used ("URL INDEX") to its sha256 when it first
+    was; `cached` says what came out of the cache ("base layer" → key); `scratch` has the bytes of the guest's tree and
+    of the scratch space at its peak.
     """
 
     variant: str
@@ -68,6 +68,7 @@ class Manifest:
     cuda: Mapping[str, str]
     artifacts: tuple[Artifact, ...]
     packages: Mapping[str, str] = field(default_factory=dict)
+    architectures: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     elements: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +115,11 @@ class Verification:
         """True when there are checks and none of them failed."""
         return bool(self.checks) and all(check.passed is not False for check in self.checks)
 
+    @property
+    def booted(self) -> bool:
+        """Whether a boot was among the checks."""
+        return any(check.name == "boot-reached" for check in self.checks)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
@@ -156,24 +162,17 @@ def digest(value: object) -> str:
 def write_json(path: Path, value: object) -> None:
     """Write a dataclass or JSON value so that no reader, and no crash, ever sees half of it."""
     plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            json.dump(plain, sink, indent=2)
-            sink.write("\n")
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    replacing.write(path, f"{json.dumps(plain, indent=2)}\n".encode())
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read manifest.json; VerifyError, with the remedy, when it is missing, no JSON, or a field is wrong."""
-    raw = _read_json(path)
+    return parse_manifest(_content(path), path)
+
+
+def parse_manifest(content: bytes, path: Path | str) -> Manifest:
+    """The same for what was read already; `path` says where, if it is wrong."""
+    raw = _parsed(content, path)
     try:
         artifacts = tuple(_typed(Artifact(**item)) for item in raw.pop("artifacts"))
         manifest = _typed(Manifest(artifacts=artifacts, **raw))
@@ -192,7 +191,12 @@ def read_manifest(path: Path) -> Manifest:
 
 def read_verification(path: Path) -> Verification:
     """Read verify.json; VerifyError when it is no JSON, or a field is wrong."""
-    raw = _read_json(path)
+    return parse_verification(_content(path), path)
+
+
+def parse_verification(content: bytes, path: Path | str) -> Verification:
+    """The same for what was read already."""
+    raw = _parsed(content, path)
     try:
         checks = tuple(_typed(Check(**item)) for item in raw.pop("checks"))
         return _typed(Verification(checks=checks, **raw))
@@ -243,7 +247,7 @@ def _build(path: Path, variant: str, running: bool) -> Build | None:
     if not state_file.exists():
         return None
     try:
-        raw = _read_json(state_file)
+        raw = _parsed(_content(state_file), state_file)
         state, detail = raw["state"], raw.get("detail", "")
     except (VerifyError, KeyError) as error:
         state, detail = FAILED, str(error)
@@ -252,12 +256,19 @@ def _build(path: Path, variant: str, running: bool) -> Build | None:
     return Build(folder=path, variant=variant, build_id=path.name, state=state, detail=detail)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> bytes:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise _corrupt(path, "it is missing") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise _corrupt(path, str(error)) from error
+
+
+def _parsed(content: bytes, path: Path | str) -> dict[str, Any]:
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise _corrupt(path, str(error)) from error
     if not isinstance(raw, dict):
         raise _corrupt(path, "it is not an object")
@@ -285,5 +296,5 @@ def _is_of(kind: Any, value: object) -> bool:
             return isinstance(value, tuple)
 
 
-def _corrupt(path: Path, why: str) -> VerifyError:
+def _corrupt(path: Path | str, why: str) -> VerifyError:
     return VerifyError(f"{path} cannot be used: {why}", remedy="Build the variant again; delete the damaged folder.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
 _UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
@@ -92,6 +92,17 @@ def _local_path(value: object, info: ValidationInfo) -> Path:
         raise ValueError(f"this host has no such user as in {value}; write an absolute path") from None
 
 
+def _place(value: object, info: ValidationInfo) -> str:
+    """A folder or a URL; `builds` stands for the builds' own folder, wherever that is."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("this is no place; write builds, a folder, or a URL like s3://bucket/folder")
+    if re.match(r"[^:/]+://([^/@]*:[^/]*@|.*\?)", value):
+        raise ValueError(
+            "a password or token is a secret; take it out, and set FSSPEC_<PROTOCOL>_<OPTION> or what the driver reads"
+        )
+    return value if value == "builds" or "://" in value else str(_local_path(value, info))
+
+
 def _environment_name(name: str) -> str:
     if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
         raise ValueError("only variables of diskimage-builder belong here; write a name that begins with DIB_")
@@ -127,7 +138,9 @@ _VARIANT_NAME = r"[a-z0-9]+([.-][a-z0-9]+)*"
 _PACKAGE = r"[a-z0-9][a-z0-9.+-]*"
 _ELEMENT = r"[a-z0-9][a-z0-9._-]*"
 _URL = r"(https?|file)://\S+"
+_WEB_URL = r"https?://\S+"
 _FILE_URL = r"(https?|file)://[^\s?#]*/[^\s?#/]*[^\s?#/.][^\s?#/]*([?#]\S*)?"
+_STORE = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _SHA256 = r"[0-9a-f]{64}"
 _FINGERPRINT = r"[0-9A-F]{40}"
 _DRIVER_VERSION = r"[0-9]{3,4}\.[0-9]+(\.[0-9]+)?"
@@ -151,7 +164,29 @@ def _variant_name(name: str) -> str:
     return name
 
 
+def _stores(value: object) -> object:
+    """A list, or the word all, which is kept as a list, too."""
+    return tuple(value) if isinstance(value, list) else ("all",) if value == "all" else value
+
+
+def _image_name(name: str) -> str:
+    if re.search(r"[{}]", name.replace("{variant}", "")):
+        raise ValueError("only {variant} can stand in braces, for the key under `images`; remove the others")
+    if not re.fullmatch(r"\S(.*\S)?", name) or not name.isprintable() or len(name) > 128:
+        raise ValueError("this is no name for users; write 1 to 128 printable characters, no space at either end")
+    return name
+
+
 VariantName = Annotated[str, AfterValidator(_variant_name), _text(_VARIANT_NAME)]
+ImageName = Annotated[str, AfterValidator(_image_name)]
+_Store = Annotated[
+    str, AfterValidator(_matching(_STORE, "this is no store; write its ID, as `openstack image stores info` lists it"))
+]
+Stores = Annotated[
+    tuple[_Store, ...],
+    BeforeValidator(_stores),
+    WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string", "pattern": _STORE}}]}),
+]
 Size = Annotated[int, PlainValidator(_size), _text(_SIZE)]
 Age = Annotated[timedelta, PlainValidator(_age), _text(_AGE)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name), _text("DIB_[A-Z0-9_]+")]
@@ -173,6 +208,11 @@ Url = Annotated[
     AfterValidator(_matching(_URL, "this is no URL; write one that begins with https://")),
     AfterValidator(_without_password),
     _text(_URL),
+]
+WebUrl = Annotated[
+    Url,
+    AfterValidator(_matching(_WEB_URL, "this is no address of a web server; write one that begins with https://")),
+    _text(_WEB_URL),
 ]
 FileUrl = Annotated[
     Url,
@@ -199,6 +239,7 @@ Pkcs11 = Annotated[
     AfterValidator(_pkcs11),
     _text("pkcs11:.+"),
 ]
+Place = Annotated[str, PlainValidator(_place), WithJsonSchema({"type": "string", "minLength": 1})]
 LocalPath = Annotated[Path, PlainValidator(_local_path), WithJsonSchema({"type": "string", "minLength": 1})]
 Toolkit = Annotated[
     str,

@@ -6,85 +6,15 @@ Carrying out all of them makes the next plan empty.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Literal
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-Verb = Literal["build", "verify", "upload", "promote", "update", "prune"]
-State = Literal["current", "candidate", "retired", "broken"]
+from pipelines import reasons, surplus
+from pipelines.inventory import Action, CloudImage, Inventory, LocalBuild, State, Target, Verb, shown
 
-_MOST_NAMED = 3  # inputs that a reason names before it only counts the others
+__all__ = ["Action", "CloudImage", "Inventory", "LocalBuild", "State", "Target", "Verb", "on_hold", "plan"]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
-    """A variant as it should be.
-
-    `parts` maps each input, in an operator's words, to its digest. `clouds` maps each cloud to the release_digest of
-    the variant there, since a cloud may have its own visibility and properties.
-    """
-
-    variant: str
-    fingerprint: str
-    clouds: Mapping[str, str] = field(default_factory=dict)
-    keep: int = 2
-    rebuild_age: timedelta | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LocalBuild:
-    """A complete build that lies here. `verified` is None where that was never tried."""
-
-    variant: str
-    build_id: str
-    fingerprint: str
-    created_at: datetime
-    verified: bool | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CloudImage:
-    """An image of ours in a cloud.
-
-    `state`: current (visible), candidate (uploaded, never shown yet), retired (hidden), broken (half uploaded).
-    """
-
-    cloud: str
-    id: str
-    variant: str
-    build_id: str
-    fingerprint: str
-    release_digest: str
-    state: State
-    created_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inventory:
-    """All that exists: here, and in the clouds that were asked."""
-
-    builds: tuple[LocalBuild, ...] = ()
-    images: tuple[CloudImage, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Action:
-    """One thing to do, and why. `cloud` is None for what happens here.
-
-    `build` includes the verification of what it builds. `build_id` is the build that is verified, uploaded, updated
-    or promoted; None for the one that this plan builds. `images` are the IDs of what is updated, promoted or deleted.
-    When an action fails, the later ones of its variant and cloud (of all clouds, for a build) must not be carried
-    out: with `keep: 1`, what `prune` deletes may be current until the action before has replaced it.
-    """
-
-    verb: Verb
-    variant: str
-    cloud: str | None
-    reason: str
-    build_id: str | None = None
-    images: tuple[str, ...] = ()
+CANONICAL = "qcow2"  # the format of every build's own file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +25,7 @@ class _Known:
     images: Sequence[CloudImage]
 
     def made(self) -> dict[str, LocalBuild]:
-        """Every build that lies here or in a cloud. What is in a cloud was verified before its upload."""
+        """Every build that lies here, on record or in a cloud. What is in a cloud was verified before its upload."""
         found: dict[str, LocalBuild] = {}
         for image in self.images:
             # Of several copies, the first to be uploaded is the nearest to when the build was made.
@@ -105,25 +35,59 @@ class _Known:
         for build_id, build in self.builds.items():
             uploaded = build.verified is None and build_id in found
             found[build_id] = replace(build, verified=True) if uploaded else build
-        return found
+        return _older_ones_too(found)
+
+    def rejected(self) -> frozenset[str]:
+        """The builds from which somebody went back, in whatever cloud."""
+        return frozenset(image.build_id for image in self.images if image.rejected and image.state != "broken")
+
+    def is_here(self, build_id: str) -> bool:
+        """Whether a build's image lies here."""
+        return build_id in self.builds and self.builds[build_id].here
+
+    def can_be_fetched(self, build_id: str) -> bool:
+        """Whether a cloud has a build's own file, and a record what it has to be."""
+        kept = any(image.build_id == build_id and _can_be_fetched(image) for image in self.images)
+        return build_id in self.builds and kept
 
 
-def plan(targets: Iterable[Target], inventory: Inventory, now: datetime, *, fetches: bool = True) -> list[Action]:
-    """What to do so that every target is built, verified and current in its clouds, in the order to do it.
-
-    `fetches`: whether a build that only a cloud has can be brought here; else one that is needed is built anew.
-    """
+def plan(targets: Iterable[Target], inventory: Inventory, now: datetime) -> list[Action]:
+    """What to do so that every target is built, verified and current in its clouds, in the order to do it."""
     builds: dict[str, dict[str, LocalBuild]] = defaultdict(dict)
     images: dict[str, list[CloudImage]] = defaultdict(list)
     for build in inventory.builds:
-        builds[build.variant][build.build_id] = build
+        before = builds[build.variant].get(build.build_id)
+        if before is None or not before.here:
+            builds[build.variant][build.build_id] = build
     for image in inventory.images:
         images[image.variant].append(image)
     actions: list[Action] = []
     for target in targets:
         known = _Known(builds=builds[target.variant], images=images[target.variant])
-        actions += _for_target(target, known, now, fetches)
+        actions += _for_target(target, known, now)
     return actions
+
+
+def on_hold(target: Target, inventory: Inventory, now: datetime) -> str:
+    """The build that a new one would only repeat, and from which somebody went back; empty when there is none."""
+    known = _Known(
+        builds={build.build_id: build for build in inventory.builds if build.variant == target.variant},
+        images=[image for image in inventory.images if image.variant == target.variant],
+    )
+    wanted, rejected = _candidates(target, known, now)
+    stands = wanted is not None and not _why_not(wanted, target, known, now)
+    return rejected.build_id if rejected is not None and not stands else ""
+
+
+def _older_ones_too(found: dict[str, LocalBuild]) -> dict[str, LocalBuild]:
+    """What the archives have newer than is in a build, they have newer than is in an older one of the same inputs."""
+    outdated: dict[str, str] = {}
+    for build_id in sorted(found, reverse=True):
+        build = found[build_id]
+        said = build.outdated or outdated.get(build.fingerprint, "")
+        outdated[build.fingerprint] = said
+        found[build_id] = replace(build, outdated=said)
+    return found
 
 
 def _as_build(image: CloudImage) -> LocalBuild:
@@ -134,59 +98,98 @@ def _as_build(image: CloudImage) -> LocalBuild:
         fingerprint=image.fingerprint,
         created_at=image.created_at,
         verified=True,
+        here=False,
     )
 
 
-def _for_target(target: Target, known: _Known, now: datetime, fetches: bool) -> Iterator[Action]:
-    made = known.made()
-    wanted = _newest(build for build in made.values() if _serves(build, target, now))
-    reason = _why_not(wanted, target, known, fetches) if wanted else _why_build(target, made)
+def _candidates(target: Target, known: _Known, now: datetime) -> tuple[LocalBuild | None, LocalBuild | None]:
+    """The newest build that serves, and the newest that would if nobody had gone back from it.
+
+    Who went back from a build did not ask for one from before it, but for the one that is shown since.
+    """
+    serving = [build for build in known.made().values() if _serves(build, target, now)]
+    rejected = known.rejected()
+    last = max(rejected, default="")
+    current = {image.build_id for image in known.images if image.state == "current" and image.cloud in target.clouds}
+    standing = (build for build in serving if build.build_id > last or build.build_id in current - rejected)
+    return _newest(standing), _newest(build for build in serving if build.build_id in rejected)
+
+
+def _for_target(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
+    wanted, rejected = _candidates(target, known, now)
+    reason = _why_not(wanted, target, known, now) if wanted else _why_build(target, known, now)
+    if (wanted is None or reason) and rejected is not None:
+        # A new build would be the same again: what is shown stays, until something changes.
+        for cloud in target.clouds:
+            yield from _for_cloud_as_it_is(target, cloud, known, now)
+        return
     if wanted is None or reason:
         yield Action(verb="build", variant=target.variant, cloud=None, reason=reason)
-        yield from _for_clouds(target, known, None)
+        yield from _for_clouds(target, known, None, now)
         return
     if wanted.verified is None:
         reason = f"{wanted.build_id} was never verified"
         yield Action(verb="verify", variant=target.variant, cloud=None, reason=reason, build_id=wanted.build_id)
-    yield from _for_clouds(target, known, wanted.build_id)
+    yield from _for_clouds(target, known, wanted.build_id, now)
 
 
-def _why_not(wanted: LocalBuild, target: Target, known: _Known, fetches: bool) -> str:
+def _why_not(wanted: LocalBuild, target: Target, known: _Known, now: datetime) -> str:
     """Why the newest build that serves cannot be used all the same; empty when it can."""
     current = [image for image in known.images if image.cloud in target.clouds and image.state == "current"]
-    newest = max(current, key=_by_age, default=None)
+    rejected = known.rejected()
+    newest = max(
+        (image for image in current if image.build_id not in rejected), key=lambda image: image.age, default=None
+    )
     if newest is not None and newest.build_id > wanted.build_id:
         shows = f"{newest.cloud} shows {newest.build_id}, which is not what is wanted"
         return f"{shows}, and only a newer build replaces it"
-    if not fetches and wanted.build_id not in known.builds:
-        for action in _for_clouds(target, known, wanted.build_id):
-            if action.verb != "prune":
-                return f"{action.cloud} needs {wanted.build_id} ({action.verb}), which is not here"
+    if wanted.verified is None and not known.is_here(wanted.build_id):
+        return f"{wanted.build_id} was never verified, and is not here"
+    if known.is_here(wanted.build_id) or known.can_be_fetched(wanted.build_id):
+        return ""
+    for action in _for_clouds(target, known, wanted.build_id, now):
+        if action.verb == "upload":
+            return f"{action.cloud} needs {wanted.build_id}, which is not here"
     return ""
 
 
-def _for_clouds(target: Target, known: _Known, wanted: str | None) -> Iterator[Action]:
+def _for_clouds(target: Target, known: _Known, wanted: str | None, now: datetime) -> Iterator[Action]:
     for cloud in target.clouds:
-        images = [image for image in known.images if image.cloud == cloud]
-        source = _source(wanted, cloud, known.images) if wanted and wanted not in known.builds else ""
-        yield from _for_cloud(target, cloud, images, wanted, source)
+        current = shown(known.images, cloud)
+        if wanted is not None and current is not None and not current.rejected and current.build_id > wanted:
+            # Somebody went back from it elsewhere, and here not yet: nothing older takes its place by itself.
+            yield from _for_cloud_as_it_is(target, cloud, known, now)
+        else:
+            yield from _for_cloud(target, cloud, known, wanted, now)
+
+
+def _for_cloud_as_it_is(target: Target, cloud: str, known: _Known, now: datetime) -> Iterator[Action]:
+    """What a cloud needs with the image that it shows, or with the newest good one where somebody hid all."""
+    rejected = known.rejected()
+    there = (image for image in known.images if image.cloud == cloud and image.state == "retired")
+    good = (image for image in there if image.build_id not in rejected)
+    wanted = shown(known.images, cloud) or max(good, key=lambda image: image.age, default=None)
+    if wanted is not None:
+        yield from _for_cloud(target, cloud, known, wanted.build_id, now, on_hold=True)
 
 
 def _for_cloud(
-    target: Target, cloud: str, images: Sequence[CloudImage], wanted: str | None, source: str
+    target: Target, cloud: str, known: _Known, wanted: str | None, now: datetime, *, on_hold: bool = False
 ) -> Iterator[Action]:
     """What one cloud needs so that the wanted build (None: the one that this plan builds) is its current image."""
 
     def act(verb: Verb, reason: str, ids: tuple[str, ...] = ()) -> Action:
         return Action(verb=verb, variant=target.variant, cloud=cloud, reason=reason, build_id=wanted, images=ids)
 
-    good = sorted((image for image in images if image.state != "broken"), key=_by_age)
+    images = [image for image in known.images if image.cloud == cloud]
+    good = sorted((image for image in images if image.state != "broken"), key=lambda image: image.age)
     current = [image for image in good if image.state == "current"]
-    has = _shown(current) or "no image"
+    has = reasons.shown(current) or "no image"
     newest = f"newest verified is {wanted}" if wanted else "a new build replaces it" if current else "a new build comes"
-    copies = [image for image in good if image.build_id == wanted]
-    present = max(copies, key=lambda image: (image.state == "current", *_by_age(image)), default=None)
+    copies = [image for image in good if image.build_id == wanted and (on_hold or _as_wanted(image, target))]
+    present = max(copies, key=lambda image: (image.state == "current", *image.age), default=None)
     if present is None:
+        source = _source(wanted, cloud, known.images) if wanted and not known.is_here(wanted) else ""
         yield act("upload", f"{cloud} has {has}, {newest}{source}")
         yield act("promote", f"{cloud} has {has}, {newest}")
     else:
@@ -196,31 +199,25 @@ def _for_cloud(
             yield act("promote", f"{cloud} has {has}, {newest}", (present.id,))
         elif len(current) > 1:
             yield act("promote", f"{cloud} shows {len(current)} images at once: {has}", (present.id,))
-    yield from _prune(target, cloud, images, present)
+    # While nothing newer is wanted, an image that somebody went back from is all that says not to build it again.
+    newer = [image for image in images if on_hold or (wanted is not None and image.build_id > wanted)]
+    needed = {image.id for image in newer if image.rejected}
+    yield from surplus.prune(target, cloud, [image for image in images if image.id not in needed], present, now)
 
 
-def _prune(target: Target, cloud: str, images: Sequence[CloudImage], present: CloudImage | None) -> Iterator[Action]:
-    """Delete what a crash left behind, and the good images beyond `keep`. The wanted one is the first that stays.
+def _as_wanted(image: CloudImage, target: Target) -> bool:
+    """Whether an image's data are in the format that its cloud wants; what the cloud itself converted is."""
+    return image.converted or image.disk_format == target.formats.get(image.cloud, image.disk_format)
 
-    What was once shown stays before what never was: it is what one goes back to.
-    """
-    broken = [image for image in images if image.state == "broken"]
-    others = [image for image in images if image.state != "broken" and image is not present]
-    others.sort(key=lambda image: (image.state != "candidate", *_by_age(image)), reverse=True)
-    beyond = others[max(target.keep, 1) - 1 :]
-    reasons = []
-    if beyond:
-        reasons.append(f"{_shown(beyond)} beyond keep {target.keep}")
-    if broken:
-        reasons.append(f"{len(broken)} half uploaded")
-    if reasons:
-        ids = tuple(image.id for image in (*beyond, *broken))
-        yield Action(verb="prune", variant=target.variant, cloud=cloud, reason=", ".join(reasons), images=ids)
+
+def _can_be_fetched(image: CloudImage) -> bool:
+    return image.disk_format == CANONICAL and image.state != "broken" and not image.deactivated
 
 
 def _serves(build: LocalBuild, target: Target, now: datetime) -> bool:
     """Whether nothing better than this build needs to be made."""
-    return build.verified is not False and build.fingerprint == target.fingerprint and not _too_old(build, target, now)
+    as_wanted = build.verified is not False and build.fingerprint == target.fingerprint
+    return as_wanted and not build.outdated and not _too_old(build, target, now)
 
 
 def _too_old(build: LocalBuild, target: Target, now: datetime) -> bool:
@@ -231,53 +228,24 @@ def _newest(builds: Iterable[LocalBuild]) -> LocalBuild | None:
     return max(builds, key=lambda build: build.build_id, default=None)
 
 
-def _why_build(target: Target, made: Mapping[str, LocalBuild]) -> str:
+def _why_build(target: Target, known: _Known, now: datetime) -> str:
+    made = known.made()
     same = [build for build in made.values() if build.fingerprint == target.fingerprint]
     sound = _newest(build for build in same if build.verified is not False)
     last = _newest(same)
-    if sound is not None and target.rebuild_age is not None:
-        return f"older than rebuild_age {_span(target.rebuild_age)}"
+    if sound is not None:
+        old = target.rebuild_age is not None and _too_old(sound, target, now)
+        age = f"older than rebuild_age {reasons.span(target.rebuild_age)}" if old and target.rebuild_age else ""
+        newer = "somebody went back from a newer build, and only one that is newer still replaces what is shown"
+        return sound.outdated or age or newer
     if last is not None:
         return f"{last.build_id} failed verification"
     newest = _newest(made.values())
-    return _changes(newest.parts, target.parts) if newest else "no build yet"
-
-
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """What differs between two builds' inputs: "element nvidia-driver changed"."""
-    if not before:
-        return "images.yaml or an element changed"
-    kinds = {
-        "changed": [name for name in after if name in before and before[name] != after[name]],
-        "added": [name for name in after if name not in before],
-        "removed": [name for name in before if name not in after],
-    }
-    said = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
-    return ", ".join(said) or "an input changed that the last build did not record"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return reasons.changes(newest.parts, target.parts) if newest else "no build yet"
 
 
 def _source(build_id: str, cloud: str, images: Sequence[CloudImage]) -> str:
     """Where a build that does not lie here is fetched from."""
-    others = (i.cloud for i in images if i.build_id == build_id and i.cloud != cloud and i.state != "broken")
+    others = (i.cloud for i in images if i.build_id == build_id and i.cloud != cloud and _can_be_fetched(i))
     other = min(others, default=None)
     return f", fetched from {other}" if other else ""
-
-
-def _shown(images: Sequence[CloudImage]) -> str:
-    return _listed([image.build_id for image in images])
-
-
-def _by_age(image: CloudImage) -> tuple[str, datetime, str]:
-    """Oldest first; a build that was uploaded twice, by its upload."""
-    return image.build_id, image.created_at, image.id
-
-
-def _span(age: timedelta) -> str:
-    """A duration as images.yaml writes it."""
-    hours = int(age.total_seconds() // 3600)
-    return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"

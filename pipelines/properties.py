@@ -7,16 +7,29 @@ here, before anything is built, or not at all.
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from pipelines import tables
+from pipelines import contradictions, tables
+from pipelines.contradictions import Fault, Properties
+
+__all__ = [
+    "ARCHITECTURES",
+    "RESERVED",
+    "Fault",
+    "Properties",
+    "check",
+    "check_each",
+    "derive",
+    "derive_imported",
+    "is_novas",
+]
 
 RESERVED = "gpu_image_"  # the identity that publish.py gives an image
 ARCHITECTURES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}  # ours → Glance's and Nova's
+_PROCESSORS = "hw_numa_cpus."
 _NOVAS = ("hw_", "img_", "os_")  # what begins so and is not known is a mistake
-_MACHINES = {"x86_64": r"q35|pc|pc-q35-[\w.]+|pc-i440fx-[\w.]+", "aarch64": r"virt|virt-[\w.]+"}
 _TYPES = {
     "boolean": (r"true|false", "is neither true nor false"),
     "integer": (r"[0-9]{1,9}", "is no whole number"),
@@ -24,20 +37,6 @@ _TYPES = {
     "text": (r"[^\x00-\x1f]{1,255}", "is empty, too long (255 at most) or more than one line"),
     "hw_mem_page_size": (r"small|any|large|[0-9]+([KMG]B)?", "is neither small, any, large nor a size in KiB"),
 }
-_ON = ("yes", "true")
-
-Properties = Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """A property that is wrong, and what to write instead."""
-
-    name: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +119,7 @@ def check(
     (an imported image).
     """
     alone = check_each(properties)
-    return alone or [fault for rule in _RULES for fault in rule(properties, modules_signed, packages)]
+    return alone or contradictions.found(properties, modules_signed, packages)
 
 
 def check_each(properties: Mapping[str, str | None]) -> list[Fault]:
@@ -145,84 +144,46 @@ def _name_fault(name: str) -> str | None:
     return f"Nova knows no such property; {meant}"
 
 
+def is_novas(name: str) -> bool:
+    """Whether Nova (or, for a few that describe the guest, Glance) gives a name its meaning; traits included."""
+    patterned = re.fullmatch(r"trait:[A-Z0-9_]+|hw_numa_(cpus|mem)\.\d+", name)
+    return name in _known().words or name in _known().types or patterned is not None
+
+
 def _is_known(name: str) -> bool:
     """Nova's and Glance's names, traits, and one's own: those under a prefix that is not Nova's."""
-    if name in _known().words or name in _known().types or re.fullmatch(r"trait:[A-Z0-9_]+", name):
-        return True
-    if name.startswith(_NOVAS):
-        return bool(re.fullmatch(r"hw_numa_(cpus|mem)\.\d+", name))
-    return bool(re.fullmatch(r"[a-z0-9_]+\.[\w.-]+", name)) and not name.startswith(RESERVED)
+    if is_novas(name) or name.startswith((*_NOVAS, RESERVED)):
+        return is_novas(name)
+    return bool(re.fullmatch(r"[a-z0-9_]+\.[\w.-]+", name))
 
 
 def _value_fault(name: str, value: str | None) -> str | None:
     words, kind = _known().words.get(name), _known().types.get(name, "text")
+    kind = "integer" if name.startswith("hw_numa_mem.") else kind
     if value is None:
         return None
     if words is not None:
         return None if value in words else f"{_quoted(value)} is not one of: {', '.join(words)}"
     if name.startswith("trait:"):
         return None if value == "required" else f"{_quoted(value)} does nothing in an image; write required"
+    if name.startswith(_PROCESSORS) or name == "hw_cpu_realtime_mask":
+        return _processors_fault(name, value)
     pattern, otherwise = _TYPES[name if name in _TYPES else kind]
     return None if re.fullmatch(pattern, value) else f"{_quoted(value)} {otherwise}"
 
 
+def _processors_fault(name: str, value: str) -> str | None:
+    """Nova's sets of processors: numbers and ranges, and behind ^ those that are not in it (parse_cpu_spec in Nova's
+    virt/hardware.py). A mask of exceptions alone is of all processors; a node of none has no processors."""
+    rules = [rule.strip() for rule in value.split(",") if rule.strip()]
+    parts = [re.fullmatch(r"(\^?)([0-9]{1,5})(?: *- *([0-9]{1,5}))?", rule) for rule in rules]
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts) or any(int(part[2]) > int(part[3] or part[2]) for part in known):
+        return f"{_quoted(value)} is no set of processors; write it like 0-3,^1"
+    if name.startswith(_PROCESSORS) and all(part[1] for part in known):
+        return f"{_quoted(value)} leaves the node without a processor; write which it has, like 0-3"
+    return None
+
+
 def _quoted(value: str) -> str:
     return f'"{value}"'
-
-
-def _secure_boot(properties: Properties, modules_signed: bool, _: Collection[str] | None) -> Iterator[Fault]:
-    wish = properties.get("os_secure_boot")
-    if wish not in ("required", "optional"):
-        return
-    if properties.get("hw_firmware_type") != "uefi":
-        yield Fault(name="os_secure_boot", what=f"{wish} needs UEFI; write hw_firmware_type: uefi")
-    if properties.get("architecture") == "x86_64" and "q35" not in properties.get("hw_machine_type", ""):
-        yield Fault(name="os_secure_boot", what=f"{wish} needs the q35 machine; write hw_machine_type: q35")
-    if not modules_signed:
-        what = (
-            f"{wish} is impossible: DKMS signs the driver's modules with a throw-away key that no guest trusts, "
-            "and a kernel under Secure Boot rejects them; write disabled, remove it, or sign with your own key, "
-            "under `secrets`"
-        )
-        yield Fault(name="os_secure_boot", what=what)
-
-
-def _guest_agent(properties: Properties, _: bool, packages: Collection[str] | None) -> Iterator[Fault]:
-    agent = properties.get("hw_qemu_guest_agent") in _ON
-    if agent and packages is not None and "qemu-guest-agent" not in packages:
-        yield Fault(name="hw_qemu_guest_agent", what="the agent is not in the image; add qemu-guest-agent to packages")
-    if properties.get("os_require_quiesce") in _ON and not agent:
-        what = "only the QEMU guest agent can quiesce; add qemu-guest-agent to packages, which sets hw_qemu_guest_agent"
-        yield Fault(name="os_require_quiesce", what=what)
-
-
-def _disk(properties: Properties, _: bool, __: Collection[str] | None) -> Iterator[Fault]:
-    model = properties.get("hw_scsi_model")
-    if properties.get("hw_disk_bus") == "scsi" and model != "virtio-scsi":
-        yield Fault(name="hw_scsi_model", what="disks on the scsi bus need the guest's driver; write virtio-scsi")
-
-
-def _machine(properties: Properties, _: bool, __: Collection[str] | None) -> Iterator[Fault]:
-    machine, architecture = properties.get("hw_machine_type"), properties.get("architecture", "")
-    if machine and not re.fullmatch(_MACHINES.get(architecture, ".*"), machine):
-        usual = "q35" if architecture == "x86_64" else "virt"
-        yield Fault(name="hw_machine_type", what=f"{architecture} has no machine {_quoted(machine)}; write {usual}")
-    if properties.get("hw_viommu_model") == "intel" and "q35" not in (machine or ""):
-        yield Fault(name="hw_viommu_model", what="intel needs the q35 machine; write hw_machine_type: q35")
-
-
-def _belongs_together(properties: Properties, _: bool, __: Collection[str] | None) -> Iterator[Fault]:
-    if properties.get("hw_firmware_stateless") == "true" and properties.get("hw_firmware_type") != "uefi":
-        yield Fault(name="hw_firmware_stateless", what="only UEFI has a state; write hw_firmware_type: uefi")
-    if "hw_tpm_model" in properties and "hw_tpm_version" not in properties:
-        yield Fault(
-            name="hw_tpm_model", what='Nova adds a TPM only for hw_tpm_version; write it too, for example "2.0"'
-        )
-    bits = "hw_maxphysaddr_bits" in properties
-    if bits != (properties.get("hw_maxphysaddr_mode") == "emulate"):
-        name = "hw_maxphysaddr_bits" if bits else "hw_maxphysaddr_mode"
-        yield Fault(name=name, what="hw_maxphysaddr_bits and hw_maxphysaddr_mode: emulate need each other")
-
-
-_Rule = Callable[[Properties, bool, Collection[str] | None], Iterator[Fault]]
-_RULES: Sequence[_Rule] = (_secure_boot, _guest_agent, _disk, _machine, _belongs_together)

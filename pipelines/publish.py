@@ -5,38 +5,42 @@ one before it is hidden after that, never earlier. What lies in the cloud is rea
 off is finished by the next, and two runs at once end with the newest build shown and every other one hidden.
 """
 
-import contextlib
-import hashlib
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
-from pipelines import console, locks, properties, released
-from pipelines.errors import CatalogError, CloudError, HostError, PipelineError, VerifyError
-from pipelines.glance import CHUNK, Cloud, Image
-from pipelines.glance_errors import GlanceError
-from pipelines.manifest import Artifact, Build, Manifest, Verification
+from pipelines import candidate, drift, metadefs, promotion, properties, released, sharing
+from pipelines.delivery import Delivery
+from pipelines.errors import CatalogError, UsageError, VerifyError
+from pipelines.glance import Cloud, Image
+from pipelines.manifest import Build, Manifest, Verification
 from pipelines.released import Row, current, inventory, release_digest, status
 from pipelines.variant import Variant
 
-__all__ = ["Outcome", "Row", "current", "inventory", "release_digest", "status", "upload"]
+__all__ = [
+    "Outcome",
+    "Row",
+    "current",
+    "inventory",
+    "promote",
+    "release_digest",
+    "rollback",
+    "status",
+    "update",
+    "upload",
+]
 
-# An unfinished upload of a build that is not on this host may be under way elsewhere; after this it is not.
-ABANDONED = timedelta(days=1)
-UNFINISHED = frozenset({"queued", "saving", "uploading", "importing", "killed"})
+BY_DEFAULT = Delivery()
 
-Did = Literal["promoted", "updated", "superseded", "unchanged"]
+Did = Literal["promoted", "updated", "superseded", "unchanged", "candidate"]
 _SAID: Mapping[Did, str] = {
     "promoted": "shown under its name",
     "updated": "its release data updated",
     "superseded": "hidden, since a newer build is shown",
     "unchanged": "current already, nothing to do",
+    "candidate": "a candidate; `./inv promote` shows it",
 }
-Value = str | int | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +48,8 @@ class Outcome:
     """What a release did. `removed` and `retired` are image IDs; `uploaded` says whether its data was sent.
 
     promoted: it is shown now, and was not. updated: it was shown already, and its release data changed. superseded: it
-    is hidden, because a newer build is shown. unchanged: it was shown already, as images.yaml has it.
+    is hidden, because a newer build is shown. unchanged: it was shown already, as images.yaml has it. candidate: it is
+    there, and hidden.
     """
 
     cloud: str
@@ -52,9 +57,9 @@ class Outcome:
     build_id: str
     image_id: str
     did: Did
-    uploaded: bool
-    removed: tuple[str, ...]
-    retired: tuple[str, ...]
+    uploaded: bool = False
+    removed: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -70,36 +75,99 @@ class Outcome:
         return f"{', '.join(said)} ({self.image_id})"
 
 
-def upload(cloud: Cloud, variant: Variant, build: Build, verification: Verification, now: datetime) -> Outcome:
-    """Bring a verified build to a cloud's users; `variant` is as this cloud has it. Safe to repeat at any point.
+def upload(
+    cloud: Cloud,
+    variant: Variant,
+    build: Build,
+    verification: Verification,
+    now: datetime,
+    *,
+    delivery: Delivery = BY_DEFAULT,
+    promotes: bool = True,
+) -> Outcome:
+    """Bring a verified build to a cloud's users; `variant` and `delivery` are as this cloud has them.
+
+    Safe to repeat at any point. Unless it `promotes`, the image stays a candidate, which users do not see.
 
     Raises VerifyError for a build that is not good (or is not what was verified), CatalogError for properties that
     are wrong, HostError when this build is being uploaded already, and CloudError.
     """
     made = build.manifest()
-    _refuse(variant, made, verification)
-    busy = f"{variant.name} {made.build_id} is being uploaded to {cloud.name} already, by {{holder}}"
-    with locks.hold(_lock(build.folder, cloud), busy):
-        mine = released.ours(cloud, variant.name)
-        image = next((image for image in reversed(mine) if _holds(image, build, made)), None)
-        removed = _clean(cloud, mine, build, made, now)
-        fresh = image is None
-        if image is None:
-            image = _send(cloud, variant, build, made)
-        did, retired = _promote(cloud, variant, made, image, now)
-    return Outcome(
-        cloud=cloud.name,
-        variant=variant.name,
-        build_id=made.build_id,
-        image_id=image.id,
-        did=did,
-        uploaded=fresh,
-        removed=removed,
-        retired=retired,
+    _refuse(cloud, variant, made, verification)
+    with candidate.uploading(cloud, build):
+        removed = candidate.clean(cloud, build, delivery, now)
+        image, fresh = candidate.have(cloud, variant, build, delivery)
+        if promotes:
+            done = _promote(cloud, variant, made, image, now)
+        else:
+            done = _outcome(cloud, variant, image, "unchanged" if released.is_shown(image) else "candidate")
+    return replace(done, uploaded=fresh, removed=removed)
+
+
+def promote(
+    cloud: Cloud, variant: Variant, build_id: str | None, made: Callable[[str], Manifest | None], now: datetime
+) -> Outcome:
+    """Show the newest image of a variant that a cloud has, or that of a build; nothing is sent.
+
+    `made` gives the manifest of a build where it is known. Naming a build that somebody went back from shows it again.
+    """
+    mine = [image for image in released.ours(cloud, variant.name) if image.status == "active"]
+    wanted = [image for image in mine if build_id in (None, image.properties[released.BUILD_ID])]
+    if not wanted or (build_id is None and released.is_rejected(wanted[-1])):
+        what = f"{cloud.name} has no image of {variant.name} to promote"
+        raise UsageError(f"{what}: {build_id}" if build_id else what, remedy="`./inv upload` brings a build there.")
+    image = wanted[-1]
+    if released.is_rejected(image):
+        image = cloud.update(image.id, remove=[released.REJECTED_AT])
+    return _promote(cloud, variant, made(image.properties[released.BUILD_ID]), image, now)
+
+
+def rollback(
+    cloud: Cloud, variant: Variant, build_id: str | None, made: Callable[[str], Manifest | None], now: datetime
+) -> Outcome:
+    """Show the good image before the current one again, or that of a build; nothing is sent or built.
+
+    Its members and properties are brought to what images.yaml says by now, before users see it.
+    """
+    image = promotion.before(cloud, variant, build_id)
+    _update(cloud, variant, made(image.properties[released.BUILD_ID]), image)
+    retired = promotion.go_back(cloud, variant, cloud.image(image.id), now)
+    return replace(_outcome(cloud, variant, image, "promoted" if retired else "unchanged"), retired=retired)
+
+
+def update(
+    cloud: Cloud, variant: Variant, image_ids: Sequence[str], made: Callable[[str], Manifest | None]
+) -> tuple[Outcome, ...]:
+    """Give images of a variant what images.yaml says beside their data, and nothing else."""
+    images = [image for image in released.ours(cloud, variant.name) if image.id in image_ids]
+    changed = [(image, _update(cloud, variant, made(image.properties[released.BUILD_ID]), image)) for image in images]
+    return tuple(_outcome(cloud, variant, image, "updated" if did else "unchanged") for image, did in changed)
+
+
+def _promote(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image, now: datetime) -> Outcome:
+    """Release data first, so that members and properties are right from the moment that users see the image."""
+    updated = not _is_superseded(cloud, variant, image) and _update(cloud, variant, made, image)
+    did, retired = promotion.show(cloud, variant, image, now)
+    return replace(
+        _outcome(cloud, variant, image, "updated" if updated and did == "unchanged" else did), retired=retired
     )
 
 
-def _refuse(variant: Variant, made: Manifest, verification: Verification) -> None:
+def _is_superseded(cloud: Cloud, variant: Variant, image: Image) -> bool:
+    return any(released.age(other) > released.age(image) for other in released.current(cloud, variant.name))
+
+
+def _outcome(cloud: Cloud, variant: Variant, image: Image, did: Did) -> Outcome:
+    return Outcome(
+        cloud=cloud.name,
+        variant=variant.name,
+        build_id=image.properties[released.BUILD_ID],
+        image_id=image.id,
+        did=did,
+    )
+
+
+def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verification) -> None:
     """Nothing is sent before this."""
     which = f"{variant.name} {made.build_id}"
     if (verification.variant, verification.build_id) != (made.variant, made.build_id) or made.variant != variant.name:
@@ -111,186 +179,17 @@ def _refuse(variant: Variant, made: Manifest, verification: Verification) -> Non
         remedy = f"Run `./inv verify {variant.name}` for the details, and build it again."
         raise VerifyError(f"{which} is not uploaded, because it failed verification: {failed}", remedy=remedy)
     held = released.declared_properties(variant, made)
-    faults = properties.check(held, modules_signed=made.modules_signed, packages=made.packages or None)
+    own = properties.check(held, modules_signed=made.modules_signed, packages=made.packages or None)
+    faults = own or metadefs.check(cloud, held)
     if faults:
         what = f"{variant.name} is not uploaded, because its properties are wrong: " + "; ".join(map(str, faults))
         raise CatalogError(what, remedy="Correct `glance: properties` in images.yaml.")
 
 
-def _lock(folder: Path, cloud: Cloud) -> Path:
-    return folder / f".upload-{cloud.name}.lock"
-
-
-def _holds(image: Image, build: Build, made: Manifest) -> bool:
-    """Whether an image has exactly this build's data: by its size, and its digest in the algorithm Glance names."""
-    if image.status != "active" or not _is_of(image, made):
-        return False
-    return image.size == made.artifact.size and image.hash_value == _digest(build, made, image.hash_algorithm)
-
-
-def _is_of(image: Image, made: Manifest) -> bool:
-    return image.properties[released.BUILD_ID] == made.build_id
-
-
-def _digest(build: Build, made: Manifest, algorithm: str | None) -> str:
-    known = {"sha256": made.artifact.sha256, "sha512": made.artifact.sha512}
-    name = algorithm or "nothing"
-    if name in known:
-        return known[name]
-    if name not in hashlib.algorithms_available:
-        what = f"Glance digests images with {name}, which is unknown here"
-        raise CloudError(what, remedy="Set Glance's hashing_algorithm to sha512, its default.")
-    with build.image().open("rb") as source:
-        return hashlib.file_digest(source, name).hexdigest()
-
-
-def _clean(cloud: Cloud, images: list[Image], build: Build, made: Manifest, now: datetime) -> tuple[str, ...]:
-    """Delete what earlier runs left unfinished: nothing that is shown, and nothing that may be under way."""
-    unfinished = [image for image in images if image.status in UNFINISHED and _abandoned(cloud, image, build, now)]
-    damaged = [image for image in images if image.status == "active" and _is_of(image, made)]
-    damaged = [image for image in damaged if not _holds(image, build, made)]
-    leftovers = [image for image in (*unfinished, *damaged) if image.hidden]
-    for image in leftovers:
-        console.note(f"{cloud.name}: removing {image.name}, an upload that did not finish ({image.status}, {image.id})")
-        cloud.delete(image.id)
-    return tuple(image.id for image in leftovers)
-
-
-def _abandoned(cloud: Cloud, image: Image, build: Build, now: datetime) -> bool:
-    """Whether nobody is at it: we hold our own build's lock, and see those of the builds beside it."""
-    folder = build.folder.parent / image.properties[released.BUILD_ID]
-    if folder == build.folder:
-        return True
-    if folder.is_dir():
-        return locks.holder(_lock(folder, cloud)) is None
-    return now - datetime.fromisoformat(image.created_at) > ABANDONED
-
-
-def _send(cloud: Cloud, variant: Variant, build: Build, made: Manifest) -> Image:
-    """Create, fill and compare an image, hidden and private; it is gone again when that fails."""
-    artifact, path = made.artifact, build.image()
-    if not path.is_file() or path.stat().st_size != artifact.size:
-        raise VerifyError(f"{path} is not the file that was built (its size)", remedy=f"Build {variant.name} again.")
-    image_id = str(uuid.uuid4())
-    name = released.hidden_name(variant.name, made.build_id)
-    try:
-        cloud.create(
-            image_id,
-            name=name,
-            disk_format=artifact.format,
-            min_disk=released.min_disk(made),
-            min_ram=variant.glance.min_ram,
-            tags=variant.glance.tags,
-            properties=released.properties(variant, made, image_id),
-        )
-        _require_visibility(cloud, variant, image_id)
-        with console.meter(f"{name} → {cloud.name}", artifact.size) as meter:
-            cloud.upload(image_id, lambda: chunks(path, artifact, meter.advance), artifact.size)
-        image = cloud.image(image_id)
-        if not _holds(image, build, made):
-            what = f"{cloud.name}: what arrived as {name} is not what was sent ({image.size} of {artifact.size} bytes)"
-            raise CloudError(what, remedy="Run the same command again.")
-    except BaseException:
-        with contextlib.suppress(PipelineError):  # the next run finds it, and the first error is the one to report
-            cloud.delete(image_id)
-        raise
-    return image
-
-
-def chunks(path: Path, artifact: Artifact, progress: Callable[[int], None]) -> Iterator[bytes]:
-    """The file, read once: its last piece is given only when all of it is what the manifest says.
-
-    A file that changed since it was built therefore never becomes a whole image. A piece is hashed while it is on its
-    way, which is a tenth quicker than one after the other.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as source, ThreadPoolExecutor(max_workers=1) as beside:
-            piece = source.read(CHUNK)
-            while piece:
-                hashed = beside.submit(digest.update, piece)
-                following = source.read(CHUNK)
-                if not following:
-                    hashed.result()
-                    _require_digest(path, digest.hexdigest(), artifact)
-                yield piece
-                hashed.result()
-                progress(len(piece))
-                piece = following
-    except OSError as error:
-        raise HostError(f"cannot read {path}: {error.strerror}", remedy="Check the disk.") from error
-
-
-def _require_digest(path: Path, sha256: str, artifact: Artifact) -> None:
-    if sha256 != artifact.sha256:
-        what = f"{path} is not the file that was built (its sha256)"
-        raise VerifyError(what, remedy="Build the variant again.")
-
-
-def _require_visibility(cloud: Cloud, variant: Variant, image_id: str) -> None:
-    """Try, on an image without data, what promotion will need: better refused now than after the upload."""
-    visibility = variant.glance.visibility
-    if visibility in ("public", "community"):
-        try:
-            cloud.update(image_id, visibility=visibility)
-            cloud.update(image_id, visibility="private")
-        except GlanceError as error:
-            if error.status != 403:
-                raise
-            what = f"{cloud.name}: this user may not make {variant.name} {visibility}"
-            remedy = f"Use an administrator's credentials, or write another visibility for {cloud.name} in images.yaml."
-            raise CloudError(what, remedy=remedy) from error
-
-
-def _promote(
-    cloud: Cloud, variant: Variant, made: Manifest, image: Image, now: datetime
-) -> tuple[Did, tuple[str, ...]]:
-    """Show an image under its variant's name, then hide the others: the newest build wins, whoever started first."""
-    did: Did = "unchanged"
-    if not any(released.age(other) > released.age(image) for other in current(cloud, variant.name)):
-        if _update(cloud, variant, made, image):
-            did = "updated"
-        if not released.is_shown(image) or image.name != variant.name:
-            stamp = {released.PROMOTED_AT: f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-            cloud.update(image.id, name=variant.name, os_hidden=False, **stamp)
-            did = "promoted"
-    # Somebody else may have done the same meanwhile: all who look now agree on which one stays.
-    shown = current(cloud, variant.name)
-    if not shown or released.age(shown[-1]) < released.age(image):
-        what = f"{cloud.name}: {variant.name} {made.build_id} was promoted, and is not shown"
-        raise CloudError(what, remedy="Somebody else may have hidden it. Run the same command again.")
-    *older, newest = shown
-    for other in older:
-        name = released.hidden_name(variant.name, other.properties[released.BUILD_ID])
-        cloud.update(other.id, name=name, os_hidden=True)
-    return did if newest.id == image.id else "superseded", tuple(other.id for other in older)
-
-
-def _update(cloud: Cloud, variant: Variant, made: Manifest, image: Image) -> bool:
-    """Give an image what images.yaml says beside its name; False when it had all of it."""
-    wanted: dict[str, Value] = {
-        "visibility": variant.glance.visibility,
-        "protected": variant.glance.protected,
-        "min_disk": released.min_disk(made),
-        "min_ram": variant.glance.min_ram,
-        "tags": tuple(sorted(variant.glance.tags)),
-    }
-    changes = {name: value for name, value in wanted.items() if getattr(image, name) != value}
-    held = released.properties(variant, made, image.id)
-    changes |= {name: value for name, value in held.items() if image.properties.get(name) != value}
-    once = image.properties.get(released.PROPERTIES, "").split()
-    gone = [name for name in once if name not in held and name in image.properties]
-    if changes or gone:
-        cloud.update(image.id, remove=gone, **changes)
-    return _share(cloud, variant, image.id) or bool(changes or gone)
-
-
-def _share(cloud: Cloud, variant: Variant, image_id: str) -> bool:
-    if variant.glance.visibility != "shared":
-        return False
-    there, wanted = set(cloud.members(image_id)), set(variant.glance.members)
-    for project in sorted(wanted - there):
-        cloud.add_member(image_id, project)
-    for project in sorted(there - wanted):
-        cloud.remove_member(image_id, project)
-    return there != wanted
+def _update(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image) -> bool:
+    """Give an image what images.yaml says of it, its name where users see it; False when it had all of it."""
+    needed = drift.changes(variant, image, made)
+    values = {name: value for name, value in needed.values.items() if name != "name" or released.is_shown(image)}
+    if values or needed.remove:
+        cloud.update(image.id, remove=needed.remove, **values)
+    return sharing.share(cloud, variant, image.id) or bool(values or needed.remove)

@@ -49,7 +49,7 @@ class Entry:
 
 
 class Reader(Protocol):
-    """What a kind of file system can do for FileSystem. `contents` and `directories` answer in order."""
+    """What a kind of file system can do for FileSystem. All but `owners` answer in order."""
 
     root: str
 
@@ -59,8 +59,8 @@ class Reader(Protocol):
     def contents(self, handles: Sequence[str]) -> list[bytes]:
         """Each regular file's content."""
 
-    def target(self, handle: str) -> str:
-        """What a symbolic link says."""
+    def targets(self, handles: Sequence[str]) -> list[str]:
+        """What each symbolic link says."""
 
     def owners(self, offsets: Sequence[int]) -> dict[int, str]:
         """The file that holds each byte of the disk; one that no file holds is left out."""
@@ -85,10 +85,12 @@ class Ext4:
             self._debugfs([f"dump {handle} {copy}" for handle, copy in zip(handles, copies, strict=True)])
             return [copy.read_bytes() for copy in copies]
 
-    def target(self, handle: str) -> str:
-        (said,) = self._debugfs([f"stat {handle}"])
-        short = re.search(r'^Fast link dest: "(.*)"$', said, re.MULTILINE)
-        return short[1] if short else self.contents([handle])[0].decode(errors="replace")
+    def targets(self, handles: Sequence[str]) -> list[str]:
+        said = self._debugfs([f"stat {handle}" for handle in handles])
+        short = [re.search(r'^Fast link dest: "(.*)"$', each, re.MULTILINE) for each in said]
+        long = [handle for handle, found in zip(handles, short, strict=True) if found is None]
+        contents = iter(self.contents(long))
+        return [found[1] if found else next(contents).decode(errors="replace") for found in short]
 
     def owners(self, offsets: Sequence[int]) -> dict[int, str]:
         (header,) = self._debugfs(["stats -h"])
@@ -144,8 +146,8 @@ class Mounted:
     def contents(self, handles: Sequence[str]) -> list[bytes]:
         return [Path(handle).read_bytes() for handle in handles]
 
-    def target(self, handle: str) -> str:
-        return str(Path(handle).readlink())
+    def targets(self, handles: Sequence[str]) -> list[str]:
+        return [str(Path(handle).readlink()) for handle in handles]
 
     def owners(self, offsets: Sequence[int]) -> dict[int, str]:
         with self._disk.open("rb") as source:

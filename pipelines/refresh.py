@@ -1,278 +1,282 @@
-"""Who puts the verbs together?
+"""Carry out a plan.
 
-Build then verify, verify then upload, for several variants: a failure of one never stops the others, and none is lost.
+For every image, and on every cloud: build, verify, upload, promote, update, prune. Before each image the world is
+looked at anew, so what an earlier run finished is not done again, wherever that broke off; one failure never stops the
+rest, and none is lost.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
-from pathlib import Path
-from typing import cast, get_args
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from pipelines import console, failures, fingerprint, gpus, manifest, qemu, released, unchanged
-from pipelines import plan as planning
-from pipelines.catalog import Catalog
-from pipelines.errors import PipelineError, UsageError, VerifyError
+from pipelines import (
+    choosing,
+    console,
+    failures,
+    inventory,
+    making,
+    manifest,
+    plan,
+    pruning,
+    publish,
+    retrieval,
+    situation,
+)
+from pipelines.errors import CloudError, PipelineError
 from pipelines.glance import Cloud
-from pipelines.manifest import Build, Verification
+from pipelines.inventory import Action
+from pipelines.manifest import Build, Manifest
+from pipelines.situation import Seen, Site
 from pipelines.variant import Variant
 
 Clock = Callable[[], datetime]
-# What `plan` knows and no command carries out yet: a list of things to do must be one that can be done.
-_NOT_YET: frozenset[planning.Verb] = frozenset({"prune"})
-
-
-def build(
-    variants: Sequence[Variant],
-    root: Path,
-    now: Clock,
-    *,
-    verbose: bool = False,
-    boot: bool = False,
-    force: bool = False,
-    cached: bool = True,
-    jobs: int = 1,
-) -> None:
-    """Build and verify each variant. A build that fails verification is kept, and never uploaded.
-
-    One whose newest build is what a new one would be is not built again, unless `force`. Without `cached` everything
-    is done anew, from nothing. Up to `jobs` are built at once, if there is room for them.
-    """
-    from pipelines import room, several  # noqa: PLC0415  # what one verb alone needs, the others start sooner without
-
-    warn(variants, now().date())
-
-    def build_one(variant: Variant) -> None:
-        standing = None if force or not cached else _standing(variant, root, now())
-        if standing is None:
-            made = _made(variant, root, now(), verbose=verbose, cached=cached)
-            console.note(f"{variant.name}: built {made.build_id}; verifying")
-            _require_passed(_verify(made, variant, now, boot=boot, firmware=None))
-            _report_built(made)
-        elif boot or standing.verification() is None:
-            _require_passed(_verify(standing, variant, now, boot=boot, firmware=None))
-
-    work = {variant.name: functools.partial(build_one, variant) for variant in variants}
-    fitting = room.together(root, [room.space_needed(variant) for variant in variants], jobs)
-    with failures.each([*work]) as one, several.begun(work, fitting) as ended:
-        for name, finish in ended:
-            with one(name):
-                finish()
-
-
-def _standing(variant: Variant, root: Path, now: datetime) -> Build | None:
-    """The build that a new one would only repeat, or None; the operator reads which, and why."""
-    found = unchanged.standing(variant, root, now)
-    if found.build is None:
-        console.note(f"{variant.name}: building, since {found.why}")
-    else:
-        console.say(
-            f"{variant.name}: nothing has changed since {found.build.build_id}, so it is not built again;"
-            f" `./inv build {variant.name} --force` builds it all the same"
-        )
-    return found.build
-
-
-def warn(variants: Sequence[Variant], today: date) -> None:
-    """Say which drivers are past the end of their life, or near it."""
-    for variant in variants:
-        for warning in gpus.warnings(variant.choice, today):
-            console.warn(f"{variant.name}: {warning}")
-
-
-def _made(variant: Variant, root: Path, now: datetime, *, verbose: bool, cached: bool) -> Build:
-    if variant.kind == "import":
-        from pipelines import importing  # noqa: PLC0415  # what one verb alone needs, the others start sooner without
-
-        return importing.build(variant, root, now, verbose=verbose)
-    from pipelines import build as building  # noqa: PLC0415  # as above
-
-    return building.build(variant, root, now, verbose=verbose, cached=cached)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verified:
-    """What became of each variant that was to be verified, by its name: a result, or why there is none."""
+class Step:
+    """One thing that was done, or that failed: `error` says what, and the remedy.
 
-    outcomes: Mapping[str, Verification | PipelineError]
-
-    @property
-    def results(self) -> list[Verification]:
-        """The verifications that took place."""
-        return [outcome for outcome in self.outcomes.values() if isinstance(outcome, Verification)]
-
-    def plain(self) -> object:
-        """The results as JSON values: one object for one variant (None where it has none), a list for several."""
-        plain = [asdict(result) for result in self.results]
-        return plain if len(self.outcomes) != 1 else next(iter(plain), None)
-
-    def require_passed(self) -> None:
-        """Raise what went wrong: checks that failed, and variants that could not be verified, together."""
-        with failures.each(tuple(self.outcomes)) as one:
-            for name, outcome in self.outcomes.items():
-                with one(name):
-                    if isinstance(outcome, PipelineError):
-                        raise outcome
-                    _require_passed(outcome)
-
-
-def verify(
-    variants: Sequence[Variant], root: Path, build_id: str | None, now: Clock, *, boot: bool, firmware: str | None
-) -> Verified:
-    """Verify the newest complete build of each variant, or the one named by its ID.
-
-    What goes wrong with a variant is in the result; only an interrupt and a wrong command line are raised.
+    `cloud` is None for what happened here. `image_id` is what was released or, of a prune, what was deleted.
     """
-    if firmware is not None:
-        _firmware(firmware)  # a wrong name is said once, and before any work
-    if build_id is not None and len(variants) > 1:
-        variants = [_owner(variants, root, build_id)]
-    outcomes: dict[str, Verification | PipelineError] = {}
-    for variant in variants:
-        try:
-            made = manifest.newest_complete(root, variant.name, build_id)
-            outcomes[variant.name] = _verify(made, variant, now, boot=boot, firmware=firmware)
-        except PipelineError as error:
-            if failures.stops_everything(error):
-                raise
-            outcomes[variant.name] = error
-    return Verified(outcomes=outcomes)
+
+    verb: inventory.Verb
+    variant: str
+    cloud: str | None
+    reason: str
+    build_id: str = ""
+    image_id: str = ""
+    seconds: float = 0.0
+    error: str = ""
 
 
-def upload(variants: Sequence[Variant], cloud: Cloud, root: Path, build_id: str | None, now: Clock) -> None:
-    """Release the newest good build of each variant that is what images.yaml says now, or the one named.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refresh:
+    """One run over several images. `steps` is filled as they end, those of several clouds in any order.
 
-    One that was never verified is verified first. A variant that was never built has nothing to release: an error when
-    it is the only one, a note among several.
+    `ended` has each image that was reached: what ended its work, "" when all of that was done. `unserved` maps an image
+    and a cloud for which nothing could be done at all to why.
     """
-    from pipelines import publish  # noqa: PLC0415  # as in _made
 
-    if build_id is not None:
-        variants = [_owner(variants, root, build_id)]
-    with failures.each([variant.name for variant in variants]) as one:
+    site: Site
+    now: Clock
+    verbose: bool = False
+    steps: list[Step] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
+    unserved: dict[tuple[str, str], str] = field(default_factory=dict)
+    fetching: threading.Lock = field(default_factory=threading.Lock)
+
+
+def refresh(run: Refresh, variants: Sequence[Variant]) -> None:
+    """Do what a plan says, image by image; what failed is raised at the end, all of it."""
+    making.warn(variants, run.now().date())
+    unreachable = {f"cloud {name}": error for name, error in run.site.unreachable.items()}
+    with failures.each([*(variant.name for variant in variants), *unreachable]) as one:
+        for name, error in unreachable.items():
+            with one(name):
+                raise error
         for variant in variants:
-            with one(variant.name):
-                if len(variants) > 1 and not _complete(root, variant):
-                    console.note(f"{variant.name}: no complete build; nothing to upload")
-                    continue
-                made = _present(root, variant) if build_id is None else _named(root, variant, build_id)
-                verification = made.verification() or _verify(made, variant, now, boot=False, firmware=None)
-                _require_passed(verification)
-                console.say(str(publish.upload(cloud, variant, made, verification, now())))
+            with one(variant.name), _ending(run, variant):
+                _one(run, variant)
 
 
-def plan(
-    catalog: Catalog, variants: Sequence[Variant], clouds: Sequence[Cloud], root: Path, now: datetime
-) -> list[planning.Action]:
-    """What would have to be done for these variants here and in these clouds, and can be. Touches nothing."""
-    targets = [_target(variant, catalog, clouds, root) for variant in variants]
-    inventory = planning.Inventory(
-        builds=tuple(each for variant in variants for each in unchanged.local_builds(_complete(root, variant))),
-        images=tuple(image for cloud in clouds for image in released.inventory(cloud)),
-    )
-    actions = planning.plan(targets, inventory, now, fetches=False)
-    return [action for action in actions if action.verb not in _NOT_YET]
+def said(error: BaseException) -> str:
+    """What failed, and what to do about it, as a summary shows it."""
+    if not isinstance(error, PipelineError):
+        return traceback.format_exception_only(error)[-1].strip()
+    return f"{error.what}\nremedy: {error.remedy}" if error.remedy else error.what
 
 
-def status(catalog: Catalog, variants: Sequence[Variant], cloud: Cloud, root: Path) -> list[released.Row]:
-    """What a cloud has of these variants, with a note where it needs attention."""
-    fingerprints = {variant.name: fingerprint.present(variant, root).digest for variant in variants}
-    return released.status(cloud, [catalog.for_cloud(v, cloud.name) for v in variants], fingerprints)
+def dry(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
+    """What a run would do, and why; touches nothing."""
+    return situation.planned(site, variants, now, asks_archives=True)
 
 
-def _verify(made: Build, variant: Variant, now: Clock, *, boot: bool, firmware: str | None) -> Verification:
-    chosen: qemu.Firmware | None = None
-    if firmware is not None:
-        chosen = _firmware(firmware)
-    elif boot:
-        chosen = qemu.firmware_of(dict(variant.properties))
-    from pipelines import verify as verifying  # noqa: PLC0415  # as in _made
-
-    return verifying.verify(made, variant, now(), firmware=chosen)
-
-
-def _firmware(name: str) -> qemu.Firmware:
-    for known in get_args(qemu.Firmware):
-        if name == known:
-            return cast(qemu.Firmware, known)
-    raise UsageError(f"there is no firmware {name}", remedy="Write --firmware bios, uefi or secure.")
+@contextlib.contextmanager
+def _ending(run: Refresh, variant: Variant) -> Iterator[None]:
+    """How the work on an image ends is known afterwards, whatever ends it."""
+    try:
+        yield
+    except BaseException as error:
+        run.ended[variant.name] = said(error)
+        raise
+    run.ended[variant.name] = ""
 
 
-def _require_passed(result: Verification) -> None:
-    failed = [check for check in result.checks if check.passed is False]
-    if failed:
-        lines = "\n".join(f"  {check.name}: {check.detail}" for check in failed)
-        counts = f"{len(failed)} of {len(result.checks)} checks failed"
-        raise VerifyError(
-            f"{result.variant} {result.build_id} is not good: {counts}\n{lines}",
-            remedy="The build is kept for inspection and never uploaded. Mend the cause and build again.",
+def _one(run: Refresh, variant: Variant) -> None:
+    seen = situation.look(run.site, [variant], asks_archives=True, all_clouds=False)
+    actions = seen.actions(run.now())
+    for action in actions:
+        console.note(f"{variant.name}: {action.verb}{f' in {action.cloud}' if action.cloud else ''}: {action.reason}")
+    held = plan.on_hold(seen.targets[0], seen.inventory, run.now())
+    for action in actions:
+        if action.cloud is None:
+            _timed(run, action, functools.partial(_here, run, variant, action))
+    _keep_record(run, variant)
+    if built := any(action.verb == "build" for action in actions):
+        seen, actions = _anew(run, variant)
+    without = {**seen.lost, **_empty(variant, seen, actions, held)}
+    if not (built or actions or without):
+        again = f": a new build would be {held} again, from which somebody went back" if held else ""
+        console.say(f"{variant.name}: nothing to do{again}")
+    run.unserved.update({(variant.name, cloud): said(error) for cloud, error in without.items()})
+    # A cloud that cannot be listed is not asked for a build that another one needs, either.
+    own = [action for action in actions if action.cloud is not None]
+    _in_clouds(replace(run, site=seen.site), variant, own, without)
+    for path in pruning.prune_here(run.site.root, variant.name, variant.keep):
+        console.note(f"{variant.name}: deleted {path}, beyond keep {variant.keep}")
+
+
+def _anew(run: Refresh, variant: Variant) -> tuple[Seen, list[Action]]:
+    """What there is after a build, and what it leaves to do. CloudError when that would be a build once more."""
+    seen = situation.look(run.site, [variant], all_clouds=False)
+    actions = seen.actions(run.now())
+    for action in actions:
+        if action.verb == "build":
+            # Another scheduler was faster, or a clock is behind: a build now would meet the same.
+            what = f"{variant.name} was built, and would have to be built again: {action.reason}"
+            raise CloudError(what, remedy="Run the same command again.")
+    return seen, actions
+
+
+def _empty(variant: Variant, seen: Seen, actions: Sequence[Action], held: str) -> dict[str, CloudError]:
+    """The clouds that show no image, and get none because somebody went back from the only build there would be."""
+    shows = {image.cloud for image in seen.inventory.images if image.state == "current"}
+    shows |= {action.cloud for action in actions if action.verb == "promote" and action.cloud}
+    has = {image.cloud for image in seen.inventory.images if image.build_id == held and image.state != "broken"}
+    return {
+        cloud.name: CloudError(
+            f"{cloud.name} shows no image of {variant.name}, and a new build would be {held} again, "
+            "from which somebody went back",
+            remedy=f"`./inv {'promote' if cloud.name in has else 'upload'} --cloud {cloud.name} --only {variant.name} "
+            f"--build {held}` shows it all the same; a change of images.yaml or of a package is built as ever.",
         )
+        for cloud in seen.site.clouds
+        if held and cloud.name not in shows
+    }
 
 
-def _report_built(made: Build) -> None:
-    about = made.manifest()
-    image = about.artifact
-    driver = f", NVIDIA {about.driver['version']}" if about.driver else ""
-    inside = f"kernel {about.kernel}{driver}" if about.kernel else "a ready image"
-    console.say(
-        f"{about.variant} {about.build_id}: {inside}, {image.size / 2**20:.0f} MiB "
-        f"({image.virtual_size / 2**30:.0f} GiB virtual), built in {about.seconds:.0f} s and verified: {made.image()}"
-    )
+def _here(run: Refresh, variant: Variant, action: Action) -> tuple[str, str]:
+    """Build and verify, or verify; the build's ID, and no image's."""
+    if action.verb == "build":
+        made = making.make(variant, run.site.root, run.now(), verbose=run.verbose)
+    else:
+        made = manifest.newest_complete(run.site.root, variant.name, action.build_id)
+    making.require_passed(making.verify_one(made, variant, run.now, boot=run.site.boots))
+    return made.build_id, ""
 
 
-def _complete(root: Path, variant: Variant) -> list[Build]:
-    return [build for build in manifest.builds(root, variant.name) if build.state == manifest.COMPLETE]
+def _keep_record(run: Refresh, variant: Variant) -> None:
+    """What is released has a record, from which a later run, elsewhere, knows what is in it."""
+    for build in choosing.complete(run.site.root, variant)[-1:]:
+        run.site.records.put(build)
 
 
-def _owner(variants: Sequence[Variant], root: Path, build_id: str) -> Variant:
-    """The one variant that has this build."""
-    owners = [v for v in variants if any(build.build_id == build_id for build in _complete(root, v))]
-    if len(owners) == 1:
-        return owners[0]
-    if owners:
-        names = ", ".join(variant.name for variant in owners)
-        raise UsageError(f"{build_id} is a build of each of {names}", remedy="Name one of them with --only.")
-    names = ", ".join(variant.name for variant in variants)
-    raise UsageError(f"there is no complete build {build_id} of {names} in {root}", remedy="Name one that is there.")
+def _in_clouds(run: Refresh, variant: Variant, actions: Sequence[Action], without: Mapping[str, PipelineError]) -> None:
+    """All clouds side by side; in each, one action after the other, and none after one that failed.
 
-
-def _present(root: Path, variant: Variant) -> Build:
-    """The build that `plan` would release: the newest of what images.yaml says now whose verification has not failed.
-
-    UsageError when there is none of that, since an image must be what its release says of it.
+    Why nothing can be done for the clouds `without` is raised with what fails in the others.
     """
-    wanted = fingerprint.present(variant, root).digest
-    newest = manifest.newest_complete(root, variant.name)
-    same = [build for build in _complete(root, variant) if build.manifest().fingerprint == wanted]
-    if not same:
-        raise UsageError(
-            f"{variant.name}: {newest.build_id} is stale, since images.yaml or an element changed after it was built",
-            remedy=f"`./inv plan` says what changed. Run `./inv build {variant.name}`, or name it with --build.",
+    clouds = [cloud for cloud in run.site.clouds if any(action.cloud == cloud.name for action in actions)]
+    ended: dict[str, BaseException | None] = {}
+
+    def work(cloud: Cloud) -> None:
+        own = [action for action in actions if action.cloud == cloud.name]
+        try:
+            _in_cloud(run, run.site.catalog.for_cloud(variant, cloud.name), cloud, own)
+        except BaseException as error:  # it is raised where the others are waited for
+            ended[cloud.name] = error
+
+    # An interrupt ends them with the program: the next run finds what they left.
+    begun = {cloud.name: threading.Thread(target=work, args=(cloud,), daemon=True) for cloud in clouds}
+    for thread in begun.values():
+        thread.start()
+    with failures.each([*without, *begun]) as one:
+        for name, failed in without.items():
+            with one(name):
+                raise failed
+        for name, thread in begun.items():
+            with one(name):
+                thread.join()
+                if error := ended.get(name):
+                    raise error
+
+
+def _in_cloud(run: Refresh, variant: Variant, cloud: Cloud, actions: Sequence[Action]) -> None:
+    uploads = any(action.verb == "upload" for action in actions)
+    for action in actions:
+        if action.verb == "promote" and uploads:
+            continue  # an upload ends with it
+        _timed(run, action, functools.partial(_carried_out, run, variant, cloud, action))
+
+
+def _carried_out(run: Refresh, variant: Variant, cloud: Cloud, action: Action) -> tuple[str, str]:
+    """Do it; the build's and the image's IDs."""
+
+    def made(build_id: str) -> Manifest | None:
+        return situation.manifest_of(run.site, variant.name, build_id)
+
+    match action.verb:
+        case "upload":
+            build = _brought(run, variant, action)
+            verification = build.verification() or making.verify_one(build, variant, run.now)
+            delivery = run.site.catalog.delivery(cloud.name)
+            done = [publish.upload(cloud, variant, build, verification, run.now(), delivery=delivery)]
+        case "promote":
+            done = [publish.promote(cloud, variant, action.build_id, made, run.now())]
+        case "update":
+            done = list(publish.update(cloud, variant, action.images, made))
+        case _:
+            pruned = pruning.prune(cloud, variant.name, action.images, run.now())
+            for each in pruned:
+                console.say(str(each))
+            return "", " ".join(each.image_id for each in pruned if not each.kept)
+    for outcome in done:
+        console.say(str(outcome))
+    return done[-1].build_id if done else "", " ".join(outcome.image_id for outcome in done)
+
+
+def _brought(run: Refresh, variant: Variant, action: Action) -> Build:
+    """The build to upload: it lies here, or is fetched from a cloud that has it."""
+    with run.fetching:
+        for build in choosing.complete(run.site.root, variant):
+            if build.build_id == action.build_id and _is_whole(build):
+                return build
+        record = run.site.records.known_build(variant.name, action.build_id or "")
+        found = retrieval.holder(list(run.site.clouds), record.manifest) if record else None
+        if record is None or found is None:
+            what = f"{variant.name} {action.build_id} is neither here nor in a cloud any more"
+            raise CloudError(what, remedy="Run the same command again: it is built anew.")
+        return retrieval.retrieve(*found, record, run.site.root)
+
+
+def _is_whole(build: Build) -> bool:
+    image = build.image()
+    return image.is_file() and image.stat().st_size == build.manifest().artifact.size
+
+
+def _timed(run: Refresh, action: Action, work: Callable[[], tuple[str, str]]) -> None:
+    began = time.monotonic()
+    build_id, image_id, error = action.build_id or "", " ".join(action.images), ""
+    try:
+        build_id, image_id = work()
+    except BaseException as failed:
+        error = said(failed)
+        raise
+    finally:
+        run.steps.append(
+            Step(
+                verb=action.verb,
+                variant=action.variant,
+                cloud=action.cloud,
+                reason=action.reason,
+                build_id=build_id or action.build_id or "",
+                image_id=image_id,
+                seconds=time.monotonic() - began,
+                error=error,
+            )
         )
-    return next((build for build in reversed(same) if _may_be_good(build)), same[-1])
-
-
-def _may_be_good(build: Build) -> bool:
-    verification = build.verification()
-    return verification is None or verification.passed
-
-
-def _named(root: Path, variant: Variant, build_id: str) -> Build:
-    """The build that was asked for, stale or not."""
-    made = manifest.newest_complete(root, variant.name, build_id)
-    if made.manifest().fingerprint != fingerprint.present(variant, root).digest:
-        console.warn(f"{variant.name}: {build_id} is stale (`./inv plan` says what changed); released as asked for")
-    return made
-
-
-def _target(variant: Variant, catalog: Catalog, clouds: Sequence[Cloud], root: Path) -> planning.Target:
-    resolved = fingerprint.present(variant, root)
-    return planning.Target(
-        variant=variant.name,
-        fingerprint=resolved.digest,
-        parts=resolved.parts,
-        clouds={cloud.name: released.release_digest(catalog.for_cloud(variant, cloud.name)) for cloud in clouds},
-        keep=variant.keep,
-        rebuild_age=variant.rebuild_age,
-    )

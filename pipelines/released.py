@@ -4,7 +4,7 @@ Glance's own image properties say what an image is. A server's snapshot inherits
 when it is in our project, names its own ID, and bears none of a snapshot's marks. Nothing else is ever changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -23,7 +23,11 @@ ID, VARIANT, BUILD_ID = f"{PREFIX}id", f"{PREFIX}variant", f"{PREFIX}build_id"
 FINGERPRINT, RELEASE_DIGEST, SHA256 = f"{PREFIX}fingerprint", f"{PREFIX}release_digest", f"{PREFIX}sha256"
 DRIVER, KERNEL = f"{PREFIX}driver", f"{PREFIX}kernel"
 PROMOTED_AT = f"{PREFIX}promoted_at"  # tells what was once current from what never was
+RETIRED_AT = f"{PREFIX}retired_at"  # hidden since then, once current
+REJECTED_AT = f"{PREFIX}rejected_at"  # somebody went back from it
 PROPERTIES = f"{PREFIX}properties"  # the names of the properties that we declared, to remove them one day
+DATA = f"{PREFIX}data"  # the digest of data that are not the build's own file, once they were compared
+WHOLE = frozenset({"active", "deactivated"})  # the statuses of images that have all their data
 SNAPSHOT_MARKS = frozenset({"image_type", "instance_uuid", "base_image_ref"})
 
 State = planning.State | Literal["foreign"]
@@ -59,9 +63,17 @@ def ours(cloud: glance.Cloud, variant: str, *, hidden: bool | None = None) -> li
     return sorted((image for image in found if is_ours(image, cloud.project_id)), key=age)
 
 
-def age(image: Image) -> tuple[str, str, str]:
-    """Sorts by build, then by which came first into the cloud; the same for everyone who looks."""
-    return image.properties[BUILD_ID], image.created_at, image.id
+def age(image: Image) -> tuple[bool, str, str, str]:
+    """Sorts by build, then by which came first into the cloud; the same for everyone who looks.
+
+    What somebody went back from is older than all else.
+    """
+    return not is_rejected(image), image.properties[BUILD_ID], image.created_at, image.id
+
+
+def is_rejected(image: Image) -> bool:
+    """Whether somebody went back from this image, and nobody has shown it since."""
+    return REJECTED_AT in image.properties
 
 
 def current(cloud: glance.Cloud, variant: str) -> list[Image]:
@@ -71,13 +83,13 @@ def current(cloud: glance.Cloud, variant: str) -> list[Image]:
 
 def is_shown(image: Image) -> bool:
     """Whether users get this image when they ask for its name."""
-    return image.status == "active" and not image.hidden
+    return image.status in WHOLE and not image.hidden
 
 
 def release_digest(variant: Variant) -> str:
     """The digest of what Glance alone holds; when it changes, the image is updated, not built again."""
     release = {
-        "name": variant.name,
+        "name": variant.image_name,
         "visibility": variant.glance.visibility,
         "members": sorted(variant.glance.members),
         "tags": sorted(variant.glance.tags),
@@ -88,9 +100,9 @@ def release_digest(variant: Variant) -> str:
     return manifest.digest(release)
 
 
-def hidden_name(variant: str, build_id: str) -> str:
+def hidden_name(variant: Variant, build_id: str) -> str:
     """The name of an image that is not shown (yet, or any more)."""
-    return f"{variant} {build_id}"
+    return f"{variant.image_name} {build_id}"
 
 
 def min_disk(made: Manifest) -> int:
@@ -139,6 +151,19 @@ def properties(variant: Variant, made: Manifest, image_id: str) -> dict[str, str
     return {**declared, **{name: value for name, value in identity.items() if value}}
 
 
+def kept_properties(variant: Variant, image: Image) -> dict[str, str]:
+    """The same where the manifest of its build is not known: what followed from the image as it was made stays."""
+    once = image.properties.get(PROPERTIES, "").split()
+    declared = {name: image.properties[name] for name in once if name in image.properties}
+    for name, value in variant.glance.properties.items():
+        if value is None:
+            declared.pop(name, None)
+        else:
+            declared[name] = value
+    held = {name: value for name, value in image.properties.items() if name.startswith(PREFIX)}
+    return declared | held | {RELEASE_DIGEST: release_digest(variant), PROPERTIES: " ".join(sorted(declared))}
+
+
 def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
     """All our images in a cloud, by variant, the oldest build first."""
     found = [image for image in cloud.images(owner=cloud.project_id) if is_ours(image, cloud.project_id)]
@@ -152,9 +177,21 @@ def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
             release_digest=image.properties.get(RELEASE_DIGEST, ""),
             state=state,
             created_at=datetime.fromisoformat(image.created_at),
+            disk_format=image.disk_format,
+            converted=DATA in image.properties,
+            rejected=is_rejected(image),
+            deactivated=image.status == "deactivated",
+            hidden_since=hidden_since(image),
         )
         for image, state in _states(found)
     )
+
+
+def hidden_since(image: Image) -> datetime | None:
+    """Since when users do not see an image; None for one that they see."""
+    if not image.hidden:
+        return None
+    return datetime.fromisoformat(image.properties.get(RETIRED_AT, image.created_at))
 
 
 def status(
@@ -164,17 +201,28 @@ def status(
 
     `fingerprints`: what each variant's would be now, by its name, where that is known.
     """
+    return rows(cloud, cloud.images(), variants, fingerprints or {})
+
+
+def rows(
+    cloud: glance.Cloud, seen: Sequence[Image], variants: Iterable[Variant], fingerprints: Mapping[str, str]
+) -> list[Row]:
+    """The same of all images that were `seen` in a cloud."""
     wanted = {variant.name: variant for variant in variants}
-    seen = cloud.images()
     mine = [image for image in seen if is_ours(image, cloud.project_id)]
-    rows = []
+    found = []
     for image, state in _states(image for image in mine if image.properties[VARIANT] in wanted):
         variant = image.properties[VARIANT]
-        note = _note(image, state, wanted[variant], (fingerprints or {}).get(variant))
-        rows.append(_row(cloud, image, state, "ours", note))
+        note = _note(image, state, wanted[variant], fingerprints.get(variant))
+        found.append(_row(cloud, image, state, "ours", note))
     known = {image.id for image in mine}
-    foreign = [image for image in seen if image.id not in known and _namesake(image) in wanted]
-    return rows + [_row(cloud, image, "foreign", _whose(cloud, image), "") for image in foreign]
+    names = {variant.image_name: variant.name for variant in wanted.values()}
+    others = ((image, _namesake(image, names)) for image in seen if image.id not in known)
+    return found + [
+        _row(cloud, image, "foreign", _whose(cloud, image), "", variant=name)
+        for image, name in others
+        if name in wanted
+    ]
 
 
 def _states(images: Iterable[Image]) -> list[tuple[Image, planning.State]]:
@@ -185,7 +233,7 @@ def _states(images: Iterable[Image]) -> list[tuple[Image, planning.State]]:
 
 
 def _state(image: Image, newest: str | None) -> planning.State:
-    if image.status != "active":
+    if image.status not in WHOLE:
         return "broken"
     if image.id == newest:
         return "current"
@@ -205,11 +253,11 @@ def _note(image: Image, state: planning.State, variant: Variant, fingerprint: st
     return "; ".join(notes)
 
 
-def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str) -> Row:
+def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str, *, variant: str = "") -> Row:
     ours = state != "foreign"  # what a snapshot inherited says nothing about the snapshot
     return Row(
         cloud=cloud.name,
-        variant=_namesake(image),
+        variant=variant or image.properties[VARIANT],
         build_id=image.properties[BUILD_ID] if ours else "",
         fingerprint=image.properties.get(FINGERPRINT, "") if ours else "",
         release_digest=image.properties.get(RELEASE_DIGEST, "") if ours else "",
@@ -223,8 +271,9 @@ def _row(cloud: glance.Cloud, image: Image, state: State, whose: str, note: str)
     )
 
 
-def _namesake(image: Image) -> str:
-    return image.properties.get(VARIANT, image.name)
+def _namesake(image: Image, names: Mapping[str, str]) -> str:
+    """The variant that an image says it is of, or whose name in the cloud it bears."""
+    return image.properties.get(VARIANT, names.get(image.name, ""))
 
 
 def _whose(cloud: glance.Cloud, image: Image) -> str:

@@ -3,12 +3,11 @@
 As a table for people or as JSON for programs, from the same rows. What they contain is decided elsewhere.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from pipelines import console, finding, released
+from pipelines import console, finding
 from pipelines.catalog import Catalog
 from pipelines.manifest import Verification
 from pipelines.plan import Action
@@ -62,17 +61,6 @@ def verifications(results: Sequence[Verification]) -> None:
     for result in results:
         cells = [(_MARKS[check.passed], check.name, check.detail) for check in result.checks]
         console.table(f"{result.variant} {result.build_id}", ("result", "check", "detail"), cells)
-
-
-def status(rows: Iterable[released.Row], *, as_json: bool) -> None:
-    """`inv status`. The JSON has our images alone; the table shows others of the same name too, and whose they are."""
-    found = list(rows)
-    if as_json:
-        console.emit_json([asdict(row) for row in found if row.state != "foreign"])
-        return
-    columns = ("variant", "build_id", "state", "visibility", "name", "id", "whose", "note")
-    cells = [tuple(str(getattr(row, column) or "-") for column in columns) for row in found]
-    console.table("Images in the cloud", columns, cells)
 
 
 def findings(variants: Sequence[Variant], builds: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines import archives, fingerprint, manifest, plan
 from pipelines.errors import BuildError, HostError, VerifyError
-from pipelines.manifest import Build, Manifest
+from pipelines.manifest import Build, Manifest, Verification
 from pipelines.variant import Variant
 
 
@@ -39,19 +39,26 @@ def standing(variant: Variant, root: Path, now: datetime) -> Standing:
     return Standing(build=None if why else since[0], why=why)
 
 
-def local_builds(builds: Sequence[Build]) -> Iterator[plan.LocalBuild]:
-    """Complete builds, as plan.py wants to know them."""
+def local_builds(builds: Sequence[Build], *, boots: bool = False) -> Iterator[plan.LocalBuild]:
+    """Complete builds, as plan.py wants to know them; with `boots`, one that was never booted is not verified."""
     for build in builds:
-        about = build.manifest()
-        verification = build.verification()
-        yield plan.LocalBuild(
-            variant=build.variant,
-            build_id=build.build_id,
-            fingerprint=about.fingerprint,
-            created_at=datetime.fromisoformat(about.created_at),
-            verified=verification.passed if verification else None,
-            parts=about.parts,
-        )
+        yield as_build(build.manifest(), build.verification(), here=not _lacks(build), boots=boots)
+
+
+def as_build(
+    made: Manifest, verification: Verification | None, *, here: bool = True, boots: bool = False
+) -> plan.LocalBuild:
+    """What a manifest and the verification beside it say of a build."""
+    counts = verification is not None and (verification.booted or not boots or not verification.passed)
+    return plan.LocalBuild(
+        variant=made.variant,
+        build_id=made.build_id,
+        fingerprint=made.fingerprint,
+        created_at=datetime.fromisoformat(made.created_at),
+        verified=verification.passed if verification and counts else None,
+        here=here,
+        parts=made.parts,
+    )
 
 
 def _since_the_last_good(builds: Sequence[Build]) -> Sequence[Build]:

@@ -18,31 +18,12 @@ class NotYet:
     supported: tuple[object, ...] = ()
 
 
-_OF_AN_IMAGE = (
-    NotYet(path=("disk", "format"), supported=("qcow2",)),
-    NotYet(path=("flavors",)),
-)
-_OF_A_CLOUD = (NotYet(path=("disk_format",), supported=("qcow2",)),)
+_OF_AN_IMAGE = (NotYet(path=("flavors",)),)
 
 
 def in_image(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """The path of each value of a resolved image that is not supported yet, and what to write instead."""
-    yield from _found(_OF_AN_IMAGE, document)
-
-
-def in_cloud(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """The same for an entry of `clouds`."""
-    yield from _found(_OF_A_CLOUD, document)
-
-
-def in_records(records: object) -> str | None:
-    """What is wrong with a `records` other than the default, which nothing reads yet."""
-    other = isinstance(records, str) and records != "builds"
-    return f"{records} is not supported yet; write builds, or leave it out" if other else None
-
-
-def _found(table: tuple[NotYet, ...], document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    for entry in table:
+    for entry in _OF_AN_IMAGE:
         value = _value(document, entry)
         if value is None or value in ([], {}) or value in entry.supported:
             continue

@@ -7,12 +7,14 @@ values that every other module reads. catalog.py turns the file into these; noth
 import difflib
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipelines import notation, properties
+from pipelines.appearance import Glance
 from pipelines.base import CONFIG, KERNELS, Base
 from pipelines.driver import Cuda, Driver, Engine, NvidiaRepository, unavailable
 from pipelines.gpus import Choice, Wish, known, resolve
@@ -29,14 +31,20 @@ def _gpu(name: str) -> str:
     return name
 
 
+def _kept_format(name: object) -> object:
+    if name == "raw":
+        raise ValueError("a build is kept as qcow2; write `clouds: {NAME: {disk_format: raw}}` for those who want raw")
+    return name
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Disk:
     """The image's disk."""
 
     size: notation.Size
     """Virtual size; the root file system grows to the server's disk at first boot."""
-    format: Literal["qcow2", "raw"] = "qcow2"
-    """The artifact's format."""
+    format: Annotated[Literal["qcow2"], BeforeValidator(_kept_format)] = "qcow2"
+    """The artifact's format; a cloud that wants raw gets it converted at upload (`clouds`)."""
     compression: Literal["zstd", "zlib"] = "zstd"
     """zstd is quicker and smaller; hypervisors read it from QEMU 5.1 on."""
     filesystem: Literal["ext4", "xfs"] = "ext4"
@@ -49,30 +57,6 @@ class Kernel:
 
     flavour: Literal["generic", "cloud", "hwe"] = "generic"
     """Which of the distribution's kernels."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
-class Glance:
-    """How the image appears in the cloud. A change here needs no build."""
-
-    visibility: Literal["private", "shared", "community", "public"] = "private"
-    """Who sees it; public needs an administrator."""
-    members: tuple[str, ...] = ()
-    """IDs of the projects that a shared image is shared with."""
-    tags: tuple[str, ...] = ()
-    """Glance's tags."""
-    protected: bool = False
-    """Refuse deletion."""
-    min_ram: Annotated[int, Field(ge=1)] = 512
-    """Smallest memory of a server, in MiB."""
-    properties: Mapping[str, notation.PropertyValue | None] = field(default_factory=dict)
-    """Image properties beside those that follow from the variant; null takes one of those away."""
-
-    @model_validator(mode="after")
-    def _members_of_shared(self) -> Self:
-        if self.members and self.visibility != "shared":
-            raise ValueError(f"members see nothing of a {self.visibility} image; write `visibility: shared`")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
@@ -135,6 +119,8 @@ class Variant:
     """How many good images stay in each cloud, the current one included."""
     rebuild_age: notation.Age | None = None
     """Build again when the newest build is older; null: never for its age."""
+    prune_after: notation.Age = timedelta(days=3)
+    """How long an image beyond `keep` stays hidden in a cloud before it is deleted."""
     glance: Glance = field(default_factory=Glance)
     """How the image appears in the cloud."""
     flavors: tuple[str, ...] = ()
@@ -192,6 +178,11 @@ class Variant:
         if self.secrets and self.driver is not None and self.driver.source == "precompiled":
             raise ValueError("precompiled modules are signed by their distribution; remove `secrets`")
         return self
+
+    @property
+    def image_name(self) -> str:
+        """What users find the image by in Glance."""
+        return self.glance.name.replace("{variant}", self.name)
 
     @property
     def gpu(self) -> bool:

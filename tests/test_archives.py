@@ -136,6 +136,18 @@ def test_an_archive_without_a_list_of_indexes_counts_as_changed(server: WebServe
     assert archives.changed(known) == f"{trixie(server)} cannot be asked: it did not say what its index is"
 
 
+@pytest.mark.parametrize(("hour", "why"), [("07", ""), ("09", "its list of indexes expired on 2026-11-29")])
+def test_a_list_is_believed_until_it_expires_by_its_own_servers_clock(server: WebServer, hour: str, why: str) -> None:
+    server.put(IN_RELEASE, release().replace(b"MD5Sum:", b"Valid-Until: Sun, 29 Nov 2026 08:00:00 UTC\nMD5Sum:"))
+    server.date = f"Sun, 29 Nov 2026 {hour}:00:00 GMT"
+    assert archives.changed(used(server)) == (f"{trixie(server)} cannot be asked: {why}" if why else "")
+
+
+def test_without_a_clock_no_list_is_taken_for_expired(server: WebServer) -> None:
+    server.put(IN_RELEASE, release().replace(b"MD5Sum:", b"Valid-Until: Sun, 29 Nov 2020 08:00:00 UTC\nMD5Sum:"))
+    assert archives.changed(used(server)) == ""
+
+
 def test_a_scheme_that_only_a_guest_knows_counts_as_changed() -> None:
     assert "cdrom:/debian/dists/trixie cannot be asked: " in archives.changed(
         {f"cdrom:/debian/dists/trixie/InRelease {MAIN}": "a" * 64}

@@ -156,6 +156,7 @@ def test_our_builds_are_those_of_a_copy_and_the_checkout_is_not_touched(
     assert list((tmp_path / "builds").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_image_without_the_compiled_module_is_not_compared(tmp_path: Path, bin_folder: Path) -> None:
     fake_dib(bin_folder, says="benchmark: module ")
     result = bench(tmp_path, "--only", "stock", "--runs", "1", "--output", str(tmp_path / "record.jsonl"))
@@ -203,6 +204,7 @@ def test_an_interrupted_bench_keeps_what_it_has_and_leaves_nothing(tmp_path: Pat
     assert subprocess.run(["pgrep", "-f", "sleep 98766"], check=False, capture_output=True).returncode == 1
 
 
+@pytest.mark.slow
 def test_numbers_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
     record = tmp_path / "record.jsonl"
     measurement.begin(record, measurement.this_machine())

@@ -20,6 +20,8 @@ PROJECT = Path(__file__).parent.parent
 FAKES = PROJECT / "tests" / "fakes"
 NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
 
+OTHER_PHASES = ("root", "post-install", "block-device", "cleanup")
+
 
 @pytest.fixture(autouse=True)
 def _fake_dib(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +123,7 @@ def test_the_log_of_a_failed_build_is_kept_and_its_image_is_not(tmp_path: Path, 
     assert not (failed.folder / "image.qcow2").exists()
 
 
+@pytest.mark.slow
 def test_only_the_last_failures_are_kept(tmp_path: Path, builds: Path) -> None:
     for hour in range(5):
         with pytest.raises(BuildError):
@@ -168,7 +171,9 @@ def test_what_a_crash_left_is_cleaned_by_the_next_build(tmp_path: Path, builds: 
     assert [found.state for found in manifest.builds(builds, "plain")] == ["failed", "complete"]
 
 
-@pytest.mark.parametrize("phase", ["root.d", "install.d", "post-install.d", "block-device.d", "cleanup.d"])
+@pytest.mark.parametrize(
+    "phase", ["install.d", *(pytest.param(f"{phase}.d", marks=pytest.mark.slow) for phase in OTHER_PHASES)]
+)
 def test_sigterm_leaves_nothing_behind_in_any_stage(tmp_path: Path, builds: Path, phase: str) -> None:
     program = interrupted(catalog_file(tmp_path, f"hang-{phase}"), builds, phase, signal.SIGTERM)
     assert program.returncode == 143
@@ -183,6 +188,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, builds: Path) -> None:
     assert [found.state for found in manifest.builds(builds, "plain")] == ["failed"]
 
 
+@pytest.mark.slow
 def test_under_nohup_a_build_outlives_its_terminal(tmp_path: Path, builds: Path) -> None:
     argv = ["nohup", sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "build", "plain"]
     argv += ["--catalog", str(catalog_file(tmp_path, "hang-install.d")), "--builds", str(builds)]
@@ -197,6 +203,7 @@ def test_under_nohup_a_build_outlives_its_terminal(tmp_path: Path, builds: Path)
     assert left_behind(builds) == []
 
 
+@pytest.mark.slow
 def test_a_reader_who_goes_away_does_not_break_off_the_build(tmp_path: Path, builds: Path) -> None:
     command = f"{sys.executable} -m invoke --search-root {PROJECT} build plain --verbose"
     command += f" --catalog {catalog_file(tmp_path)} --builds {builds} 2>&1 >/dev/null | head -n 1"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipelines import catalog, inheritance, schema, selection
 from pipelines.base import KERNELS, RELEASES
 from pipelines.catalog import Catalog
+from pipelines.delivery import Delivery
 from pipelines.errors import CatalogError
 
 ROOT = Path(__file__).parent.parent
@@ -295,6 +296,92 @@ def test_a_mistake_in_a_cloud_is_reported_there(problems: Callable[[str], list[s
     ]
 
 
+def test_members_and_visibility_may_stand_in_different_places(load: Load) -> None:
+    shared = one("glance: {visibility: shared}") + "clouds: {prod: {glance: {members: [p1]}}}\n"
+    loaded = load(shared)
+    assert loaded.for_cloud(loaded.variants["a"], "prod").glance.members == ("p1",)
+    assert load(one("keep: 2") + "clouds: {prod: {glance: {visibility: shared, members: [p1]}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("image", "cloud", "where"),
+    [
+        ("visibility: private", "members: [p1]", "clouds.prod.glance"),
+        ("visibility: shared, members: [p1]", "visibility: public", "clouds.prod.glance"),
+        ("members: [p1]", "tags: [live]", "images.a.glance"),
+    ],
+)
+def test_members_of_an_image_that_is_not_shared_in_a_cloud_are_refused_where_the_file_says_so(
+    image: str, cloud: str, where: str, problems: Callable[[str], list[str]]
+) -> None:
+    [found] = problems(one(f"glance: {{{image}}}") + f"clouds: {{prod: {{glance: {{{cloud}}}}}}}\n")
+    assert found.startswith(f"{where} ")
+    assert "write `visibility: shared`" in found
+
+
+def test_a_cloud_says_how_it_wants_its_images_delivered(load: Load) -> None:
+    keys = "disk_format: raw, import_method: web-download, stores: [ceph, swift], web_download_url: https://x/builds"
+    loaded = load(one("keep: 2") + f"clouds: {{prod: {{{keys}}}}}\n")
+    assert loaded.delivery("prod") == Delivery(
+        disk_format="raw",
+        import_method="web-download",
+        stores=("ceph", "swift"),
+        web_download_url="https://x/builds",
+    )
+
+
+def test_all_stores_of_a_cloud_are_none_by_name(load: Load) -> None:
+    assert load(one("keep: 2") + "clouds: {prod: {stores: all}}\n").delivery("prod").stores is None
+
+
+def test_a_cloud_that_says_nothing_of_delivery_gets_the_build_as_it_is(load: Load) -> None:
+    loaded = load(one("keep: 2") + CLOUDS)
+    assert loaded.delivery("prod") == loaded.delivery("lab") == Delivery()
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("disk_format: vmdk", "vmdk is not possible here; write one of: qcow2, raw"),
+        ("import_method: web-download", "write `web_download_url: https://…`"),
+        ("import_method: put, web_download_url: https://x/b", "remove `web_download_url`"),
+        ("import_method: put, stores: [a, b]", "a plain upload goes to one store"),
+        ("stores: [a b]", "this is no store"),
+        ("web_download_url: https://user:secret@x/b", "a password is a secret"),
+        ("glance: {name: 'acme {name}'}", "only {variant} can stand in braces"),
+        ("glance: {name: ' x'}", "this is no name for users"),
+    ],
+)
+def test_a_delivery_that_cannot_be_is_refused_with_what_to_write(
+    keys: str, says: str, problems: Callable[[str], list[str]]
+) -> None:
+    assert [line for line in problems(one("keep: 2") + f"clouds: {{prod: {{{keys}}}}}") if says in line]
+
+
+def test_an_image_may_have_another_name_for_users_in_one_cloud(load: Load) -> None:
+    text = images(f"a: {{{DEBIAN}}}", f"b: {{{DEBIAN}, glance: {{name: The b image}}}}")
+    loaded = load(text + "clouds: {prod: {glance: {name: 'acme {variant}'}}}\n")
+    a, b = loaded.variants["a"], loaded.variants["b"]
+    assert (a.image_name, b.image_name) == ("a", "The b image")
+    assert [loaded.for_cloud(each, "prod").image_name for each in (a, b)] == ["acme a", "acme b"]
+
+
+@pytest.mark.parametrize(
+    ("name_of_b", "clouds", "where"),
+    [
+        ("{variant}", "clouds: {prod: {glance: {name: gpu}}}\n", "clouds.prod.glance.name"),
+        ("a", "clouds: {prod: {glance: {tags: [live]}}}\n", "images.b.glance.name"),
+    ],
+)
+def test_two_images_of_a_cloud_never_have_the_same_name(
+    name_of_b: str, clouds: str, where: str, problems: Callable[[str], list[str]]
+) -> None:
+    found = problems(images(f"a: {{{DEBIAN}}}", f"b: {{{DEBIAN}, glance: {{name: '{name_of_b}'}}}}") + clouds)
+    assert len(found) == 1
+    assert found[0].startswith(f"{where} (line")
+    assert "a and b would both be called" in found[0]
+
+
 # --- Mistakes -------------------------------------------------------------------------------------------------------
 
 
@@ -536,7 +623,6 @@ def test_a_catalog_that_is_not_there_is_refused(tmp_path: Path) -> None:
     ("rest", "where"),
     [
         ("flavors: [g1]", "flavors"),
-        ("disk: {size: 4GiB, format: raw}", "disk.format"),
     ],
 )
 def test_what_comes_later_is_refused_by_name(rest: str, where: str, problems: Callable[[str], list[str]]) -> None:
@@ -637,15 +723,29 @@ def test_a_secret_is_in_one_place(problems: Callable[[str], list[str]]) -> None:
     assert f"{place}: a secret is in one place; write either `file`, `env` or `pkcs11`" in found
 
 
-def test_a_cloud_that_wants_raw_is_refused_by_name(problems: Callable[[str], list[str]]) -> None:
-    found = problems(one("keep: 2") + "clouds: {prod: {disk_format: raw}}")
-    assert found == ["clouds.prod.disk_format (line 4): raw is not supported yet; write qcow2"]
+def test_an_image_that_is_to_be_raw_itself_is_told_where_to_write_that(problems: Callable[[str], list[str]]) -> None:
+    found = problems(images("a: {base: {distribution: debian, release: trixie}, disk: {size: 4GiB, format: raw}}"))
+    says = "a build is kept as qcow2; write `clouds: {NAME: {disk_format: raw}}` for those who want raw"
+    assert found == [f"images.a.disk.format (line 3): {says}"]
 
 
-@pytest.mark.parametrize("records", ["s3://bucket/x", "elsewhere"])
-def test_records_elsewhere_are_refused_by_name(problems: Callable[[str], list[str]], records: str) -> None:
-    found = problems(one("keep: 2") + f"records: {records}")
-    assert found == [f"records (line 4): {records} is not supported yet; write builds, or leave it out"]
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("builds", "builds"), ("s3://bucket/x", "s3://bucket/x"), ("kept/here", "FOLDER/kept/here"), ("/srv/r", "/srv/r")],
+)
+def test_records_are_the_builds_a_url_or_a_folder_beside_the_file(
+    load: Load, tmp_path: Path, written: str, place: str
+) -> None:
+    assert load(one("keep: 2") + f"records: {written}").records == place.replace("FOLDER", str(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["ftp://me:hunter2@host/x", "s3://b/x?token=hunter2", "sftp://me:hun#ter2@host/x"])
+def test_records_with_a_password_are_refused_without_repeating_it(
+    problems: Callable[[str], list[str]], url: str
+) -> None:
+    (found,) = problems(one("keep: 2") + f"records: '{url}'")
+    assert found.startswith("records (line 4): a password or token is a secret; take it out")
+    assert "ter2" not in found
 
 
 def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:

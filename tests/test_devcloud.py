@@ -40,6 +40,7 @@ def test_down_leaves_alone_a_process_that_took_over_an_old_id(tmp_path: Path) ->
         bystander.wait()
 
 
+@pytest.mark.slow
 def test_after_down_the_next_up_has_the_same_address_and_images(local_cloud: TestCloud, cloud: glance.Cloud) -> None:
     address = local_cloud.again().glance_url
     kept = cloud.create(
@@ -81,6 +82,7 @@ def test_a_service_that_does_not_start_is_reported_with_its_last_words(tmp_path:
     assert locks.holder(tmp_path / ".lock") is None
 
 
+@pytest.mark.slow
 def test_many_changes_at_once_all_arrive(cloud: glance.Cloud) -> None:
     def create(number: int) -> str:
         name = f"at once {number}"

@@ -82,6 +82,7 @@ def test_the_distributions_signed_modules_pass(guest: Guest, tmp_path: Path) -> 
     assert examined(guest, tmp_path, distribution_modules) == (True, f"2 modules for {KERNEL}, signed by {SIGNER}")
 
 
+@pytest.mark.slow
 def test_they_keep_the_rest_of_the_contract_without_dkms(guest: Guest, tmp_path: Path) -> None:
     for name, judge in kernel_contract.DRIVER_CHECKS:
         (tmp_path / name).mkdir()

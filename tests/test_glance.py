@@ -15,7 +15,7 @@ import yaml
 from cloud_fixtures import QUOTA_MIB, TestCloud
 from fakes.proxy import Fault, Proxy, Request, answer, cut_after, redirect
 
-from pipelines import glance
+from pipelines import glance, glance_cloud
 from pipelines.errors import CloudError
 from pipelines.glance_errors import GlanceError
 
@@ -91,12 +91,25 @@ def test_the_last_tag_can_be_taken_away(cloud: glance.Cloud) -> None:
 
 
 def test_a_list_has_hidden_images_and_every_page(cloud: glance.Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glance, "PAGE", 2)
+    monkeypatch.setattr(glance_cloud, "PAGE", 2)
     made = [record(cloud, properties={"test.list": "pages"}) for _ in range(5)]
     for image in made[:3]:
         cloud.update(image.id, os_hidden=False)
     found = cloud.images(owner=cloud.project_id, properties={"test.list": "pages"})
     assert sorted(image.id for image in found) == sorted(image.id for image in made)
+
+
+def test_a_member_that_somebody_else_just_added_or_removed_is_as_wanted(
+    cloud: glance.Cloud, member: glance.Cloud
+) -> None:
+    image = record(cloud)
+    cloud.update(image.id, visibility="shared")
+    for _ in range(2):
+        cloud.add_member(image.id, member.project_id)
+    assert set(cloud.members(image.id)) == {member.project_id}
+    for _ in range(2):
+        cloud.remove_member(image.id, member.project_id)
+    assert cloud.members(image.id) == {}
 
 
 def test_members_of_a_shared_image(cloud: glance.Cloud, member: glance.Cloud) -> None:

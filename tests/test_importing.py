@@ -142,7 +142,7 @@ def test_the_manifest_says_what_was_made_of_what(imported: tuple[Build, Variant]
 
 def test_a_build_folder_has_the_image_its_papers_and_nothing_else(imported: tuple[Build, Variant]) -> None:
     made = {path.name for path in imported[0].folder.iterdir()} - {"verify.json"}
-    assert made == {"image.qcow2", "manifest.json", "build.log", "state.json"}
+    assert made == {"image.qcow2", "manifest.json", "sbom.cdx.json", "build.log", "state.json"}
 
 
 def test_an_image_is_fetched_from_a_server(windows: Path, builds: Path, tmp_path: Path, mirror: str) -> None:

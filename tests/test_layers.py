@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from pipelines.variant import Variant
 
 FAKES = Path(__file__).parent / "fakes"
 NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
-INDEX = "0123456789abcdef" * 4
+INDEX, LATER = "0123456789abcdef" * 4, "f" * 64
 CATALOG = """
 version: 1
 images:
@@ -26,6 +26,10 @@ images:
     parent: first
     disk: {{size: 2GiB}}
     elements: [gpu-check]
+  driven:
+    parent: first
+    driver: {{source: archive, modules: proprietary}}
+    environment: {{DIB_FAKE_LATER: {later}}}
 """
 
 
@@ -52,7 +56,7 @@ def release(sha256: str) -> bytes:
 
 def variant(tmp_path: Path, archive: WebServer, name: str = "first", how: str = "well") -> Variant:
     path = tmp_path / "images.yaml"
-    path.write_text(CATALOG.format(how=how, archive=f"{archive.url}/InRelease"))
+    path.write_text(CATALOG.format(how=how, later=LATER, archive=f"{archive.url}/InRelease"))
     return catalog.load(path).variants[name]
 
 
@@ -105,6 +109,7 @@ def test_without_the_cache_nothing_is_taken_and_nothing_kept(tmp_path: Path, bui
     assert cache.entries(builds / ".cache") == before
 
 
+@pytest.mark.slow
 def test_a_damaged_layer_is_made_anew(
     tmp_path: Path, builds: Path, archive: WebServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,3 +130,20 @@ def test_a_layer_that_fails_is_not_kept(tmp_path: Path, builds: Path, archive: W
 def test_the_manifest_says_which_archives_it_is_from(tmp_path: Path, builds: Path, archive: WebServer) -> None:
     made = build.build(variant(tmp_path, archive), builds, NOW)
     assert made.manifest().archives == {f"{archive.url}/InRelease main/binary-amd64/Packages": INDEX}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in one build", "from the cache"])
+def test_what_an_archive_published_between_two_layers_is_not_taken_for_what_the_first_was_made_from(
+    tmp_path: Path, builds: Path, archive: WebServer, kept: bool
+) -> None:
+    driven = variant(tmp_path, archive, "driven")
+    made = build.build(driven, builds, NOW)
+    if kept:
+        (driver,) = [each for each in cache.entries(builds / ".cache") if each.about.startswith("driver")]
+        cache.drop(builds / ".cache", driver.kind, driver.key)
+        made = build.build(driven, builds, NOW + timedelta(minutes=1))
+    assert list(made.manifest().cached) == (["base layer"] if kept else [])
+    assert made.manifest().archives == {f"{archive.url}/InRelease main/binary-amd64/Packages": INDEX}
+    archive.put("/InRelease", release(LATER))
+    again = build.build(driven, builds, NOW + timedelta(minutes=2))
+    assert (stages(again), again.manifest().cached) == ({"base", "driver", "variant"}, {})

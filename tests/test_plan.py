@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.plan import Action, CloudImage, Inventory, LocalBuild, Target, plan
+from pipelines.plan import Action, CloudImage, Inventory, LocalBuild, Target, on_hold, plan
+from pipelines.surplus import prunable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PARTS = {"element nvidia-driver": "n1", "disk": "d1"}
@@ -119,14 +120,14 @@ def test_an_outdated_cloud_gets_the_newest_build() -> None:
 
 
 def test_what_another_cloud_has_is_fetched_and_not_built_again() -> None:
-    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [], [image(cloud="lab")])
+    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [build(here=False)], [image(cloud="lab")])
     assert actions[0] == ("upload", "prod", f"prod has no image, newest verified is {NEW}, fetched from lab")
     assert [verb for verb, _, _ in actions] == ["upload", "promote"]
 
 
-def test_what_another_cloud_has_is_built_again_where_nothing_can_be_fetched() -> None:
-    wanted = target(clouds={"prod": "r1", "lab": "r1"})
-    actions = plan([wanted], Inventory(images=(image(cloud="lab"),)), NOW, fetches=False)
+@pytest.mark.parametrize("known", [Inventory(images=(image(cloud="lab"),)), Inventory(builds=(build(here=False),))])
+def test_what_is_not_here_is_built_again_without_a_record_or_an_image(known: Inventory) -> None:
+    actions = plan([target(clouds={"prod": "r1", "lab": "r1"})], known, NOW)
     assert [(action.verb, action.cloud) for action in actions] == [
         ("build", None),
         ("upload", "prod"),
@@ -134,11 +135,109 @@ def test_what_another_cloud_has_is_built_again_where_nothing_can_be_fetched() ->
         ("upload", "lab"),
         ("promote", "lab"),
     ]
-    assert actions[0].reason == f"prod needs {NEW} (upload), which is not here"
+    assert actions[0].reason == f"prod needs {NEW}, which is not here"
 
 
 def test_what_every_cloud_shows_need_not_be_here() -> None:
-    assert plan([target(clouds={"prod": "r1"})], Inventory(images=(image(),)), NOW, fetches=False) == []
+    assert plan([target(clouds={"prod": "r1"})], Inventory(images=(image(),)), NOW) == []
+
+
+def test_newer_packages_in_the_archive_are_a_reason_to_build() -> None:
+    newer = "linux-image-amd64 6.12.107-1 → 6.12.110-1"
+    assert planned(target(), [build(outdated=newer)]) == [("build", None, newer)]
+
+
+def test_a_build_on_record_that_was_never_verified_is_built_again() -> None:
+    reason = f"{NEW} was never verified, and is not here"
+    assert planned(target(), [build(here=False, verified=None)]) == [("build", None, reason)]
+
+
+def test_a_build_on_record_alone_is_known_and_not_built_again() -> None:
+    assert planned(target(), [build(here=False)]) == []
+
+
+def test_nothing_is_built_while_what_would_be_built_is_what_somebody_went_back_from() -> None:
+    gone_back = image(state="retired", rejected=True)
+    shown = image(OLD, fingerprint="f0")
+    assert planned(target(clouds={"prod": "r1"}), [build()], [gone_back, shown]) == []
+    [action] = planned(target(clouds={"prod": "r2"}), [build()], [gone_back, shown])
+    assert action[0] == "update"
+
+
+def test_a_build_that_one_cloud_went_back_from_goes_to_no_other() -> None:
+    gone_back = image(state="retired", rejected=True)
+    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [build()], [gone_back, image(OLD)])
+    assert actions == []
+
+
+def test_after_going_back_the_next_change_is_built_and_shown() -> None:
+    gone_back = image(state="retired", rejected=True)
+    changed = target(clouds={"prod": "r1"}, fingerprint="f2", parts={**PARTS, "disk": "d2"})
+    actions = planned(changed, [build()], [gone_back, image(OLD)])
+    assert actions[0] == ("build", None, "disk changed")
+    assert [verb for verb, _, _ in actions] == ["build", "upload", "promote"]
+
+
+MIDDLE = "20261115T000000Z-aaaaaaaa"
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["its image is there", "its image is gone"])
+def test_nothing_from_between_takes_the_place_of_what_somebody_went_back_to(*, kept: bool) -> None:
+    between = [image(MIDDLE, state="retired")] if kept else []
+    images = [image(OLD), *between, image(state="retired", rejected=True)]
+    everything = [build(OLD), build(MIDDLE), build()]
+    assert planned(target(clouds={"prod": "r1"}), everything, images) == []
+
+
+def test_after_going_back_a_newer_package_is_a_reason_to_build() -> None:
+    newer = "libc6 2.41-12 → 2.41-13"
+    images = [image(OLD), image(state="retired", rejected=True)]
+    actions = planned(target(clouds={"prod": "r1"}), [build(OLD), build(outdated=newer)], images)
+    assert actions[0] == ("build", None, newer)
+
+
+@pytest.mark.parametrize("clouds", [{}, {"prod": "r1"}])
+def test_an_older_build_of_the_same_inputs_has_the_newer_packages_even_less(clouds: dict[str, str]) -> None:
+    newer = "libc6 2.41-12 → 2.41-13"
+    for images in ([], [image(OLD)], [image()]):
+        actions = planned(target(clouds=clouds), [build(OLD), build(outdated=newer)], images)
+        assert actions[0] == ("build", None, newer)
+
+
+def test_a_cloud_where_nobody_went_back_yet_keeps_what_it_shows() -> None:
+    images = [image(OLD), image(state="retired", rejected=True), image(OLD, cloud="lab", state="retired")]
+    images.append(image(cloud="lab"))
+    assert planned(target(clouds={"prod": "r1", "lab": "r1"}), [build(OLD), build()], images) == []
+
+
+def test_where_somebody_hid_what_was_gone_back_to_it_is_shown_again() -> None:
+    images = [image(OLD, fingerprint="f0", state="retired"), image(state="retired", rejected=True)]
+    [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=tuple(images)), NOW)
+    assert (action.verb, action.images) == ("promote", (f"id-{OLD}",))
+
+
+def test_what_clouds_have_as_raw_alone_cannot_be_fetched_and_is_built() -> None:
+    wanted = target(clouds={"prod": "r1", "lab": "r1"}, formats={"prod": "raw", "lab": "raw"})
+    actions = planned(wanted, [build(here=False)], [image(disk_format="raw")])
+    assert actions[0] == ("build", None, f"lab needs {NEW}, which is not here")
+
+
+def test_what_a_cloud_converted_itself_is_as_wanted() -> None:
+    wanted = target(clouds={"prod": "r1"}, formats={"prod": "qcow2"})
+    assert planned(wanted, [build()], [image(disk_format="raw", converted=True)]) == []
+
+
+def test_who_prunes_alone_keeps_as_many_as_ever() -> None:
+    images = (image(OLD, state="retired", hidden_since=NOW), image())
+    wanted = target(clouds={"prod": "r1"}, fingerprint="f2", keep=2)
+    assert prunable([wanted], Inventory(images=images), NOW) == []
+    [action] = prunable([replace(wanted, keep=1)], Inventory(images=images), NOW)
+    assert action.images == (f"id-{OLD}",)
+
+
+def test_what_an_administrator_deactivated_is_not_replaced_and_not_pruned() -> None:
+    images = [image(OLD, state="retired", hidden_since=NOW, deactivated=True), image(deactivated=True)]
+    assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], images) == []
 
 
 def test_an_older_build_never_replaces_what_is_shown() -> None:
@@ -162,6 +261,13 @@ def test_a_changed_release_is_updated_without_a_build() -> None:
     assert actions == [("update", "prod", "its name, visibility, members, tags or properties changed")]
 
 
+def test_a_cloud_that_wants_another_format_gets_the_same_build_again() -> None:
+    wanted = target(clouds={"prod": "r1"}, formats={"prod": "raw"}, keep=2)
+    actions = planned(wanted, [build()], [image()])
+    assert [verb for verb, _, _ in actions] == ["upload", "promote"]
+    assert planned(wanted, [build()], [image(disk_format="raw")]) == []
+
+
 def test_two_visible_images_become_one() -> None:
     actions = planned(target(clouds={"prod": "r1"}), [build()], [image(OLD), image()])
     assert actions == [("promote", "prod", f"prod shows 2 images at once: {OLD}, {NEW}")]
@@ -175,7 +281,7 @@ def test_a_half_uploaded_image_is_cleaned_up_and_uploaded_again() -> None:
 
 def test_images_beyond_keep_are_pruned_oldest_first_to_go() -> None:
     ids = [f"202611{day:02}T000000Z-aaaaaaaa" for day in (1, 8, 15)]
-    retired = [image(each, state="retired") for each in ids]
+    retired = [image(each, state="retired", hidden_since=NOW) for each in ids]
     [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=(*retired, image())), NOW)
     assert action.verb == "prune"
     assert action.reason == f"{ids[1]}, {ids[0]} beyond keep 2"
@@ -184,9 +290,32 @@ def test_images_beyond_keep_are_pruned_oldest_first_to_go() -> None:
 
 def test_what_was_shown_is_kept_before_what_never_was() -> None:
     between = "20261115T000000Z-bbbbbbbb"
-    images = (image(OLD, state="retired"), image(between, state="candidate"), image())
+    images = (
+        image(OLD, state="retired", hidden_since=NOW),
+        image(between, state="candidate", hidden_since=NOW),
+        image(),
+    )
     [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=images), NOW)
     assert action.images == (f"id-{between}",)
+
+
+def test_what_somebody_went_back_from_goes_before_what_one_could_go_back_to() -> None:
+    hidden = {"state": "retired", "hidden_since": NOW}
+    images = (image(OLD, **hidden), image("20261120T000000Z-aaaaaaaa", rejected=True, **hidden), image())
+    [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=images), NOW)
+    assert action.images == ("id-20261120T000000Z-aaaaaaaa",)
+
+
+def test_the_newest_is_not_pruned_while_it_says_what_not_to_build_again() -> None:
+    gone_back = image(state="retired", rejected=True, hidden_since=NOW)
+    assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], [gone_back, image(OLD, fingerprint="f0")]) == []
+
+
+def test_what_is_beyond_keep_stays_hidden_for_a_while() -> None:
+    wanted = target(clouds={"prod": "r1"}, keep=1, prune_after=timedelta(days=3))
+    images = [image(OLD, state="retired", hidden_since=NOW - timedelta(days=3)), image()]
+    assert planned(wanted, [build()], images, NOW - timedelta(seconds=1)) == []
+    assert [verb for verb, _, _ in planned(wanted, [build()], images)] == ["prune"]
 
 
 def test_a_cloud_that_is_not_a_target_is_left_alone() -> None:
@@ -240,6 +369,8 @@ def builds(draw: st.DrawFn) -> LocalBuild:
         fingerprint=fingerprint,
         created_at=created_at,
         verified=draw(st.sampled_from([True, True, None, False])),
+        outdated=draw(st.sampled_from(["", "", "libc6 1 → 2"])),
+        here=draw(st.booleans()),
         parts={"disk": draw(st.sampled_from("xy"))},
     )
 
@@ -247,6 +378,7 @@ def builds(draw: st.DrawFn) -> LocalBuild:
 @st.composite
 def images(draw: st.DrawFn) -> CloudImage:
     created_at, fingerprint = draw(made_at), draw(fingerprints)
+    state = draw(st.sampled_from(["current", "candidate", "retired", "broken"]))
     return CloudImage(
         cloud=draw(st.sampled_from(CLOUDS)),
         id=str(draw(st.uuids())),
@@ -254,8 +386,12 @@ def images(draw: st.DrawFn) -> CloudImage:
         build_id=_id(created_at, fingerprint),
         fingerprint=fingerprint,
         release_digest=draw(st.sampled_from(["r1", "r2"])),
-        state=draw(st.sampled_from(["current", "candidate", "retired", "broken"])),
+        state=state,
         created_at=created_at,
+        disk_format=draw(st.sampled_from(["qcow2", "qcow2", "raw"])),
+        converted=draw(st.booleans()),
+        rejected=draw(st.integers(0, 9)) == 0,
+        hidden_since=None if state == "current" else draw(made_at),
     )
 
 
@@ -267,6 +403,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Target], Inventory]:
             fingerprint=draw(fingerprints),
             clouds=draw(st.sampled_from([{}, {"prod": "r1"}, {"prod": "r1", "lab": "r2"}])),
             keep=draw(st.integers(1, 3)),
+            prune_after=timedelta(days=2),
             rebuild_age=draw(st.sampled_from([None, timedelta(days=7)])),
         )
         for variant in ("a", "b")
@@ -308,6 +445,7 @@ def carried_out(actions: Sequence[Action], targets: Sequence[Target], inventory:
                     release_digest=one.clouds[action.cloud],
                     state="candidate",
                     created_at=NOW,
+                    hidden_since=NOW,
                 )
                 remote.append(sent)
             case "update":
@@ -326,27 +464,42 @@ def _promoted(each: CloudImage, action: Action, shown: tuple[str, ...]) -> Cloud
     if (each.cloud, each.variant) != (action.cloud, action.variant):
         return each
     if each.id in shown:
-        return replace(each, state="current")
-    return replace(each, state="retired") if each.state == "current" else each
-
-
-@settings(max_examples=120, deadline=None)
-@given(worlds(), st.booleans())
-def test_planning_after_carrying_the_plan_out_gives_an_empty_plan(
-    world: tuple[list[Target], Inventory], fetches: bool
-) -> None:
-    targets, inventory = world
-    after = carried_out(plan(targets, inventory, NOW, fetches=fetches), targets, inventory)
-    assert plan(targets, after, NOW, fetches=fetches) == []
+        return replace(each, state="current", hidden_since=None)
+    return replace(each, state="retired", hidden_since=NOW) if each.state == "current" else each
 
 
 @settings(max_examples=120, deadline=None)
 @given(worlds())
-def test_without_fetching_no_cloud_needs_what_is_not_here(world: tuple[list[Target], Inventory]) -> None:
+def test_planning_after_carrying_the_plan_out_gives_an_empty_plan(world: tuple[list[Target], Inventory]) -> None:
     targets, inventory = world
-    here = {(each.variant, each.build_id) for each in inventory.builds}
-    for action in plan(targets, inventory, NOW, fetches=False):
-        assert action.verb == "prune" or action.build_id is None or (action.variant, action.build_id) in here
+    after = carried_out(plan(targets, inventory, NOW), targets, inventory)
+    assert plan(targets, after, NOW) == []
+
+
+@settings(max_examples=120, deadline=None)
+@given(worlds())
+def test_nothing_is_uploaded_that_is_neither_here_nor_known_and_in_a_cloud(
+    world: tuple[list[Target], Inventory],
+) -> None:
+    targets, inventory = world
+    here = {(each.variant, each.build_id) for each in inventory.builds if each.here}
+    known = {(each.variant, each.build_id) for each in inventory.builds}
+    whole = [each for each in inventory.images if each.state != "broken" and each.disk_format == "qcow2"]
+    kept = {(each.variant, each.build_id) for each in whole}
+    for action in plan(targets, inventory, NOW):
+        if action.verb == "upload" and action.build_id is not None:
+            assert (action.variant, action.build_id) in here | (known & kept)
+
+
+@settings(max_examples=120, deadline=None)
+@given(worlds())
+def test_nothing_that_somebody_went_back_from_is_uploaded_or_shown(world: tuple[list[Target], Inventory]) -> None:
+    targets, inventory = world
+    rejected = {(i.variant, i.build_id) for i in inventory.images if i.rejected and i.state != "broken"}
+    shown = {each.id for each in inventory.images if each.state == "current"}
+    for action in plan(targets, inventory, NOW):
+        if action.verb in ("upload", "promote") and not shown & set(action.images):
+            assert (action.variant, action.build_id) not in rejected
 
 
 @settings(max_examples=120, deadline=None)
@@ -355,10 +508,12 @@ def test_after_a_plan_every_cloud_shows_one_good_image_of_each_target(world: tup
     targets, inventory = world
     after = carried_out(plan(targets, inventory, NOW), targets, inventory)
     for one in targets:
-        for cloud in one.clouds:
+        for cloud in () if on_hold(one, inventory, NOW) else one.clouds:
             there = [each for each in after.images if (each.cloud, each.variant) == (cloud, one.variant)]
             assert [each.fingerprint for each in there if each.state == "current"] == [one.fingerprint]
-            assert len(there) <= one.keep
+            waiting = [each for each in there if each.hidden_since and NOW - each.hidden_since >= one.prune_after]
+            long_hidden = [each for each in waiting if not each.rejected]
+            assert len(long_hidden) <= one.keep - 1
 
 
 @settings(max_examples=120, deadline=None)

@@ -73,6 +73,10 @@ def test_the_guest_agent_is_claimed_only_when_it_is_installed() -> None:
         ("img_hide_hypervisor_id", "true"),
         ("hw_cpu_cores", "4"),
         ("hw_numa_cpus.0", "0-3"),
+        ("hw_numa_cpus.0", "0-3,^1"),
+        ("hw_numa_cpus.1", "2"),
+        ("hw_cpu_realtime_mask", "^0-1"),
+        ("hw_cpu_realtime_mask", "2, 4 - 7, ^5"),
         ("hw_numa_mem.1", "2048"),
         ("hw_mem_page_size", "2048"),
         ("trait:CUSTOM_GPU_H100", "required"),
@@ -100,7 +104,14 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
         ("img_hide_hypervisor_id", "maybe", "neither true nor false"),
         ("img_hide_hypervisor_id", "True", "neither true nor false"),
         ("hw_cpu_cores", "four", "no whole number"),
+        ("hw_numa_mem.0", "2GiB", "no whole number"),
         ("hw_cpu_cores", "-1", "no whole number"),
+        ("hw_numa_cpus.0", "abc", "write it like 0-3,^1"),
+        ("hw_numa_cpus.0", "3-0", "write it like 0-3,^1"),
+        ("hw_numa_cpus.0", "^0-1", "without a processor"),
+        ("hw_cpu_realtime_mask", "abc", "write it like 0-3,^1"),
+        ("hw_cpu_realtime_mask", "0-1;2", "write it like 0-3,^1"),
+        ("hw_cpu_realtime_mask", ",", "write it like 0-3,^1"),
         ("hw_firmware_type", "UEFI", "not one of: uefi, bios"),
         ("hw_mem_page_size", "huge", "neither small, any, large"),
         ("hw_ephemeral_encryption_secret_uuid", "x", "no UUID"),
@@ -152,6 +163,29 @@ def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> 
         ({"hw_tpm_model": "tpm-crb"}, "hw_tpm_version"),
         ({"hw_maxphysaddr_bits": "46"}, "need each other"),
         ({"hw_maxphysaddr_mode": "emulate"}, "need each other"),
+        (GPU | {"hw_cdrom_bus": "ide"}, "no IDE; write sata"),
+        ({"hw_disk_bus": "ide", "hw_machine_type": "virt", "architecture": "aarch64"}, "no IDE; write scsi"),
+        ({"architecture": "x86_64", "hw_architecture": "aarch64"}, "remove hw_architecture"),
+        ({"architecture": "aarch64", "hw_firmware_type": "bios"}, "aarch64 has no BIOS"),
+        ({"architecture": "x86_64", "hw_viommu_model": "smmuv3"}, "write intel, virtio or auto"),
+        ({"architecture": "x86_64", "hw_viommu_model": "auto", "hw_machine_type": "pc"}, "write hw_machine_type: q35"),
+        ({"hw_mem_encryption": "true"}, "write hw_firmware_type: uefi"),
+        (GPU | {"hw_mem_encryption": "true", "hw_machine_type": "pc"}, "write hw_machine_type: q35"),
+        ({"architecture": "aarch64", "hw_mem_encryption": "true", "hw_firmware_type": "uefi"}, "not of aarch64"),
+        ({"hw_cpu_policy": "shared", "hw_cpu_thread_policy": "isolate"}, "write hw_cpu_policy: dedicated"),
+        ({"hw_cpu_policy": "shared", "hw_cpu_realtime_mask": "^0"}, "write hw_cpu_policy: dedicated"),
+        ({"hw_cpu_thread_policy": "require", "trait:HW_CPU_HYPERTHREADING": "required"}, "remove one of them"),
+        ({"hw_cpu_sockets": "4", "hw_cpu_max_sockets": "2"}, "more than hw_cpu_max_sockets: 2"),
+        ({"hw_numa_nodes": "0"}, "write 1 or more"),
+        ({"hw_numa_nodes": "1", "hw_numa_cpus.0": "0-3"}, "hw_numa_mem.0"),
+        ({"hw_numa_nodes": "2", "hw_numa_cpus.0": "0-3", "hw_numa_mem.0": "2048"}, "numbered 0 to 1"),
+        ({"hw_numa_cpus.1": "0-3", "hw_numa_mem.1": "2048"}, "numbered 0 to 0"),
+        ({"hw_tpm_model": "tpm-crb", "hw_tpm_version": "1.2"}, 'write "2.0"'),
+        ({"hw_vif_multiqueue_enabled": "true", "hw_vif_model": "e1000"}, "e1000 has one queue"),
+        ({"hw_redirected_usb_ports": "2"}, "write hw_usb_model: qemu-xhci"),
+        ({"img_hide_hypervisor_id": "true", "img_hv_type": "vmware"}, "vmware cannot be hidden"),
+        ({"img_hv_type": "kvm", "hw_vm_mode": "xen"}, "write hvm"),
+        ({"img_signature": "c2ln"}, "a signature has four parts"),
     ],
 )
 def test_properties_that_contradict_each_other_are_refused(found: dict[str, str], says: str) -> None:
@@ -159,7 +193,26 @@ def test_properties_that_contradict_each_other_are_refused(found: dict[str, str]
     assert says in fault
 
 
-@pytest.mark.parametrize("machine", ["q35", "pc", "pc-q35-9.2", "pc-i440fx-noble"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"hw_cpu_thread_policy": "isolate"},  # the flavor may pin
+        {"hw_cpu_policy": "dedicated", "hw_cpu_thread_policy": "isolate", "hw_cpu_realtime_mask": "^0"},
+        {"hw_cpu_sockets": "2", "hw_cpu_max_sockets": "2", "hw_cpu_cores": "8"},
+        {"hw_mem_page_size": "large", "hw_numa_nodes": "2"},
+        {"hw_numa_cpus.0": "0", "hw_numa_mem.0": "1024", "hw_numa_cpus.1": "1", "hw_numa_mem.1": "1024"},
+        GPU | {"hw_mem_encryption": "true", "hw_viommu_model": "virtio", "hw_cdrom_bus": "sata"},
+        {"architecture": "aarch64", "hw_machine_type": "virt", "hw_viommu_model": "smmuv3"},
+        {"img_hide_hypervisor_id": "true", "img_hv_type": "kvm", "hw_vm_mode": "hvm"},
+        {"hw_tpm_model": "tpm-crb", "hw_tpm_version": "2.0", "hw_vif_model": "e1000"},
+        GPU | {"hw_machine_type": "pc"},  # OVMF starts on it too, without Secure Boot
+    ],
+)
+def test_properties_that_work_together_are_accepted(found: dict[str, str]) -> None:
+    assert faults(found) == []
+
+
+@pytest.mark.parametrize("machine", ["q35", "pc", "pc-q35-9.2", "pc-i440fx-jammy-hpb", "pc-q35-noble-v2"])
 def test_machine_types_with_versions_are_accepted(machine: str) -> None:
     assert faults({"architecture": "x86_64", "hw_machine_type": machine}) == []
 

@@ -22,7 +22,8 @@ from ready_image import converted, gpt_disk
 from ready_image import variant as imported
 from test_glance import revoke
 
-from pipelines import devcloud, glance, importing, locks, manifest, publish, released
+from pipelines import devcloud, glance, importing, locks, manifest, payload, publish, released
+from pipelines.delivery import Delivery
 from pipelines.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.manifest import Build
 from pipelines.variant import Glance, Variant
@@ -145,6 +146,7 @@ def test_an_older_build_never_takes_the_place_of_a_newer(
     assert states(cloud, variant) == {old.image_id: "candidate", new.image_id: "current"}
 
 
+@pytest.mark.slow
 def test_the_loser_of_a_race_is_hidden(
     cloud: glance.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -162,6 +164,7 @@ def test_the_loser_of_a_race_is_hidden(
     assert [image.properties[released.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
 
 
+@pytest.mark.slow
 def test_two_runs_that_show_their_images_at_once_agree_on_the_newest(
     cloud: glance.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -191,6 +194,27 @@ def test_only_release_data_that_changed_is_updated_in_place(cloud: glance.Cloud,
     assert (image.tags, image.min_ram, image.properties["my.one"]) == (("b",), 4096, "3")
     assert "my.two" not in image.properties
     assert ["stale" in row.note for row in publish.status(cloud, [after])] == [False]
+
+
+def test_a_new_name_is_given_to_the_image_that_users_see(cloud: glance.Cloud, make_build: MakeBuild) -> None:
+    before = make_variant()
+    image_id = release(cloud, before, make_build(before)).image_id
+    after = dataclasses.replace(before, glance=Glance(name="acme {variant}"))
+    (done,) = publish.update(cloud, after, [image_id], lambda _: None)
+    assert done.did == "updated"
+    assert cloud.image(image_id).name == f"acme {before.name}"
+
+
+def test_a_retired_image_in_another_format_is_no_leftover(
+    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
+    build, raw = make_build(variant), Delivery(disk_format="raw")
+    first = release(cloud, variant, build)
+    second = publish.upload(cloud, variant, build, verified(build), NOW, delivery=raw)
+    assert second.uploaded
+    again = publish.upload(cloud, variant, build, verified(build), NOW, delivery=raw)
+    assert (again.removed, again.uploaded) == ((), False)
+    assert cloud.image(first.image_id).status == "active"
 
 
 def test_a_shared_image_has_its_members_and_a_public_one_is_seen_by_all(
@@ -358,6 +382,7 @@ def _break_after(proxy: Proxy, nth: int) -> None:
     proxy.on("POST|PUT|PATCH|DELETE", "", fault, always=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaks", [_break_before, _break_after])
 @pytest.mark.parametrize("nth", range(5), ids=["create", "upload", "protect", "show", "hide the older"])
 def test_a_release_that_breaks_off_anywhere_is_finished_by_the_next_run(
@@ -392,7 +417,9 @@ def test_a_release_that_breaks_off_anywhere_is_finished_by_the_next_run(
     assert set(states(cloud, variant).values()) == {"current", "retired"}
 
 
-@pytest.mark.parametrize("status", [403, 409, 500])
+@pytest.mark.parametrize(
+    "status", [403, pytest.param(409, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.slow)]
+)
 def test_a_refused_promotion_leaves_the_older_image_in_place(
     *, cloud: glance.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild, status: int
 ) -> None:
@@ -413,6 +440,7 @@ def test_an_upload_that_is_cut_leaves_nothing_behind(
     assert states(behind, variant) == {}
 
 
+@pytest.mark.slow
 def test_an_upload_over_the_quota_leaves_nothing_behind(
     member: glance.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -423,6 +451,7 @@ def test_an_upload_over_the_quota_leaves_nothing_behind(
     assert states(member, variant) == {}
 
 
+@pytest.mark.slow
 def test_a_token_that_ends_during_the_release_is_renewed(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -435,6 +464,7 @@ def test_a_token_that_ends_during_the_release_is_renewed(
     assert [image.hash_value for image in shown(behind, variant)] == [build.manifest().artifact.sha512]
 
 
+@pytest.mark.slow
 def test_glance_killed_during_an_upload(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -464,6 +494,7 @@ def test_glance_killed_during_an_upload(
     assert sorted(states(direct, variant).values()) == ["current", "retired"]
 
 
+@pytest.mark.slow
 def test_our_own_death_during_an_upload(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
@@ -508,6 +539,7 @@ def test_an_unfinished_upload_of_an_older_build_here_is_removed(
     image_id = str(uuid.uuid4())
     marks = released.properties(variant, older.manifest(), image_id)
     cloud.create(image_id, name="older", disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties=marks)
+    (older.folder / f".upload-{cloud.name}.begun").write_text(f"{image_id}\n")
     assert release(cloud, variant, build).removed == (image_id,)
 
 
@@ -527,9 +559,9 @@ def test_an_active_image_with_other_data_is_replaced(
 def test_a_digest_in_another_algorithm_is_compared_too(variant: Variant, make_build: MakeBuild) -> None:
     build = make_build(variant)
     expected = hashlib.sha3_256(build.image().read_bytes()).hexdigest()
-    assert publish._digest(build, build.manifest(), "sha3_256") == expected
+    assert payload.canonical(build, build.manifest()).digest("sha3_256") == expected
     with pytest.raises(CloudError, match="whirlpool2"):
-        publish._digest(build, build.manifest(), "whirlpool2")
+        payload.canonical(build, build.manifest()).digest("whirlpool2")
 
 
 def _image_with(cloud: glance.Cloud, name: str, properties: dict[str, str], build: Build) -> str:

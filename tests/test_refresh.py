@@ -1,236 +1,437 @@
-"""Do the verbs fit together? Against a real Glance; diskimage-builder is a fake on PATH."""
+"""Does a refresh bring images and clouds to what is wanted, wherever an earlier one broke off?
 
-import json
+Real imports and verifications of small images, a real Glance; processes are killed for real.
+"""
+
+import itertools
 import os
-from collections.abc import Callable
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cloud_fixtures import make_variant, verified
-from test_tasks import inv
+import yaml
+from cloud_fixtures import TestCloud
+from fakes.proxy import Proxy, answer
+from ready_image import converted, gpt_disk, variant
+from test_tasks import PROJECT, inv
 
-from pipelines import catalog, failures, fingerprint, glance, manifest, refresh, released
-from pipelines.catalog import Catalog
-from pipelines.errors import UsageError, VerifyError
-from pipelines.manifest import Build
-from pipelines.variant import Glance, Variant
+from pipelines import (
+    glance,
+    inventory,
+    job_summary,
+    manifest,
+    publish,
+    records,
+    refresh,
+    refresh_rows,
+    released,
+    retrieval,
+)
+from pipelines.catalog import Catalog, load
+from pipelines.errors import CloudError, HostError
+from pipelines.failures import SeveralFailed
+from pipelines.refresh import Refresh
+from pipelines.situation import Site
 
-MakeBuild = Callable[..., Build]
-FAKES = Path(__file__).parent / "fakes"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-
-
-def now() -> datetime:
-    return NOW
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    """A catalog whose `good` and `other` a fake diskimage-builder makes, and whose `broken` it does not."""
-    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
-    path = tmp_path / "images.yaml"
-    variant = "    base: {distribution: debian, release: trixie}\n    disk: {size: 1GiB}\n"
-    path.write_text(
-        f"version: 1\nimages:\n  good:\n{variant}  broken:\n{variant}    environment: {{DIB_FAKE: fail}}\n"
-        f"  other:\n{variant}"
+def name() -> str:
+    """An image's name that no cloud knows."""
+    return f"refreshed-{next(_numbers)}"
+
+
+@pytest.fixture
+def images(tmp_path: Path, name: str) -> Path:
+    return catalog_of(tmp_path, name)
+
+
+def catalog_of(folder: Path, *names: str, tag: str = "gpu", more: str = "") -> Path:
+    """images.yaml with ready images, which are imported, verified and released for real, in a second."""
+    image = folder / "windows.qcow2"
+    if not image.exists():
+        image = converted(gpt_disk(folder / "windows.raw"), "qcow2")
+    made = variant(image)
+    assert made.source is not None
+    entries = "".join(
+        f"  {each}:\n    kind: import\n    source: {{path: {image}, sha256: {made.source.sha256}}}\n"
+        "    guest: {type: windows, distribution: windows, version: '11'}\n    disk: {size: 512MiB}\n"
+        f"    keep: 1\n    prune_after: 1d\n    rebuild_age: 7d\n    glance: {{tags: [{tag}]}}\n"
+        for each in names
     )
-    return catalog.load(path)
+    path = folder / "images.yaml"
+    path.write_text(f"version: 1\nrecords: {folder / 'records'}\n{more}images:\n{entries}")
+    return path
 
 
-def test_a_build_that_fails_verification_is_kept_for_inspection(images: Catalog, tmp_path: Path) -> None:
-    # The fake's image is an empty disk: real verification refuses it.
-    with pytest.raises(VerifyError, match="partition-table"):
-        refresh.build(images.select("good"), tmp_path / "builds", now)
-    (kept,) = manifest.builds(tmp_path / "builds", "good")
-    assert kept.state == "complete"
-    assert kept.image().exists()
-    verification = kept.verification()
-    assert verification is not None
-    assert not verification.passed
+def run_of(images: Path, *clouds: glance.Cloud, now: datetime = NOW, builds: str = "builds") -> Refresh:
+    catalog: Catalog = load(images)
+    root = images.parent / builds
+    return Refresh(
+        site=Site(catalog=catalog, root=root, records=records.open(catalog.records, root), clouds=clouds),
+        now=lambda: now,
+    )
 
 
-def test_a_failing_variant_does_not_stop_the_others(
-    images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def refreshed(run: Refresh) -> list[tuple[str, str | None]]:
+    """What a refresh of all images did: verbs and clouds."""
+    refresh.refresh(run, run.site.catalog.select(None))
+    return [(step.verb, step.cloud) for step in run.steps]
+
+
+def rows_of(run: Refresh) -> list[job_summary.Row]:
+    return refresh_rows.rows(run, run.site.catalog.select(None))
+
+
+def shown(cloud: glance.Cloud, name: str) -> list[str]:
+    found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": name})
+    return [image.properties[released.BUILD_ID] for image in found if image.status == "active"]
+
+
+def states(cloud: glance.Cloud, name: str) -> list[str]:
+    return [image.state for image in released.inventory(cloud) if image.variant == name]
+
+
+def test_the_first_refresh_builds_and_releases_and_the_second_finds_nothing_to_do(
+    cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(failures.SeveralFailed) as caught:
-        refresh.build(images.select("broken,good"), tmp_path / "builds", now)
-    assert caught.value.exit_code == 3
-    assert "2 of 2 failed: broken, good" in caught.value.what
-    assert "does not compile" in capsys.readouterr().err
-    assert [build.state for build in manifest.builds(tmp_path / "builds", "good")] == ["complete"]
+    assert refreshed(run_of(images, cloud)) == [("build", None), ("upload", "local")]
+    assert len(shown(cloud, name)) == 1
+    assert refreshed(run_of(images, cloud)) == []
+    assert f"{name}: nothing to do" in capsys.readouterr().out
 
 
-def made_from(variant: Variant, build: Build, *, good: bool | None = True, **changes: object) -> Build:
-    """The build as one of what the variant is now, with the verdict of its verification."""
-    fields = {"fingerprint": fingerprint.present(variant, builds_root(build)).digest} | changes
-    manifest.write_json(build.folder / "manifest.json", replace(build.manifest(), **fields))
-    if good is not None:
-        manifest.write_json(build.folder / "verify.json", verified(build, passed=good))
-    return build
-
-
-def builds_root(build: Build) -> Path:
-    return build.folder.parent.parent
-
-
-def shown(cloud: glance.Cloud, variant: Variant) -> list[str]:
-    """The builds that users get by the variant's name."""
-    return [image.properties[released.BUILD_ID] for image in released.current(cloud, variant.name)]
-
-
-def only(*variants: Variant) -> Catalog:
-    return Catalog(version=1, records="builds", clouds={}, variants={variant.name: variant for variant in variants})
-
-
-def planned(cloud: glance.Cloud, variant: Variant, root: Path) -> list[str]:
-    return [action.verb for action in refresh.plan(only(variant), [variant], [cloud], root, NOW)]
-
-
-# Verification
-
-
-def test_of_several_what_was_verified_is_reported_beside_what_could_not_be(
-    images: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+def test_an_old_image_is_replaced_and_the_one_before_goes_after_a_while(
+    cloud: glance.Cloud, images: Path, name: str
 ) -> None:
-    with pytest.raises(VerifyError):
-        refresh.build(images.select("good"), tmp_path / "builds", now)
-    found = refresh.verify(images.select("good,other"), tmp_path / "builds", None, now, boot=False, firmware=None)
-    assert [(result.variant, result.passed) for result in found.results] == [("good", False)]
-    with pytest.raises(failures.SeveralFailed, match="2 of 2 failed: good, other") as caught:
-        found.require_passed()
-    assert caught.value.exit_code == 1
+    refreshed(run_of(images, cloud))
+    assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7))) == [("build", None), ("upload", "local")]
+    assert states(cloud, name) == ["retired", "current"]
+    assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=8))) == [("prune", "local")]
+    assert states(cloud, name) == ["current"]
+
+
+def test_release_data_is_updated_without_a_build(cloud: glance.Cloud, images: Path, name: str) -> None:
+    refreshed(run_of(images, cloud))
+    catalog_of(images.parent, name, tag="windows")
+    assert refreshed(run_of(images, cloud)) == [("update", "local")]
+    (image,) = released.current(cloud, name)
+    assert image.tags == ("windows",)
+
+
+def test_several_clouds_get_the_same_build(cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str) -> None:
+    run = run_of(images, cloud, member)
+    assert sorted(map(str, refreshed(run))) == sorted(
+        map(str, [("build", None), ("upload", "local"), ("upload", "local-member")])
+    )
+    assert shown(cloud, name) == shown(member, name)
+
+
+@pytest.mark.slow
+def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
+    *, member: glance.Cloud, proxy: Proxy, proxied: Path, tmp_path: Path, name: str
+) -> None:
+    images = catalog_of(tmp_path, name, f"{name}-b")
+    proxy.on("POST", "/v2/images", answer(413), always=True)
+    run = run_of(images, glance.connect("local", extra=proxied), member)
+    with pytest.raises(SeveralFailed) as caught:
+        refresh.refresh(run, run.site.catalog.select(None))
+    assert caught.value.exit_code == CloudError.exit_code
+    assert len(shown(member, name)) == len(shown(member, f"{name}-b")) == 1
+    failed = [(step.variant, step.cloud) for step in run.steps if step.error]
+    assert failed == [(name, "local"), (f"{name}-b", "local")]
+
+
+@pytest.mark.slow
+def test_a_cloud_that_cannot_be_reached_is_an_error_and_the_others_are_served(
+    local_cloud: TestCloud, cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
+) -> None:
+    clouds = yaml.safe_load((local_cloud.root / "clouds.yaml").read_text())
+    gone = {"auth_url": "http://127.0.0.1:9/v3", "username": "a", "password": "b", "project_name": "c"}
+    clouds["clouds"]["gone"] = {"auth": gone | {"user_domain_id": "default", "project_domain_id": "default"}}
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump(clouds))
+    result = inv(
+        *("refresh", "--no-boot", "--cloud", "gone", "--cloud", "local", "--catalog", images),
+        *("--builds", tmp_path / "builds", "--summary", tmp_path / "summary.md"),
+        OS_CLIENT_CONFIG_FILE=str(tmp_path / "clouds.yaml"),
+    )
+    assert result.returncode == CloudError.exit_code
+    assert "1 of 2 failed: cloud gone" in result.stderr
+    assert len(shown(cloud, name)) == 1
+    assert "gone" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_cloud_that_cannot_be_listed_is_an_error_of_its_own_and_the_others_are_served(
+    *, member: glance.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
+) -> None:
+    proxy.on("GET", "/v2/images", answer(503), always=True)
+    run = run_of(images, glance.connect("local", extra=proxied), member)
+    with pytest.raises(CloudError, match="cannot"):
+        refresh.dry(run.site, run.site.catalog.select(None), NOW)
+    with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$") as caught:
+        refreshed(run)
+    assert caught.value.exit_code == CloudError.exit_code
+    assert len(shown(member, name)) == 1
+    actions = {row.cloud: row.action for row in rows_of(run)}
+    assert actions == {"": "built", "local-member": "released", "local": "failed"}
+
+
+@pytest.mark.slow
+def test_a_cloud_that_cannot_be_listed_is_not_asked_for_what_another_one_needs(
+    *, cloud: glance.Cloud, member: glance.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, member))
+    proxy.on("GET", "/v2/images", answer(503), always=True)
+    silent, third = glance.connect("local", extra=proxied), replace(cloud, name="third")
+    with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$"):
+        refreshed(run_of(images, silent, member, third, builds="fresh"))
+    assert shown(third, name) == shown(member, name)
+
+
+def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    fresh = run_of(images, cloud, member, builds="fresh")
+    assert refreshed(fresh) == [("upload", "local-member")]
+    assert shown(member, name) == shown(cloud, name)
+    (build,) = manifest.builds(images.parent / "fresh", name)
+    assert build.state == manifest.COMPLETE
+
+
+def test_images_beyond_keep_go_here_too_and_come_back_where_a_cloud_needs_them(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    week = NOW + timedelta(days=7)
+    refreshed(run_of(images, cloud, now=week))
+    old, new = manifest.builds(images.parent / "builds", name)
+    assert [build.image().is_file() for build in (old, new)] == [False, True]
+    assert old.manifest().build_id == old.build_id
+    new.image().unlink()
+    assert refreshed(run_of(images, cloud, member, now=week)) == [("upload", "local-member")]
+    assert new.image().is_file()
+
+
+def test_a_build_whose_image_is_cut_short_is_fetched_again(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    (build,) = manifest.builds(images.parent / "builds", name)
+    whole = build.image().read_bytes()
+    build.image().write_bytes(whole[:1000])
+    refreshed(run_of(images, cloud, member))
+    assert shown(member, name) == shown(cloud, name)
+    assert build.image().read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
+    cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
+) -> None:
+    run = run_of(images, cloud)
+    refreshed(run)
+    (record,) = run.site.records.known(name)
+    (image,) = released.current(cloud, name)
+    artifact = replace(record.manifest.artifact, sha256="0" * 64)
+    other = replace(record, manifest=replace(record.manifest, artifacts=(artifact,)))
+    with pytest.raises(CloudError, match="is not"):
+        retrieval.retrieve(cloud, image, other, tmp_path / "elsewhere")
+    assert manifest.builds(tmp_path / "elsewhere", name) == []
+
+
+def test_where_there_is_no_record_that_is_said_and_age_alone_decides(
+    cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(images, cloud)
+    refreshed(run)
+    for path in sorted((images.parent / "records").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    capsys.readouterr()
+    assert refreshed(run_of(images, cloud, builds="fresh")) == []
     said = capsys.readouterr().err
-    assert "partition-table" in said
-    assert "no complete build of other" in said
+    assert f"local shows {name}" in said
+    assert "only rebuild_age decides" in " ".join(said.split())
 
 
-def test_the_command_prints_the_results_and_then_every_failure(images: Catalog, tmp_path: Path) -> None:
-    with pytest.raises(VerifyError):
-        refresh.build(images.select("good"), tmp_path / "builds", now)
-    common = ("--catalog", tmp_path / "images.yaml", "--builds", tmp_path / "builds")
-    several = inv("verify", "good,other", "--json", *common)
-    assert [result["variant"] for result in json.loads(several.stdout)] == ["good"]
-    assert several.returncode == 1
-    assert "2 of 2 failed: good, other" in several.stderr
-    assert "partition-table" in inv("verify", "good,other", *common).stdout
-    one = inv("verify", "good", "--json", *common)
-    assert (json.loads(one.stdout)["variant"], one.returncode) == ("good", 4)
-
-
-def test_a_wrong_firmware_is_said_once(images: Catalog, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no firmware floppy"):
-        refresh.verify(images.select(None), tmp_path, None, now, boot=False, firmware="floppy")
-
-
-# Releases
-
-
-def test_a_build_that_was_never_verified_is_verified_before_it_is_uploaded(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+@pytest.mark.slow
+def test_after_a_rollback_nothing_is_built_until_something_changes(
+    cloud: glance.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = made_from(variant, make_build(variant), good=None)
-    with pytest.raises(VerifyError, match="is not good"):
-        refresh.upload([variant], cloud, builds_root(made), None, now)
-    assert (made.folder / "verify.json").exists()
-    assert released.current(cloud, variant.name) == []
+    refreshed(run_of(images, cloud))
+    refreshed(run_of(images, cloud, now=NOW + timedelta(days=7)))
+    before, bad = sorted(build.build_id for build in manifest.builds(images.parent / "builds", name))
+    publish.rollback(cloud, run_of(images, cloud).site.catalog.variants[name], None, lambda _: None, NOW)
+    assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7, hours=1))) == []
+    assert shown(cloud, name) == [before]
+    assert f"would be {bad} again" in " ".join(capsys.readouterr().out.split())
 
 
-def test_an_upload_of_what_was_never_built_says_how_to_build_it(
-    cloud: glance.Cloud, variant: Variant, tmp_path: Path
+@pytest.mark.slow
+def test_a_cloud_without_any_image_is_an_error_while_a_rollback_holds_builds_back(
+    cloud: glance.Cloud, member: glance.Cloud, images: Path, name: str
 ) -> None:
-    with pytest.raises(UsageError) as caught:
-        refresh.upload([variant], cloud, tmp_path, None, now)
-    assert f"inv build {variant.name}" in caught.value.remedy
+    refreshed(run_of(images, cloud))
+    week = NOW + timedelta(days=7)
+    refreshed(run_of(images, cloud, now=week))
+    bad = manifest.builds(images.parent / "builds", name)[-1].build_id
+    publish.rollback(cloud, run_of(images).site.catalog.variants[name], None, lambda _: None, week)
+    (before,) = released.current(cloud, name)
+    cloud.delete(before.id)
+    run = run_of(images, cloud, member, now=week)
+    with pytest.raises(SeveralFailed, match="2 of 2 failed"):
+        refreshed(run)
+    errors = {row.cloud: row.error for row in rows_of(run)}
+    assert f"local shows no image of {name}, and a new build would be {bad} again" in errors["local"]
+    assert f"./inv promote --cloud local --only {name} --build {bad}`" in errors["local"]
+    assert f"./inv upload --cloud local-member --only {name} --build {bad}`" in errors["local-member"]
 
 
-def test_among_several_a_variant_without_a_build_is_only_noted(
-    images: Catalog, cloud: glance.Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_build_that_is_older_than_what_a_cloud_shows_says_why_it_is_not_released(
+    cloud: glance.Cloud, images: Path, name: str
 ) -> None:
-    refresh.upload(images.select(None), cloud, tmp_path, None, now)
-    assert "good: no complete build; nothing to upload" in capsys.readouterr().err
+    refreshed(run_of(images, cloud))
+    images.write_text(images.read_text().replace("512MiB", "1GiB"))
+    clock_behind = run_of(images, cloud, now=NOW - timedelta(hours=1))
+    with pytest.raises(CloudError, match=f"{name} was built, and would have to be built again: local shows") as caught:
+        refreshed(clock_behind)
+    assert "same command again" in caught.value.remedy
 
 
-def test_a_stale_build_is_not_released_unless_it_is_named(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, capsys: pytest.CaptureFixture[str]
+def test_another_place_for_records_gets_them_with_the_next_refresh(
+    cloud: glance.Cloud, images: Path, name: str
 ) -> None:
-    stale = made_from(variant, make_build(variant), fingerprint="0" * 64)
-    with pytest.raises(UsageError, match=f"{stale.build_id} is stale") as caught:
-        refresh.upload([variant], cloud, builds_root(stale), None, now)
-    assert "--build" in caught.value.remedy
-    assert shown(cloud, variant) == []
-    refresh.upload([variant], cloud, builds_root(stale), stale.build_id, now)
-    assert shown(cloud, variant) == [stale.build_id]
-    assert "stale" in capsys.readouterr().err
+    refreshed(run_of(images, cloud))
+    images.write_text(images.read_text().replace(f"{images.parent}/records", f"{images.parent}/elsewhere"))
+    moved = run_of(images, cloud)
+    assert refreshed(moved) == []
+    assert [record.manifest.build_id for record in moved.site.records.known(name)] == shown(cloud, name)
 
 
-@pytest.mark.parametrize("newest", [{"good": False}, {"fingerprint": "0" * 64}], ids=["failed", "stale"])
-def test_the_newest_good_build_of_what_is_wanted_now_is_released(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, newest: dict[str, object]
+@pytest.mark.slow
+def test_two_schedulers_at_once_end_with_one_image(
+    cloud: glance.Cloud, local_cloud: TestCloud, images: Path, name: str
 ) -> None:
-    made_from(variant, make_build(variant))
-    wanted = made_from(variant, make_build(variant))
-    made_from(variant, make_build(variant), **newest)
-    refresh.upload([variant], cloud, builds_root(wanted), None, now)
-    assert shown(cloud, variant) == [wanted.build_id]
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]
+    clouds = os.environ | {"OS_CLIENT_CONFIG_FILE": str(local_cloud.root / "clouds.yaml")}
+    both = [
+        subprocess.Popen([*argv, "--catalog", str(images), "--builds", str(images.parent / folder)], env=clouds)
+        for folder in ("one", "two")
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(shown(cloud, name)) == 1
+    assert "broken" not in states(cloud, name)
 
 
-def test_a_build_that_is_named_is_released_alone(cloud: glance.Cloud, make_build: MakeBuild) -> None:
-    variants = [make_variant(), make_variant()]
-    first, second = (made_from(variant, make_build(variant)) for variant in variants)
-    refresh.upload(variants, cloud, builds_root(first), second.build_id, now)
-    assert [shown(cloud, variant) for variant in variants] == [[], [second.build_id]]
-
-
-def test_a_build_that_nobody_has_is_a_usage_error(cloud: glance.Cloud, make_build: MakeBuild) -> None:
-    variants = [make_variant(), make_variant()]
-    made = made_from(variants[0], make_build(variants[0]))
-    with pytest.raises(UsageError, match="no complete build 20261122T000000Z-nothere of"):
-        refresh.upload(variants, cloud, builds_root(made), "20261122T000000Z-nothere", now)
-
-
-# The plan
-
-
-def test_uploading_what_the_plan_says_makes_it_empty(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+@pytest.mark.slow
+def test_killed_after_any_change_in_the_cloud_the_next_run_finishes_and_repeats_nothing(
+    *, cloud: glance.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
 ) -> None:
-    made = made_from(variant, make_build(variant))
-    assert planned(cloud, variant, builds_root(made)) == ["upload", "promote"]
-    refresh.upload([variant], cloud, builds_root(made), None, now)
-    assert planned(cloud, variant, builds_root(made)) == []
-    changed = replace(variant, glance=Glance(tags=("changed",)))
-    assert planned(cloud, changed, builds_root(made)) == ["update"]
-    refresh.upload([changed], cloud, builds_root(made), None, now)
-    assert planned(cloud, changed, builds_root(made)) == []
+    """A release that replaces another: create, fill, update, show, hide; killed after each."""
+    refreshed(run_of(images, cloud, now=datetime.now(UTC) - timedelta(days=8)))
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]
+    argv += ["--catalog", str(images), "--builds", str(images.parent / "builds")]
+    environment = os.environ | {"OS_CLIENT_CONFIG_FILE": str(proxied)}
+    seen: list[list[str]] = []
+    running: list[subprocess.Popen[bytes]] = []
+
+    def kill() -> None:
+        seen.append(shown(cloud, name))
+        if len(proxy.changes()) == len(running):
+            running[-1].send_signal(signal.SIGKILL)
+            running[-1].wait()
+
+    for _ in range(12):  # the first is killed after its first change, the second after its second, and so on
+        proxy.reset()
+        proxy.after_change = kill
+        running.append(subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        if running[-1].wait(120) == 0:
+            break
+    assert len(running) >= 4
+    assert all(seen), "there was a moment without a good image"
+    assert len(shown(cloud, name)) == 1
+    assert "broken" not in states(cloud, name)
+    proxy.reset()
+    assert subprocess.run(argv, env=environment, check=False).returncode == 0
+    assert proxy.changes() == []
 
 
-def test_images_beyond_keep_leave_nothing_to_do_that_no_command_does(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
+@pytest.mark.slow
+def test_the_summary_says_what_was_done_and_what_is_new(cloud: glance.Cloud, images: Path, name: str) -> None:
+    run = run_of(images, cloud)
+    refreshed(run)
+    (image,) = released.current(cloud, name)
+    rows = refresh_rows.rows(run, run.site.catalog.select(None))
+    assert [(row.cloud, row.action) for row in rows] == [("", "built"), ("local", "released")]
+    assert rows[1].image_id == image.id
+    assert image.id in job_summary.markdown(rows)
+    again = run_of(images, cloud)
+    refreshed(again)
+    assert [row.action for row in refresh_rows.rows(again, again.site.catalog.select(None))] == ["nothing to do"]
+
+
+def test_the_summary_has_what_failed_before_anything_was_done(images: Path) -> None:
+    run = run_of(images)
+    (images.parent / "records").write_text("no folder")
+    with pytest.raises(HostError):
+        refreshed(run)
+    (row,) = rows_of(run)
+    assert row.action == "failed"
+    assert "the records in" in row.error
+    assert "\nremedy: Make the folder usable" in row.error
+
+
+def test_a_summary_without_what_is_new_is_shown_when_the_records_cannot_be_read(images: Path) -> None:
+    run = run_of(images)
+    refreshed(run)
+    shutil.rmtree(images.parent / "records")
+    (images.parent / "records").write_text("no folder")
+    assert [(row.action, row.packages) for row in rows_of(run)] == [("built", ())]
+
+
+def test_the_summary_of_a_run_before_its_end_says_what_was_not_reached(images: Path) -> None:
+    assert [row.action for row in rows_of(run_of(images))] == ["not reached"]
+
+
+def test_a_step_that_breaks_off_in_whatever_way_is_no_success(images: Path, name: str) -> None:
+    def now() -> datetime:
+        if (images.parent / "builds" / name).exists():
+            raise KeyboardInterrupt
+        return NOW
+
+    run = replace(run_of(images), now=now)
+    with pytest.raises(KeyboardInterrupt):
+        refreshed(run)
+    assert [(row.action, row.error) for row in rows_of(run)] == [("failed", "KeyboardInterrupt")]
+
+
+@pytest.mark.parametrize(("deleted", "said"), [("", "nothing pruned"), ("6f1d2c6e", "pruned")])
+def test_a_prune_that_kept_everything_is_not_shown_as_one(images: Path, name: str, deleted: str, said: str) -> None:
+    run = run_of(images)
+    verb: inventory.Verb = "prune"
+    run.steps.append(refresh.Step(verb=verb, variant=name, cloud="local", reason="beyond keep 1", image_id=deleted))
+    assert [row.action for row in rows_of(run)] == [said]
+
+
+@pytest.mark.slow
+def test_the_summary_of_an_interrupted_run_says_where_it_was(
+    proxy: Proxy, proxied: Path, tmp_path: Path, name: str
 ) -> None:
-    kept_one = replace(variant, keep=1)
-    for _ in range(2):
-        made = made_from(kept_one, make_build(kept_one))
-        refresh.upload([kept_one], cloud, builds_root(made), None, now)
-    assert planned(cloud, kept_one, builds_root(made)) == []
-
-
-def test_what_is_in_the_cloud_alone_and_must_change_is_built_again(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
-) -> None:
-    made = made_from(variant, make_build(variant))
-    refresh.upload([variant], cloud, builds_root(made), None, now)
-    assert planned(cloud, variant, tmp_path / "empty") == []
-    changed = replace(variant, glance=Glance(tags=("changed",)))
-    assert planned(cloud, changed, tmp_path / "empty") == ["build", "upload", "promote"]
-
-
-def test_a_corrupt_manifest_is_reported_with_its_path(
-    cloud: glance.Cloud, variant: Variant, make_build: MakeBuild
-) -> None:
-    made = made_from(variant, make_build(variant), created_at="yesterday")
-    with pytest.raises(VerifyError, match=r"manifest\.json cannot be used: .*yesterday") as caught:
-        planned(cloud, variant, builds_root(made))
-    assert caught.value.exit_code == 4
-    assert "Build the variant again" in caught.value.remedy
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]
+    argv += ["--catalog", str(catalog_of(tmp_path, name, f"{name}-b")), "--builds", str(tmp_path / "builds")]
+    argv += ["--summary", str(tmp_path / "summary.md")]
+    running = subprocess.Popen(argv, env=os.environ | {"OS_CLIENT_CONFIG_FILE": str(proxied)})
+    proxy.after_change = running.terminate
+    assert running.wait(120) == 128 + signal.SIGTERM
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[0] == f"## GPU images: 2 images, 1 failed ({name}), 1 not reached"
+    assert any(line.startswith(f"| {name}-b | – | not reached") for line in lines)
+    assert "interrupted" in lines

@@ -15,8 +15,8 @@ from test_tasks import inv
 
 from pipelines import manifest
 
-# Counts its calls; where DIB_MEET says so, it goes on only when so many of them have come. A layer that it leaves is
-# made from an archive that does not change.
+# Counts its calls; where DIB_MEET says so, it goes on only when so many of them have come, and where DIB_BEGUN says so,
+# a second after so many builds have begun. A layer that it leaves is made from an archive that does not change.
 STAND_IN = f"""#!/bin/bash
 set -eu
 here=$(dirname "$0")
@@ -25,6 +25,12 @@ for ((tenths = 0; $(ls "$here/calls" | wc -l) < ${{DIB_MEET:-0}}; tenths++)); do
     [ "$tenths" -lt 200 ]
     sleep 0.1
 done
+begun() {{ ls "$TMP_DIR"/../../../*/*/state.json | wc -l; }}
+for ((tenths = 0; $(begun) < ${{DIB_BEGUN:-0}}; tenths++)); do
+    [ "$tenths" -lt 200 ]
+    sleep 0.1
+done
+[ -z "${{DIB_BEGUN:-}}" ] || sleep 1
 {FAKES}/disk-image-create "$@"
 [ ! -e "$DIB_TREE.archives" ] || echo "file://$0 - $(sha256sum < "$0" | cut -d' ' -f1)" > "$DIB_TREE.archives"
 """
@@ -56,6 +62,7 @@ def states(tmp_path: Path) -> dict[str, list[str]]:
     return {name: [build.state for build in manifest.builds(root, name)] for name in folders}
 
 
+@pytest.mark.slow
 def test_two_builds_go_on_at_the_same_time_and_the_summary_is_as_ever(tmp_path: Path) -> None:
     # An environment that only one has: no layer that they share, for which one would wait.
     both = catalog(tmp_path, a="DIB_MEET: '2', DIB_OWN: a", b="DIB_MEET: '2', DIB_OWN: b")
@@ -68,6 +75,7 @@ def test_two_builds_go_on_at_the_same_time_and_the_summary_is_as_ever(tmp_path: 
     assert left_behind(tmp_path / "builds") == []
 
 
+@pytest.mark.slow
 def test_one_fails_and_the_other_is_finished(tmp_path: Path) -> None:
     both = catalog(tmp_path, a="DIB_FAKE: fail", b="DIB_OWN: b")
     ended = inv("build", "a,b", "--jobs", "2", *both)
@@ -78,7 +86,8 @@ def test_one_fails_and_the_other_is_finished(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_two_share_is_made_once_and_the_other_says_that_it_waits(tmp_path: Path, calls: Path) -> None:
-    ended = inv("build", "a,b", "--jobs", "2", *catalog(tmp_path, a="DIB_OWN: x", b="DIB_OWN: x"))
+    same = "DIB_BEGUN: '2'"
+    ended = inv("build", "a,b", "--jobs", "2", *catalog(tmp_path, a=same, b=same))
     runs = sorted("with a layer" if "end-with-tree" in call.read_text() else "the rest" for call in calls.iterdir())
     assert runs == ["the rest", "the rest", "with a layer"]
     assert states(tmp_path) == {"a": ["complete"], "b": ["complete"]}

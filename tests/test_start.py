@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-# Each takes longer to import than all of ours, and is for clouds, downloads, signed boots, terminals or builds.
+# Each takes longer to import than all of ours, and is for clouds, records, downloads, signed boots, terminals, builds.
 HEAVY = {
     "cryptography",
+    "cyclonedx",
     "diskimage_builder",
+    "fsspec",
     "glanceclient",
     "keystoneauth1",
     "openstack",
+    "prometheus_client",
     "requests",
     "rich",
     "urllib3",

@@ -156,6 +156,7 @@ def test_a_host_without_the_tools_is_exit_6_with_one_command(images: Path, tmp_p
     assert "apt-get install" in result.stderr
 
 
+@pytest.mark.slow
 def test_doctor_is_exit_6_when_the_disk_is_too_small(images: Path, tmp_path: Path, mirror: str) -> None:
     ours = f"    environment: {{DIB_DISTRIBUTION_MIRROR: '{mirror}', DIB_DEBIAN_SECURITY_MIRROR: '{mirror}'}}\n"
     images.write_text(GOOD.replace("  with-gpu:\n", f"{ours}  with-gpu:\n"))

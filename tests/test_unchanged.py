@@ -13,7 +13,7 @@ from fakes.web_server import WebServer, answer, serving
 from ready_image import converted, gpt_disk
 from ready_image import variant as ready_variant
 
-from pipelines import catalog, fingerprint, importing, manifest, qemu, refresh, unchanged
+from pipelines import catalog, fingerprint, importing, making, manifest, qemu, unchanged
 from pipelines.errors import VerifyError
 from pipelines.manifest import Build
 from pipelines.variant import Variant
@@ -225,7 +225,7 @@ def fake_builder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_build(folder: Folder, **options: bool) -> None:
-    refresh.build([folder.variant], folder.root, now, **options)
+    making.build([folder.variant], folder.root, now, **options)
 
 
 def test_what_has_not_changed_is_not_built_again(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """What can an operator do with a cloud?"""
 
+import functools
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from invoke import Context
@@ -14,10 +16,12 @@ from pipelines.verbs.shared import (
     CATALOG_HELP,
     CLOUD_ROOT,
     JSON_HELP,
+    NAME_HELP,
     ONLY_HELP,
     connect,
     load,
     now,
+    open_site,
 )
 
 
@@ -25,9 +29,76 @@ from pipelines.verbs.shared import (
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
-    | {"cloud": "a cloud of clouds.yaml", "build": "the ID of a build, instead of the newest"}
+    | {
+        "cloud": "a cloud of clouds.yaml",
+        "build": "the ID of a build, instead of the newest",
+        "promote": "--no-promote leaves it hidden, for `./inv promote`",
+    }
 )
 def upload(
+    _: Context,
+    cloud: str,
+    only: str | None = None,
+    build: str | None = None,
+    promote: bool = True,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Release the newest good builds to a cloud, without a moment without a good image."""
+    from pipelines import releasing
+
+    loaded = load(catalog)
+    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(only)]
+    delivery = loaded.delivery(cloud)
+    releasing.upload(variants, connect([cloud])[0], Path(builds), build, now, delivery=delivery, promotes=promote)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {
+        "cloud": "a cloud of clouds.yaml (repeatable)",
+        "dry_run": "say what would be done, and why",
+        "boot": "--no-boot verifies without a boot in QEMU",
+        "verbose": "all of diskimage-builder's output",
+        "summary": "a file for a summary in Markdown",
+    },
+    iterable=["cloud"],
+)
+def refresh(
+    _: Context,
+    cloud: list[str],
+    only: str | None = None,
+    dry_run: bool = False,
+    boot: bool = True,
+    verbose: bool = False,
+    summary: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Bring images and clouds to what images.yaml and the package archives say now: build, verify, upload, prune."""
+    from pipelines import job_summary, refresh_rows, report
+    from pipelines import refresh as refreshing
+
+    site = open_site(catalog, builds, cloud, boots=boot, all_clouds=dry_run)
+    variants = site.catalog.select(only)
+    if dry_run:
+        report.actions(refreshing.dry(site, variants, now()), as_json=False)
+        return
+    run = refreshing.Refresh(site=site, now=now, verbose=verbose)
+    rows = functools.partial(refresh_rows.rows, run, variants)
+    with nullcontext() if summary is None else job_summary.written(Path(summary), rows):
+        refreshing.refresh(run, variants)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml", "build": "the ID of a build, instead of the newest that the cloud has"}
+)
+def promote(
     _: Context,
     cloud: str,
     only: str | None = None,
@@ -35,12 +106,52 @@ def upload(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Release the newest good builds to a cloud, without a moment without a good image."""
-    from pipelines import refresh
+    """Show the newest images that a cloud has under their names, and hide the ones before; nothing is uploaded."""
+    from pipelines import releasing
 
-    loaded = load(catalog)
-    variants = [loaded.for_cloud(variant, cloud) for variant in loaded.select(only)]
-    refresh.upload(variants, connect([cloud])[0], Path(builds), build, now)
+    site = open_site(catalog, builds, [cloud])
+    releasing.promote(site, site.catalog.select(only), build, now)
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml", "to": "the ID of a build (default: the good one before the current one)"}
+)
+def rollback(
+    _: Context, name: str, cloud: str, to: str | None = None, catalog: str = CATALOG, builds: str = BUILDS
+) -> None:
+    """Go back to the image before, in seconds; the one that was shown is hidden, and not released again."""
+    from pipelines import releasing
+
+    site = open_site(catalog, builds, [cloud])
+    releasing.rollback(site, site.catalog.select(name), to, now)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml", "dry_run": "say what would go, and why"}
+)
+def prune(
+    _: Context,
+    cloud: str,
+    only: str | None = None,
+    dry_run: bool = False,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """Delete images beyond `keep` that were hidden for long enough and that nobody uses."""
+    from pipelines import releasing, report
+
+    site = open_site(catalog, builds, [cloud])
+    actions = releasing.prunable(site, site.catalog.select(only), now())
+    if dry_run:
+        report.actions(actions, as_json=False)
+    else:
+        releasing.prune(site, actions, now())
 
 
 @verb(
@@ -48,25 +159,65 @@ def upload(
     | CATALOG_HELP
     | BUILDS_HELP
     | JSON_HELP
-    | {"cloud": "a cloud of clouds.yaml", "check": "exit 7 when something needs attention"}
+    | {
+        "cloud": "a cloud of clouds.yaml (repeatable)",
+        "check": "exit 7 when something needs attention",
+        "fix": "first repair what can be without a build: properties, tags, members, visibility, names",
+        "html": "a file for all of it as a page that needs no network",
+    },
+    iterable=["cloud"],
 )
 def status(
     _: Context,
-    cloud: str,
+    cloud: list[str],
     only: str | None = None,
     catalog: str = CATALOG,
     builds: str = BUILDS,
     json: bool = False,
     check: bool = False,
+    fix: bool = False,
+    html: str | None = None,
 ) -> None:
-    """What is in a cloud: current, candidate, retired or broken, and whose it is."""
-    from pipelines import refresh, report
+    """What is in clouds: current, candidate, retired or broken, whose it is, and what is not as images.yaml says."""
+    from pipelines import report_status, survey
+
+    site = open_site(catalog, builds, cloud, all_clouds=False)
+    variants = site.catalog.select(only)
+    found = survey.survey(site, variants, now(), fix=fix)
+    report_status.show(found, as_json=json)
+    if html is not None:
+        from pipelines import report_html
+
+        report_html.write(Path(html), site, variants, found, now())
+    survey.require_all(found)
+    if check and any(each.needs_attention for each in found):
+        sys.exit(7)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {"cloud": "a cloud of clouds.yaml (repeatable)", "output": "a file, for node_exporter's textfile collector"},
+    iterable=["cloud"],
+)
+def metrics(
+    _: Context,
+    cloud: list[str],
+    only: str | None = None,
+    output: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+) -> None:
+    """For Prometheus: how old the current images are, how long builds take, what failed."""
+    from pipelines import metrics as measured
+    from pipelines import records
 
     loaded = load(catalog)
-    rows = refresh.status(loaded, loaded.select(only), connect([cloud])[0], Path(builds))
-    report.status(rows, as_json=json)
-    if check and any(row.note for row in rows):
-        sys.exit(7)
+    kept = records.open(loaded.records, Path(builds))
+    clouds = {name: lambda name=name: connect([name])[0] for name in cloud}
+    file = Path(output) if output else None
+    measured.write(loaded.select(only), Path(builds), kept, clouds, now(), output=file)
 
 
 @verb(name="up")

@@ -15,10 +15,10 @@ from pipelines.verbs.shared import (
     JSON_HELP,
     NAME_HELP,
     ONLY_HELP,
-    connect,
     load,
     now,
     one,
+    open_site,
 )
 
 _GUEST_HELP = {"count": "what a guest with so many GPUs needs", "ram": "and so much RAM (default: 64GiB)"}
@@ -38,7 +38,10 @@ def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: 
     | BUILDS_HELP
     | JSON_HELP
     | _GUEST_HELP
-    | {"timings": "where the time goes instead: the last builds side by side"}
+    | {
+        "timings": "where the time goes instead: the last builds side by side",
+        "sbom": "what is in the newest build instead, as CycloneDX JSON",
+    }
 )
 def show(
     _: Context,
@@ -49,12 +52,18 @@ def show(
     ram: str = "64GiB",
     json: bool = False,
     timings: bool = False,
+    sbom: bool = False,
 ) -> None:
     """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
     if timings:
         from pipelines import report_timings
 
         report_timings.show(Path(builds), one(catalog, name).name, as_json=json)
+        return
+    if sbom:
+        from pipelines import sbom as document
+
+        document.show(Path(builds), one(catalog, name).name)
         return
     from pipelines import report, report_gpus
 
@@ -79,11 +88,12 @@ def plan(
     check: bool = False,
 ) -> None:
     """What would be done, and why; touches nothing."""
-    from pipelines import refresh, report
+    from pipelines import making, report, situation
 
-    loaded = load(catalog)
-    refresh.warn(loaded.select(only), now().date())
-    actions = refresh.plan(loaded, loaded.select(only), connect(cloud), Path(builds), now())
+    site = open_site(catalog, builds, cloud)
+    variants = site.catalog.select(only)
+    making.warn(variants, now().date())
+    actions = situation.planned(site, variants, now(), asks_archives=True)
     report.actions(actions, as_json=json)
     if check and actions:
         sys.exit(7)
@@ -113,11 +123,11 @@ def build(
     jobs: str = "1",
 ) -> None:
     """Build images for real, and verify them; what has not changed is not built again."""
-    from pipelines import refresh, several
+    from pipelines import making, several
 
     at_once = several.jobs(jobs)
     variants = load(catalog).select(name)
-    refresh.build(variants, Path(builds), now, verbose=verbose, boot=boot, force=force, cached=cache, jobs=at_once)
+    making.build(variants, Path(builds), now, verbose=verbose, boot=boot, force=force, cached=cache, jobs=at_once)
 
 
 @verb(
@@ -142,10 +152,10 @@ def verify(
     firmware: str | None = None,
 ) -> None:
     """Is a finished build good? Offline, without booting unless asked."""
-    from pipelines import refresh, report
+    from pipelines import making, report
 
     variants = load(catalog).select(name)
-    verified = refresh.verify(variants, Path(builds), build, now, boot=boot, firmware=firmware)
+    verified = making.verify(variants, Path(builds), build, now, boot=boot, firmware=firmware)
     if not json:
         report.verifications(verified.results)
     elif (plain := verified.plain()) is not None:
@@ -161,6 +171,29 @@ def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64Gi
     from pipelines import report_gpus
 
     report_gpus.gpus(only, count, ram, now().date(), as_json=json)
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | JSON_HELP
+    | {"old": "the ID of a build (default: the one before)", "new": "the ID of a build (default: the newest)"}
+)
+def diff(
+    _: Context,
+    name: str,
+    old: str | None = None,
+    new: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+) -> None:
+    """What changed between two builds: packages, driver, kernel, elements, properties, files, sizes."""
+    from pipelines import records, report_difference
+
+    kept = records.open(load(catalog).records, Path(builds))
+    report_difference.show(one(catalog, name), Path(builds), kept, old, new, as_json=json)
 
 
 @verb()

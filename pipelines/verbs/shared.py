@@ -45,6 +45,28 @@ def connect(clouds: list[str]) -> list[Any]:
     return [glance.connect(cloud, extra=devcloud.clouds_file(CLOUD_ROOT)) for cloud in clouds]
 
 
+def open_site(catalog: str, builds: str, clouds: list[str], *, boots: bool = False, all_clouds: bool = True) -> Any:
+    """Catalog, builds, records and clouds, as situation.py wants them.
+
+    Unless `all_clouds` are needed, one that cannot be reached is among the site's `unreachable`.
+    """
+    from pipelines import records
+    from pipelines.errors import CloudError
+    from pipelines.situation import Site
+
+    loaded, root = load(catalog), Path(builds)
+    kept = records.open(loaded.records, root)
+    reached, unreachable = [], {}
+    for name in dict.fromkeys(clouds):
+        try:
+            reached += connect([name])
+        except CloudError as error:
+            if all_clouds:
+                raise
+            unreachable[name] = error
+    return Site(catalog=loaded, root=root, records=kept, clouds=reached, unreachable=unreachable, boots=boots)
+
+
 def now() -> datetime:
     """The time, as all of pipelines/ is told it."""
     return datetime.now(UTC)

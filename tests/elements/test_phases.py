@@ -540,7 +540,7 @@ def test_the_disk_does_not_tell_what_a_directory_had_in_it_once(tmp_path: Path, 
     assert again[-1].split("uuid=")[0] == table[-1].split("uuid=")[0]
 
 
-@pytest.mark.parametrize("file_system", ["ext4", "xfs"])
+@pytest.mark.parametrize("file_system", ["ext4", pytest.param("xfs", marks=pytest.mark.slow)])
 def test_the_space_that_a_build_takes_is_measured_and_the_tree_is_not_there_twice(
     tmp_path: Path, tree: Path, file_system: str
 ) -> None:

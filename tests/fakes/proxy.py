@@ -27,6 +27,7 @@ class Request:
     body_limit: int | None = None  # pass on so many bytes, call `at_limit`, and cut the connection
     at_limit: Callable[[], None] = lambda: None
     drop: bool = False  # cut the connection, and pass nothing on
+    corrupt: bool = False  # pass on as many bytes, and others
     drop_answer: bool = False  # pass everything on, and cut the connection instead of answering
 
 
@@ -165,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         sent = 0
         for piece in self._body():
             part = piece if request.body_limit is None else piece[: request.body_limit - sent]
+            if request.corrupt:
+                part = part[:-1] + bytes([part[-1] ^ 1])
             if part:
                 connection.send(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
             sent += len(part)

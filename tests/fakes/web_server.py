@@ -81,6 +81,7 @@ class WebServer:
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     headers_seen: list[dict[str, str]] = field(default_factory=list)
     faults: list[tuple[str, Fault, bool]] = field(default_factory=list)
+    date: str = ""  # what it says of the time, where it says anything
     _server: ThreadingHTTPServer | None = None
 
     @property
@@ -219,6 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response_only(status)
+        if self.owner.date:
+            self.send_header("Date", self.owner.date)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -58,6 +58,7 @@ def test_a_real_build_leaves_nothing_on_the_host(real: Real) -> None:
         "image.qcow2",
         "manifest.json",
         "state.json",
+        "sbom.cdx.json",
         "verify.json",
         *(path.name for path in made.folder.glob("console-*.log")),
     }
@@ -100,7 +101,7 @@ def test_the_image_is_released_to_a_real_glance_and_comes_back_the_same(
     mine = {"OS_CLIENT_CONFIG_FILE": str(renamed(roomy_cloud.clouds_file, tmp_path))}
     first = inv("upload", "--cloud", "proving-ground", "--only", "debian-cuda", **mine)
     assert first.returncode == 0, first.stderr
-    listed = json.loads(inv("status", "--cloud", "proving-ground", "--json", **mine).stdout)
+    listed = json.loads(inv("status", "--cloud", "proving-ground", "--only", "debian-cuda", "--json", **mine).stdout)
     (row,) = listed
     assert (row["variant"], row["state"], row["build_id"]) == ("debian-cuda", "current", made.build_id)
     cloud = glance.connect("local", extra=roomy_cloud.clouds_file)
@@ -113,7 +114,10 @@ def test_the_image_is_released_to_a_real_glance_and_comes_back_the_same(
         assert hashlib.file_digest(source, "sha256").hexdigest() == made.artifact.sha256
     second = inv("upload", "--cloud", "proving-ground", "--only", "debian-cuda", **mine)
     assert second.returncode == 0
-    assert json.loads(inv("status", "--cloud", "proving-ground", "--json", **mine).stdout) == listed
+    assert (
+        json.loads(inv("status", "--cloud", "proving-ground", "--only", "debian-cuda", "--json", **mine).stdout)
+        == listed
+    )
     assert inv("plan", "--cloud", "proving-ground", "--only", "debian-cuda", "--check", **mine).returncode == 0
 
 
