@@ -32,7 +32,7 @@ def done(work: dict[str, Work], at_once: int) -> dict[str, PipelineError | None]
 
 
 def wait_for(*paths: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not all(path.exists() for path in paths):
         if time.monotonic() > deadline:
             raise BuildError(f"there is no {', '.join(map(str, paths))}")
@@ -278,7 +278,7 @@ def test_an_interrupt_ends_all_gently_and_begins_no_more(tmp_path: Path, number:
 
 def program(log: Path) -> int:
     """The number of the program that writes a log."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -297,7 +297,7 @@ def test_a_build_that_is_killed_leaves_no_loop_device(system: Path, host: Host) 
     copy = [sys.executable, ELEMENT / "host-bin/trusted-base-copy-disk", image, host.tree]
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with subprocess.Popen([*namespaces, *copy], env=host.environment(image)) as child:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (host.folder / "copying").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
