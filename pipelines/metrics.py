@@ -146,7 +146,7 @@ def _of_clouds(asked: Sequence[Asked], now: datetime) -> Iterator[GaugeMetricFam
 
 def _newest(current: Sequence[CloudImage]) -> Collection[CloudImage]:
     """One image of each variant, by the same rule as a promotion: one that broke off has left two that are shown."""
-    by_age = sorted(current, key=lambda image: (not image.rejected, image.build_id, image.created_at, image.id))
+    by_age = sorted(current, key=lambda image: (not image.rejected, *image.age))
     return {image.variant: image for image in by_age}.values()
 
 

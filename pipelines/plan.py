@@ -197,7 +197,7 @@ def _for_cloud(
             yield act("update", "its name, visibility, members, tags or properties changed", (present.id,))
         if present.state != "current":
             yield act("promote", f"{cloud} has {has}, {newest}", (present.id,))
-        elif len(current) > 1:
+        elif len(current) > 1 and not present.deactivated:
             yield act("promote", f"{cloud} shows {len(current)} images at once: {has}", (present.id,))
     # While nothing newer is wanted, an image that somebody went back from is all that says not to build it again.
     newer = [image for image in images if on_hold or (wanted is not None and image.build_id > wanted)]

@@ -165,7 +165,7 @@ def kept_properties(variant: Variant, image: Image) -> dict[str, str]:
 
 
 def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
-    """All our images in a cloud, by variant, the oldest build first."""
+    """All our images in a cloud, by variant, the oldest build first; of several that are shown each is current."""
     found = [image for image in cloud.images(owner=cloud.project_id) if is_ours(image, cloud.project_id)]
     return tuple(
         CloudImage(
@@ -175,7 +175,7 @@ def inventory(cloud: glance.Cloud) -> tuple[CloudImage, ...]:
             build_id=image.properties[BUILD_ID],
             fingerprint=image.properties.get(FINGERPRINT, ""),
             release_digest=image.properties.get(RELEASE_DIGEST, ""),
-            state=state,
+            state="current" if is_shown(image) else state,
             created_at=datetime.fromisoformat(image.created_at),
             disk_format=image.disk_format,
             converted=DATA in image.properties,

@@ -238,6 +238,8 @@ def test_who_prunes_alone_keeps_as_many_as_ever() -> None:
 def test_what_an_administrator_deactivated_is_not_replaced_and_not_pruned() -> None:
     images = [image(OLD, state="retired", hidden_since=NOW, deactivated=True), image(deactivated=True)]
     assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], images) == []
+    beside = [image(OLD), image(deactivated=True)]
+    assert planned(target(clouds={"prod": "r1"}), [build()], beside) == []
 
 
 def test_an_older_build_never_replaces_what_is_shown() -> None:

@@ -233,6 +233,18 @@ def test_a_build_whose_image_is_cut_short_is_fetched_again(
     assert build.image().read_bytes() == whole
 
 
+def test_a_promotion_that_broke_off_with_two_images_shown_is_finished(
+    cloud: glance.Cloud, images: Path, name: str
+) -> None:
+    refreshed(run_of(images, cloud))
+    week = NOW + timedelta(days=7)
+    refreshed(run_of(images, cloud, now=week))
+    old, new = released.ours(cloud, name)
+    cloud.update(old.id, name=name, os_hidden=False)
+    assert refreshed(run_of(images, cloud, now=week)) == [("promote", "local")]
+    assert shown(cloud, name) == [new.properties[released.BUILD_ID]]
+
+
 @pytest.mark.slow
 def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
     cloud: glance.Cloud, images: Path, name: str, tmp_path: Path
