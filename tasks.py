@@ -11,27 +11,18 @@ from typing import Any
 
 from invoke import Collection, Context
 
-from pipelines import console
-from pipelines.command import verb
-from pipelines.errors import UsageError
-from pipelines.verbs import ci, clouds, images
-from pipelines.verbs.shared import (
-    BUILDS,
-    BUILDS_HELP,
-    CATALOG,
-    CATALOG_HELP,
-    CLOUD_ROOT,
-    JSON_HELP,
-    PROJECT,
-    load,
-    now,
-)
+from pipelines.cli import ci, clouds
+from pipelines.cli import images as cli_images
+from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, CLOUD_ROOT, JSON_HELP, PROJECT, load, now
+from pipelines.cli.task import verb
+from pipelines.util import console
+from pipelines.util.errors import UsageError
 
 
 @verb()
 def demo(_: Context) -> None:
     """The main job for real: build debian-cuda, start a local Keystone and Glance, release the image, show it."""
-    from pipelines import demo as demonstration
+    from pipelines.cli import demo as demonstration
 
     demonstration.run(load(CATALOG), Path(BUILDS), CLOUD_ROOT, now)
 
@@ -49,11 +40,11 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
 @verb(help=CATALOG_HELP)
 def lint(context: Context, catalog: str = CATALOG) -> None:
     """All linters: Python, types, layers, shell, elements, YAML; the catalog, with every image as each cloud has it."""
-    from pipelines import linting
+    from pipelines.cli import lint as cli_lint
 
     console.note("lint: catalog")
-    failed = [] if linting.passes(Path(catalog)) else ["catalog"]
-    failed += [name for name, line in linting.COMMANDS.items() if not _passes(context, name, line)]
+    failed = [] if cli_lint.passes(Path(catalog)) else ["catalog"]
+    failed += [name for name, line in cli_lint.COMMANDS.items() if not _passes(context, name, line)]
     if failed:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
@@ -100,16 +91,16 @@ def _shell(context: Context, line: str) -> Any:
 
 
 namespace = Collection(
-    images.list_images,
-    images.show,
-    images.plan,
-    images.build,
-    images.verify,
-    images.gpus,
-    images.diff,
-    images.schema,
-    images.doctor,
-    images.cache,
+    cli_images.list_images,
+    cli_images.show,
+    cli_images.plan,
+    cli_images.build,
+    cli_images.verify,
+    cli_images.gpus,
+    cli_images.diff,
+    cli_images.schema,
+    cli_images.doctor,
+    cli_images.cache,
     clouds.upload,
     clouds.refresh,
     clouds.promote,

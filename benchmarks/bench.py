@@ -14,9 +14,10 @@ from typing import Any
 from benchmarks import cases, goals, measurement, site
 from benchmarks.measurement import Measurement, Record
 from benchmarks.site import Site, Taken
-from pipelines import catalog, console
-from pipelines.errors import PipelineError, UsageError
-from pipelines.variant import Variant
+from pipelines.catalog import loader
+from pipelines.catalog.variant import Variant
+from pipelines.util import console
+from pipelines.util.errors import PipelineError, UsageError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Clock = Callable[[], datetime]
@@ -61,7 +62,7 @@ def asked(only: str, images: str, runs: str, *, output: str | None, resume: str 
 
 def run(wish: Asked, images: Path, builds: Path, now: Clock) -> Record:
     """Measure what is asked and not in the record yet. What fails is in the record, with the reason."""
-    loaded = catalog.load(images)
+    loaded = loader.load(images)
     pieces = _pieces(wish, loaded.select(wish.images))
     done = _begun(wish)
     builds.mkdir(parents=True, exist_ok=True)

@@ -8,15 +8,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines import build, catalog, command
+from pipelines.build import builder
+from pipelines.catalog import loader
+from pipelines.cli import task
 
 
 def main() -> None:
     """Build what the command line names."""
     images, name, builds = sys.argv[1:]
-    (variant,) = catalog.load(Path(images)).select(name)
-    build.build(variant, Path(builds), datetime.now(UTC))
+    (variant,) = loader.load(Path(images)).select(name)
+    builder.build(variant, Path(builds), datetime.now(UTC))
 
 
 if __name__ == "__main__":
-    sys.exit(command.finish(main))
+    sys.exit(task.finish(main))

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 
 from benchmarks import conversions, mkosi, ours, starting, stock, uploads
 from benchmarks.site import Site, Taken
-from pipelines.errors import UsageError
-from pipelines.variant import Variant
+from pipelines.catalog.variant import Variant
+from pipelines.util.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.site import Site, Taken
-from pipelines import conversion, disk, process
-from pipelines.recipe import Command
-from pipelines.variant import Variant
+from pipelines.build.recipe import Command
+from pipelines.catalog.variant import Variant
+from pipelines.diskimage import conversion, qemu_img
+from pipelines.util import process
 
 
 def compare(site: Site, variant: Variant) -> Iterator[Taken]:
     """The same raw disk by `qemu-img convert -c`, as stock DIB does it, and by our own conversion."""
     image = site.finished(variant).image()
     folder = site.fresh(variant, "conversion")
-    with disk.raw(image) as raw:
+    with qemu_img.raw(image) as raw:
         theirs, ours = folder / "qemu-img.qcow2", folder / "ours.qcow2"
         yield Taken(quantity="conversion-qemu", value=_qemu_img(site, variant, raw, theirs))
         yield Taken(quantity="size-qemu", value=theirs.stat().st_size)

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import closure, process
-from pipelines.errors import PipelineError, UsageError
+from pipelines.build import elements
+from pipelines.util import process
+from pipelines.util.errors import PipelineError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,7 @@ def this_machine() -> Machine:
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         kernel=platform.release(),
         system=platform.freedesktop_os_release()["PRETTY_NAME"],
-        versions={"diskimage-builder": closure.dib_version()}
+        versions={"diskimage-builder": elements.dib_version()}
         | {program: _version(program) for program in ("qemu-img", "mmdebstrap")},
     )
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from benchmarks import packages, site, stock
 from benchmarks.packages import Packages
 from benchmarks.site import Site, Taken
-from pipelines import host, mirrors, process
-from pipelines.errors import BuildError, HostError
-from pipelines.recipe import Command
-from pipelines.variant import Variant
+from pipelines.build.recipe import Command
+from pipelines.catalog.variant import Variant
+from pipelines.preflight import apt_mirrors, preflight
+from pipelines.util import process
+from pipelines.util.errors import BuildError, HostError
 
 HERE = Path(__file__).resolve().parent / "mkosi"
 _TOOLS = (
@@ -39,7 +40,7 @@ def measure(place: Site, variant: Variant) -> Iterator[Taken]:
     folder = place.fresh(variant, "mkosi")
     prepare(variant, packages.asked(), folder)
     made = command(variant, tools, folder)
-    version = process.run([*host.root_prefix(), "chroot", str(tools), "mkosi", "--version"], deadline=60).stdout
+    version = process.run([*preflight.root_prefix(), "chroot", str(tools), "mkosi", "--version"], deadline=60).stdout
     for quantity, what in (("mkosi", "mkosi"), ("mkosi-again", "mkosi again")):
         seconds = place.run(made, f"{variant.name} {what}")
         image = folder / "image.qcow2"
@@ -64,9 +65,9 @@ def _tools(place: Site) -> Path:
 
 def tools_command(root: Path) -> Command:
     """The run that makes a root with mkosi and what it calls."""
-    argv = [*host.root_prefix(), process.require("mmdebstrap", "mmdebstrap"), "--variant=apt"]
+    argv = [*preflight.root_prefix(), process.require("mmdebstrap", "mmdebstrap"), "--variant=apt"]
     argv += ['--aptopt=Apt::Install-Recommends "false"', f"--include={','.join(_TOOLS)}", "trixie", str(root)]
-    lent = mirrors.lent("debian").get(mirrors.DISTRIBUTION)
+    lent = apt_mirrors.lent("debian").get(apt_mirrors.DISTRIBUTION)
     return Command(argv=(*argv, *([lent] if lent else [])), environment=site.environment())
 
 
@@ -74,22 +75,22 @@ def prepare(variant: Variant, packages: Packages, folder: Path) -> None:
     """Write mkosi's configuration into `folder`: what is always the same, and what a variant asks for."""
     assert variant.base is not None  # the cases are Debian's, bootstrapped
     shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("enter"))
-    lent = mirrors.lent(variant.base.distribution)
+    lent = apt_mirrors.lent(variant.base.distribution)
     asked = "\n         ".join((*packages.system, *packages.driver))
     chosen = f"[Distribution]\nRelease={variant.base.codename}\n"
-    chosen += f"Mirror={lent[mirrors.DISTRIBUTION]}\n" if mirrors.DISTRIBUTION in lent else ""
+    chosen += f"Mirror={lent[apt_mirrors.DISTRIBUTION]}\n" if apt_mirrors.DISTRIBUTION in lent else ""
     chosen += f"\n[Content]\nPackages={asked}\n"
     (folder / "mkosi.conf.d").mkdir()
     (folder / "mkosi.conf.d" / "chosen.conf").write_text(chosen, encoding="utf-8")
     for name in ("cache", "packages", "scratch", "output"):
         (folder / name).mkdir()
-    if mirrors.SECURITY in lent and mirrors.DISTRIBUTION in lent:
+    if apt_mirrors.SECURITY in lent and apt_mirrors.DISTRIBUTION in lent:
         _write_sources(folder / "mkosi.sandbox", variant.base.codename, lent)
 
 
 def command(variant: Variant, tools: Path, folder: Path) -> Command:
     """mkosi's run in a prepared `folder`; the image is there as image.qcow2 afterwards."""
-    argv = [*host.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
+    argv = [*preflight.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
     argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv += [str(HERE / "enter"), str(tools), str(folder)]
     work = _WORK.format("/bench/output/image.raw", "/bench/image.qcow2")
@@ -99,8 +100,8 @@ def command(variant: Variant, tools: Path, folder: Path) -> Command:
 
 def _write_sources(sandbox: Path, release: str, lent: dict[str, str]) -> None:
     """The mirrors of all our builds instead of mkosi's own, which adds sources and debug symbols to them."""
-    main = _SOURCES.format(uri=lent[mirrors.DISTRIBUTION], suites=f"{release} {release}-updates")
-    security = _SOURCES.format(uri=lent[mirrors.SECURITY], suites=f"{release}-security")
+    main = _SOURCES.format(uri=lent[apt_mirrors.DISTRIBUTION], suites=f"{release} {release}-updates")
+    security = _SOURCES.format(uri=lent[apt_mirrors.SECURITY], suites=f"{release}-security")
     path = sandbox / "etc" / "apt" / "sources.list.d" / "mkosi.sources"
     path.parent.mkdir(parents=True)
     path.write_text(f"{main}\n{security}", encoding="utf-8")

@@ -12,11 +12,11 @@ from pathlib import Path
 import yaml
 
 from benchmarks.site import Site, Taken, environment, remove
-from pipelines import manifest
-from pipelines.errors import HostError
-from pipelines.manifest import Build
-from pipelines.recipe import Command
-from pipelines.variant import Variant
+from pipelines.artifacts import manifest
+from pipelines.artifacts.manifest import Build
+from pipelines.build.recipe import Command
+from pipelines.catalog.variant import Variant
+from pipelines.util.errors import HostError
 
 PROJECT = Path(__file__).resolve().parent.parent
 _COPIED = ("inv", "tasks.py", "bindep.txt", "pyproject.toml", "constraints.txt")

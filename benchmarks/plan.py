@@ -13,7 +13,10 @@ from typing import TypeVar
 
 import yaml
 
-from pipelines import catalog, plan, recipe, released
+from pipelines.build import recipe
+from pipelines.catalog import loader
+from pipelines.plan import planner
+from pipelines.release import cloud_images
 
 VARIANTS, IMAGES = 500, 10_000
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -26,10 +29,10 @@ def main() -> None:
         path = Path(folder, "images.yaml")
         path.write_text(text())
         baseline, _ = timed(lambda: yaml.safe_load(path.read_text()))
-        loading, loaded = timed(lambda: catalog.load(path))
+        loading, loaded = timed(lambda: loader.load(path))
     resolving, targets = timed(lambda: [target(variant) for variant in loaded.variants.values()])
-    inventory = plan.Inventory(images=tuple(image(number) for number in range(IMAGES)))
-    planning, actions = timed(lambda: plan.plan(targets, inventory, NOW))
+    inventory = planner.Inventory(images=tuple(image(number) for number in range(IMAGES)))
+    planning, actions = timed(lambda: planner.plan(targets, inventory, NOW))
     print(f"{VARIANTS} variants, {IMAGES} images in the cloud, {len(actions)} actions")
     for name, seconds in (("yaml.safe_load", baseline), ("load", loading), ("resolve", resolving), ("plan", planning)):
         print(f"  {name:15} {seconds:6.2f} s  {seconds / baseline:5.2f} of yaml.safe_load")
@@ -43,23 +46,23 @@ def text() -> str:
     return "\n".join(["version: 1", "images:", *rows]) + "\n"
 
 
-def target(variant: catalog.Variant) -> plan.Target:
+def target(variant: loader.Variant) -> planner.Target:
     """What `inv plan` asks for."""
     resolved = recipe.resolve(variant)
-    return plan.Target(
+    return planner.Target(
         variant=variant.name,
         fingerprint=resolved.fingerprint,
         parts=resolved.parts,
-        clouds={"prod": released.release_digest(variant)},
+        clouds={"prod": cloud_images.release_digest(variant)},
         keep=variant.keep,
         rebuild_age=variant.rebuild_age,
     )
 
 
-def image(number: int) -> plan.CloudImage:
+def image(number: int) -> planner.CloudImage:
     """One of many images, most of them retired."""
     made = NOW - timedelta(hours=number)
-    return plan.CloudImage(
+    return planner.CloudImage(
         cloud="prod",
         id=f"image-{number}",
         variant=f"v{number % VARIANTS}",

@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks import goals
 from benchmarks.goals import Summary, Verdict
 from benchmarks.measurement import Record
-from pipelines import console
-from pipelines.errors import PipelineError
+from pipelines.util import console
+from pipelines.util.errors import PipelineError
 
 
 class Incomplete(PipelineError):

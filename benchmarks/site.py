@@ -11,11 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import loops
-from pipelines import console, host, locks, manifest, process
-from pipelines.errors import BuildError, ProgramError, UsageError
-from pipelines.manifest import Build
-from pipelines.recipe import Command
-from pipelines.variant import Variant
+from pipelines.artifacts import manifest
+from pipelines.artifacts.manifest import Build
+from pipelines.build.recipe import Command
+from pipelines.catalog.variant import Variant
+from pipelines.preflight import preflight
+from pipelines.util import console, locks, process
+from pipelines.util.errors import BuildError, ProgramError, UsageError
 
 DEADLINE_SECONDS = 3600.0
 
@@ -119,4 +121,4 @@ def clear(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a tree, or a file, root's own included."""
-    process.run([*host.root_prefix(), "rm", "-rf", "--one-file-system", "--", str(folder)], deadline=600)
+    process.run([*preflight.root_prefix(), "rm", "-rf", "--one-file-system", "--", str(folder)], deadline=600)

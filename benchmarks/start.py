@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines import process
+from pipelines.util import process
 
 PROJECT = Path(__file__).resolve().parent.parent
 VARIANTS, CALLS = 20, 11

@@ -13,10 +13,11 @@ from pathlib import Path
 from benchmarks import packages, site
 from benchmarks.packages import Packages
 from benchmarks.site import Site, Taken
-from pipelines import host, mirrors, process
-from pipelines.errors import BuildError
-from pipelines.recipe import Command
-from pipelines.variant import Variant
+from pipelines.build.recipe import Command
+from pipelines.catalog.variant import Variant
+from pipelines.preflight import apt_mirrors, preflight
+from pipelines.util import process
+from pipelines.util.errors import BuildError
 
 HERE = Path(__file__).resolve().parent
 ELEMENTS = ("debian-minimal", "vm", "cloud-init", "growroot", "benchmark-driver")
@@ -29,7 +30,7 @@ def measure(place: Site, variant: Variant) -> Iterator[Taken]:
     """A build from nothing."""
     folder = place.fresh(variant, "stock")
     (folder / "scratch").mkdir()
-    made = command(variant, packages.asked(), folder, device_mapper=bool(host.device_mapper().fit))
+    made = command(variant, packages.asked(), folder, device_mapper=bool(preflight.device_mapper().fit))
     what = f"{variant.name} stock"
     seconds = place.run(made, what)
     facts = inside(place.said(what)) | {"bytes": str((folder / "image.qcow2").stat().st_size)}
@@ -43,13 +44,13 @@ def command(variant: Variant, packages: Packages, folder: Path, *, device_mapper
     It has the mount and process namespaces of our own builds, so that it, too, leaves nothing behind.
     """
     assert variant.base is not None  # the cases are Debian's, bootstrapped
-    argv = [*host.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
+    argv = [*preflight.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
     argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv += [] if device_mapper else ["sh", "-c", _STANDING_IN, "sh", str(HERE / "standins")]
     argv += [_program(), "-a", variant.base.architecture, "-t", "qcow2", "-o", str(folder / "image")]
     argv += ["-p", ",".join(packages.system), *ELEMENTS]
     environment = site.environment(
-        **mirrors.lent(variant.base.distribution),
+        **apt_mirrors.lent(variant.base.distribution),
         DIB_RELEASE=variant.base.codename,
         DIB_DEBIAN_COMPONENTS="main,contrib,non-free,non-free-firmware",
         DIB_BENCHMARK_DRIVER_PACKAGES=" ".join(packages.driver),

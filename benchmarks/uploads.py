@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.site import Site, Taken, environment
-from pipelines import devcloud, devcloud_config, glance, payload
-from pipelines.manifest import Build
-from pipelines.recipe import Command
-from pipelines.variant import Variant
+from pipelines.artifacts.manifest import Build
+from pipelines.build.recipe import Command
+from pipelines.catalog.variant import Variant
+from pipelines.devcloud import config, manager
+from pipelines.glance import client
+from pipelines.release import payload
 
 TURNS = 3
 _SECONDS = 60.0
@@ -28,20 +30,20 @@ def compare(site: Site, variant: Variant) -> Iterator[Taken]:
     size = build.image().stat().st_size
     ours, theirs = [], []
     root = site.fresh(variant, "cloud")
-    running = devcloud.up(root, venv=devcloud.ROOT / ".cloud" / "venv", tied=True)
+    running = manager.up(root, venv=manager.ROOT / ".cloud" / "venv", tied=True)
     try:
-        cloud = glance.connect("local", extra=running.clouds_file)
+        cloud = client.connect("local", extra=running.clouds_file)
         build.image().read_bytes()  # the first to read it would be the slower one
         for _ in range(TURNS):
             ours.append(_ours(cloud, build))
             theirs.append(_put(site, root, build.image()))
     finally:
-        devcloud.down(root)
+        manager.down(root)
     yield Taken(quantity="upload", value=size / statistics.median(ours))
     yield Taken(quantity="upload-put", value=size / statistics.median(theirs))
 
 
-def _ours(cloud: glance.Cloud, build: Build) -> float:
+def _ours(cloud: client.Cloud, build: Build) -> float:
     """Seconds of our transfer alone."""
     image_id = str(uuid.uuid4())
     cloud.create(image_id, name="ours", disk_format="qcow2", min_disk=1, min_ram=0, tags=(), properties={})
@@ -55,7 +57,7 @@ def _ours(cloud: glance.Cloud, build: Build) -> float:
 
 def _put(site: Site, root: Path, image: Path) -> float:
     """Seconds of curl's PUT alone."""
-    settings = devcloud_config.load(root)
+    settings = config.load(root)
     assert settings is not None  # the cloud runs
     token = _token(settings)
     image_id = str(uuid.uuid4())
@@ -71,7 +73,7 @@ def _put(site: Site, root: Path, image: Path) -> float:
     return seconds
 
 
-def _token(settings: devcloud_config.Settings) -> str:
+def _token(settings: config.Settings) -> str:
     user = {"name": "admin", "domain": {"id": "default"}, "password": settings.password}
     scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
     asked = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}

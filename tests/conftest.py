@@ -1,3 +1,3 @@
 """What all tests share."""
 
-pytest_plugins = ["cloud_fixtures", "host_fixtures", "openpgp"]
+pytest_plugins = ["tests.support.cloud_fixtures", "tests.support.host_fixtures", "tests.support.openpgp"]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.gpu_facts import Modules
-from pipelines.gpus import Wish
+from pipelines.gpus.database import Modules
+from pipelines.gpus.resolver import Wish
 
 SOURCES = ("archive", "nvidia-repo", "precompiled", "runfile", "local")
 FLAVOURS: tuple[Modules, ...] = ("open", "proprietary")

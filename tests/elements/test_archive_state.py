@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import archives
+from pipelines.inputs import repositories as inputs_repositories
 from tests.elements.chroot import Chroot
-from tests.fakes.web_server import WebServer, answer, serving
-from tests.standins import archive, keys, rpm
-from tests.standins.keys import Key
+from tests.support.fakes.web_server import WebServer, answer, serving
+from tests.support.standins import archive, keys, rpm
+from tests.support.standins.keys import Key
 
 LISTS = "/var/lib/the-guests/lists"
 APT = f"""\
@@ -66,7 +66,7 @@ def debian(tmp_path: Path) -> Chroot:
 def apt_state(guest: Chroot, sources: str, before: str = "") -> dict[str, str]:
     guest.file("/etc/apt/the-guests.list", sources)
     script = f"{before}\nguest-archive-state"
-    return dict(archives.read(ran(guest, script, APT_CONFIG="/etc/apt/the-guests.conf")))
+    return dict(inputs_repositories.read(ran(guest, script, APT_CONFIG="/etc/apt/the-guests.conf")))
 
 
 def release(*entries: str, more: str = "") -> str:
@@ -97,9 +97,9 @@ def test_what_a_guest_says_is_what_its_archives_say(
         f"{flat}/InRelease Packages": EMPTY,
     }
     known[f"{main}/dists/trixie/InRelease universe/binary-amd64/Packages"] = universe
-    assert archives.changed(known) == ""
+    assert inputs_repositories.changed(known) == ""
     publish("Package: a\nVersion: 2\nArchitecture: amd64\nFilename: a.deb\nSize: 1\n\n")
-    assert archives.changed(known) == f"{main}/dists/trixie universe has changed"
+    assert inputs_repositories.changed(known) == f"{main}/dists/trixie universe has changed"
 
 
 TRIXIE = "m.example_debian_dists_trixie"
@@ -128,7 +128,7 @@ def test_a_list_may_be_signed_apart_and_know_a_compressed_index_alone(debian: Ch
 def test_an_archive_without_a_list_can_never_be_said_to_be_the_same(debian: Chroot, server: WebServer) -> None:
     known = apt_state(debian, f"deb [trusted=yes] {server.url}/flat ./\n")
     assert known == {f"{server.url}/flat/./Release Packages": "-"}
-    assert "cannot be asked" in archives.changed(known)
+    assert "cannot be asked" in inputs_repositories.changed(known)
 
 
 def test_a_list_of_mirrors_stands_for_its_first(debian: Chroot) -> None:
@@ -157,7 +157,7 @@ def dnf_state(guest: Chroot, repositories: dict[str, str]) -> dict[str, str]:
     """What a guest says after it has read these repositories (name → lines)."""
     text = "".join(f"[{name}]\nname={name}\ngpgcheck=0\n{lines}\n" for name, lines in repositories.items())
     guest.file("/etc/yum.repos.d/all.repo", text)
-    return dict(archives.read(ran(guest, "guest-read-package-lists > /dev/null 2>&1\nguest-archive-state")))
+    return dict(inputs_repositories.read(ran(guest, "guest-read-package-lists > /dev/null 2>&1\nguest-archive-state")))
 
 
 def publish(server: WebServer, folder: Path, *paths: str) -> dict[str, str]:
@@ -185,7 +185,7 @@ def test_repositories_that_are_enabled_and_were_read_are_named(
         "gone": f"baseurl={server.url}/gone\nskip_if_unavailable=1",
     }
     assert dnf_state(redhat, repositories) == known
-    assert archives.changed(known) == ""
+    assert inputs_repositories.changed(known) == ""
 
 
 @pytest.mark.slow

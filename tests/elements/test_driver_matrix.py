@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import gpus, selection
-from pipelines.gpu_facts import facts
+from pipelines.build import element_selection
+from pipelines.gpus import resolver
+from pipelines.gpus.database import facts
 from tests.elements.matrix import FLAVOURS, RELEASES, ROWS, SOURCES, Case, branch
 
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
@@ -38,7 +39,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def asked_for(case: Case, path: str, **more: str) -> str:
     """What the element's install phase asks for, in one line; its complaint when it refuses."""
-    element = selection.DRIVERS[case.source]
+    element = element_selection.DRIVERS[case.source]
     environment = {
         "PATH": path,
         "DISTRO_NAME": case.distribution,
@@ -78,19 +79,19 @@ def test_every_release_source_and_kind_of_modules_has_its_row() -> None:
     }
     assert set(ROWS) == everything
     assert {f"{distribution} {release}" for distribution, release in RELEASES} == set(facts().releases)
-    assert set(SOURCES) == set(selection.DRIVERS)
+    assert set(SOURCES) == set(element_selection.DRIVERS)
 
 
 @pytest.mark.parametrize("case", taken(), ids=str)
 def test_the_catalog_takes_what_the_row_has_an_element_for(case: Case) -> None:
-    assert gpus.resolve(case.wish(branch(case))).modules == case.modules
-    assert selection.DRIVERS[case.source] == ROWS[case].element
+    assert resolver.resolve(case.wish(branch(case))).modules == case.modules
+    assert element_selection.DRIVERS[case.source] == ROWS[case].element
 
 
 @pytest.mark.parametrize("case", refused(), ids=str)
 def test_the_catalog_refuses_what_the_row_refuses(case: Case) -> None:
-    with pytest.raises(gpus.Impossible, match=ROWS[case].refusal):
-        gpus.resolve(case.wish(branch(case)))
+    with pytest.raises(resolver.Impossible, match=ROWS[case].refusal):
+        resolver.resolve(case.wish(branch(case)))
 
 
 @pytest.mark.parametrize("case", packaged(), ids=str)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.elements.chroot import Chroot
-from tests.standins import archive, deb, driver, keys, ubuntu
-from tests.standins.deb import Deb
+from tests.support.standins import archive, deb, driver, keys, ubuntu
+from tests.support.standins.deb import Deb
 
 pytestmark = pytest.mark.slow
 

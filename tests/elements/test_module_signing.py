@@ -11,11 +11,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from signing import Pair, certified_again, der, make_pair
-from small_image import kernel_module
 
-from pipelines import kernel_files
-from pipelines.module_signatures import fault
+from pipelines.diskimage import kernel_files
+from pipelines.verify.module_signatures import fault
+from tests.support.signing import Pair, certified_again, der, make_pair
+from tests.support.small_image import kernel_module
 
 pytestmark = pytest.mark.slow
 

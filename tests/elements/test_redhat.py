@@ -10,9 +10,9 @@ import pytest
 
 from tests.elements.chroot import Chroot
 from tests.elements.test_phases import assembled, output, run_on_host
-from tests.standins import keys, rocky, rpm
-from tests.standins.keys import Key
-from tests.standins.rpm import Rpm
+from tests.support.standins import keys, rocky, rpm
+from tests.support.standins.keys import Key
+from tests.support.standins.rpm import Rpm
 
 pytestmark = pytest.mark.slow
 

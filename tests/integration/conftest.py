@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import catalog, devcloud, fingerprint, manifest
-from tests.fakes import web_server
-from tests.standins import site as sites
-from tests.standins.site import Site
+from pipelines.artifacts import manifest
+from pipelines.build import fingerprint
+from pipelines.catalog import loader
+from pipelines.devcloud import manager
+from tests.support.fakes import web_server
+from tests.support.standins import site as sites
+from tests.support.standins.site import Site
 
 PROJECT = Path(__file__).parent.parent.parent
 BUILDS = PROJECT / "builds"
@@ -37,7 +40,7 @@ def real() -> Callable[[str], manifest.Build]:
 
 
 def _real(name: str) -> manifest.Build:
-    wanted = fingerprint.present(catalog.load(PROJECT / "images.yaml").variants[name], BUILDS).digest
+    wanted = fingerprint.present(loader.load(PROJECT / "images.yaml").variants[name], BUILDS).digest
     for build in reversed(manifest.builds(BUILDS, name)):
         if build.state == manifest.COMPLETE and build.manifest().fingerprint == wanted:
             return build
@@ -47,11 +50,11 @@ def _real(name: str) -> manifest.Build:
 
 
 @pytest.fixture(scope="session")
-def roomy_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devcloud.LocalCloud]:
+def roomy_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[manager.LocalCloud]:
     """A real Keystone and Glance that take images of any size."""
     root = tmp_path_factory.mktemp("roomy-cloud")
-    yield devcloud.up(root, venv=devcloud.ROOT / ".cloud" / "venv", tied=True)
-    devcloud.down(root)
+    yield manager.up(root, venv=manager.ROOT / ".cloud" / "venv", tied=True)
+    manager.down(root)
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 import diskimage_builder
 import pytest
 
-from pipelines import selection
+from pipelines.build import element_selection
 from tests.integration.conftest import PROJECT
-from tests.signing import make_pair, signed
-from tests.standins import driver, ubuntu, workshop
-from tests.standins.deb import Deb
-from tests.standins.guest import Guest
-from tests.standins.runfile import runfile
-from tests.standins.site import Site
+from tests.support.signing import make_pair, signed
+from tests.support.standins import driver, ubuntu, workshop
+from tests.support.standins.deb import Deb
+from tests.support.standins.guest import Guest
+from tests.support.standins.runfile import runfile
+from tests.support.standins.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -61,7 +61,13 @@ def installed(prepared: Prepared, folder: Path, source: str, **environment: str 
     """A guest in which a driver's source has installed, compiled and held it, and the contract was found to hold."""
     guest = prepared.guest(folder)
     guest.run("apt-get -qq update")  # as every build does, before its first package
-    ours = ("debian-family", "target-kernel", "driver-prerequisites", "nvidia-driver", selection.DRIVERS[source])
+    ours = (
+        "debian-family",
+        "target-kernel",
+        "driver-prerequisites",
+        "nvidia-driver",
+        element_selection.DRIVERS[source],
+    )
     elements = {name: ELEMENTS / name for name in (*ours, *(["nvidia-packages"] if source == "nvidia-repo" else []))}
     elements |= {name: DIB / name for name in ("dpkg", "pkg-map", "install-static")}
     given = {**UBUNTU, "DIB_NVIDIA_SOURCE": source, **{key: str(value) for key, value in environment.items()}}

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cache, kept_modules
+from pipelines.build import module_cache
+from pipelines.cache import store
 from tests.integration.test_driver_sources import DIB, ELEMENTS, UBUNTU
-from tests.standins import driver, workshop
-from tests.standins.guest import Guest
-from tests.standins.site import Site
+from tests.support.standins import driver, workshop
+from tests.support.standins.guest import Guest
+from tests.support.standins.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -103,7 +104,7 @@ def first(build: Building, tmp_path_factory: pytest.TempPathFactory) -> Build:
 def root(first: Build, tmp_path: Path) -> Path:
     """The cache after the first build."""
     left = shutil.copytree(first.new, tmp_path / "new")
-    assert kept_modules.take(left, tmp_path / "cache", NOW) == ""
+    assert module_cache.take(left, tmp_path / "cache", NOW) == ""
     return tmp_path / "cache"
 
 
@@ -111,8 +112,8 @@ def root(first: Build, tmp_path: Path) -> Path:
 def second(first: Build, build: Building, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """A build of the same guest after that, in which nobody can compile."""
     folder = tmp_path_factory.mktemp("second")
-    kept_modules.take(shutil.copytree(first.new, folder / "new"), folder / "cache", NOW)
-    return build(folder / "cache" / kept_modules.KIND, NO_MAKE)
+    module_cache.take(shutil.copytree(first.new, folder / "new"), folder / "cache", NOW)
+    return build(folder / "cache" / module_cache.KIND, NO_MAKE)
 
 
 def contents(guest: Guest) -> dict[str, str]:
@@ -131,7 +132,7 @@ def contents(guest: Guest) -> dict[str, str]:
 
 def test_the_first_build_compiles_and_leaves_its_modules(first: Build, root: Path) -> None:
     assert f"Compiling {MODULE}" in first.said
-    (entry,) = cache.entries(root)
+    (entry,) = store.entries(root)
     assert (entry.key, entry.about.split(" for ")[0], entry.hits) == (first.key, MODULE, 0)
 
 
@@ -139,8 +140,8 @@ def test_the_second_takes_them_without_compiling(first: Build, second: Build, ro
     assert f"Compiling {MODULE}" not in second.said
     assert "somebody compiles" not in second.said
     assert ": installed\n" in second.guest.run("dkms status").stdout
-    assert kept_modules.take(second.new, root, NOW) == first.key
-    assert [entry.hits for entry in cache.entries(root)] == [1]
+    assert module_cache.take(second.new, root, NOW) == first.key
+    assert [entry.hits for entry in store.entries(root)] == [1]
 
 
 def test_what_differs_is_dkms_log_alone(first: Build, second: Build) -> None:
@@ -165,14 +166,14 @@ def test_a_later_kernel_still_gets_modules_of_its_own(second: Build) -> None:
 
 
 def test_damaged_modules_are_compiled_anew_and_thrown_away(first: Build, build: Building, root: Path) -> None:
-    content = root / kept_modules.KIND / first.key / "content"
+    content = root / module_cache.KIND / first.key / "content"
     good = content.read_bytes()
     content.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    third = build(root / kept_modules.KIND)
+    third = build(root / module_cache.KIND)
     assert f"The modules kept as {first.key} are damaged" in third.said
     assert f"Compiling {MODULE}" in third.said
-    assert kept_modules.take(third.new, root, NOW) == ""
-    with cache.reading(root, kept_modules.KIND, first.key) as kept:
+    assert module_cache.take(third.new, root, NOW) == ""
+    with store.reading(root, module_cache.KIND, first.key) as kept:
         assert kept is not None
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import manifest
+from pipelines.artifacts import manifest
 from tests.integration.conftest import Inv
-from tests.signing import Pair, make_pair
-from tests.standins import driver
+from tests.support.signing import Pair, make_pair
+from tests.support.standins import driver
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

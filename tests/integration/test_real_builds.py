@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import devcloud, glance, manifest, released
+from pipelines.artifacts import manifest
+from pipelines.devcloud import manager
+from pipelines.glance import client
+from pipelines.release import cloud_images
 from tests.integration.conftest import BUILDS, PROJECT, Inv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -95,7 +98,7 @@ def test_under_secure_boot_the_image_boots_and_the_driver_is_rejected_as_it_says
 
 
 def test_the_image_is_released_to_a_real_glance_and_comes_back_the_same(
-    real: Real, inv: Inv, roomy_cloud: devcloud.LocalCloud, tmp_path: Path
+    real: Real, inv: Inv, roomy_cloud: manager.LocalCloud, tmp_path: Path
 ) -> None:
     made = real("debian-cuda").manifest()
     mine = {"OS_CLIENT_CONFIG_FILE": str(renamed(roomy_cloud.clouds_file, tmp_path))}
@@ -104,8 +107,8 @@ def test_the_image_is_released_to_a_real_glance_and_comes_back_the_same(
     listed = json.loads(inv("status", "--cloud", "proving-ground", "--only", "debian-cuda", "--json", **mine).stdout)
     (row,) = listed
     assert (row["variant"], row["state"], row["build_id"]) == ("debian-cuda", "current", made.build_id)
-    cloud = glance.connect("local", extra=roomy_cloud.clouds_file)
-    (image,) = released.current(cloud, "debian-cuda")
+    cloud = client.connect("local", extra=roomy_cloud.clouds_file)
+    (image,) = cloud_images.current(cloud, "debian-cuda")
     assert image.properties["hw_firmware_type"] == "uefi"
     assert image.properties["gpu_image_sha256"] == made.artifact.sha256
     with (tmp_path / "again.qcow2").open("wb") as sink:

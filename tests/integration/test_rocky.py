@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import closure, disk, manifest, readers
-from tests.fakes.web_server import WebServer
+from pipelines.artifacts import manifest
+from pipelines.build import elements as build_elements
+from pipelines.diskimage import filesystem_readers, qemu_img
 from tests.integration.conftest import Inv
-from tests.standins import rocky, rocky_site, rocky_tree, rpm
-from tests.standins.guest import Guest
-from tests.standins.rocky_site import Site
+from tests.support.fakes.web_server import WebServer
+from tests.support.standins import rocky, rocky_site, rocky_tree, rpm
+from tests.support.standins.guest import Guest
+from tests.support.standins.rocky_site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -57,7 +59,7 @@ def guest_of(site: Site, folder: Path) -> Guest:
 
 def built(site: Site, guest: Guest) -> "subprocess.CompletedProcess[str]":
     """Run the elements' phases in DIB's order, as a build of an image does up to the driver."""
-    elements = closure.cumulative({"driver": ELEMENTS})["driver"]
+    elements = build_elements.cumulative({"driver": ELEMENTS})["driver"]
     shutil.copy(site.key_file, site.folder / "keyring")
     environment = {
         "DIB_BASE_DISTRIBUTION": "rocky",
@@ -122,7 +124,7 @@ def test_a_rocky_9_image_is_built_and_all_of_it_is_good(server: WebServer, tmp_p
 
 def label_of(image: Path, path: str) -> str:
     """A file's SELinux label in an image whose root is xfs."""
-    with disk.raw(image) as raw:
-        root = disk.partition_table(raw).partitions[-1]
-        with readers.mounted(raw, root) as mounted:
+    with qemu_img.raw(image) as raw:
+        root = qemu_img.partition_table(raw).partitions[-1]
+        with filesystem_readers.mounted(raw, root) as mounted:
             return os.getxattr(f"{mounted.root}/{path}", "security.selinux").decode()

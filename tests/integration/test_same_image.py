@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import build, cache, catalog, kernel_files, manifest, module_signatures
-from tests import same_image
+from pipelines.artifacts import manifest
+from pipelines.build import builder
+from pipelines.cache import store
+from pipelines.catalog import loader
+from pipelines.diskimage import kernel_files
+from pipelines.verify import module_signatures
 from tests.integration.conftest import BUILDS, PROJECT
-from tests.same_image import Allowed
+from tests.support import same_image
+from tests.support.same_image import Allowed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -108,7 +113,7 @@ def of_layers(builds: Path) -> manifest.Build:
 @pytest.fixture(scope="module")
 def of_modules(builds: Path, of_layers: manifest.Build) -> manifest.Build:
     """Made of the base layer and the compiled kernel modules of an earlier build; its driver layer is new."""
-    cache.drop(builds / ".cache", cache.LAYERS, of_layers.manifest().cached["driver layer"])
+    store.drop(builds / ".cache", store.LAYERS, of_layers.manifest().cached["driver layer"])
     return out_of_cache(builds, {"base layer", "kernel modules"})
 
 
@@ -122,14 +127,14 @@ def out_of_cache(builds: Path, wanted: set[str]) -> manifest.Build:
 
 
 def built(builds: Path, *, cached: bool) -> manifest.Build:
-    variant = catalog.load(PROJECT / "images.yaml").variants["debian-cuda"]
-    return build.build(variant, builds, datetime.now(UTC), cached=cached)
+    variant = loader.load(PROJECT / "images.yaml").variants["debian-cuda"]
+    return builder.build(variant, builds, datetime.now(UTC), cached=cached)
 
 
 def differences(plain: manifest.Build, accelerated: manifest.Build) -> str:
     """What differs and may not, to be read."""
     images = [made.folder / made.manifest().artifact.path for made in (plain, accelerated)]
-    kept = [entry.created_at for entry in cache.entries(BUILDS / ".cache") if entry.kind in cache.KINDS]
+    kept = [entry.created_at for entry in store.entries(BUILDS / ".cache") if entry.kind in store.KINDS]
     began = min(datetime.fromisoformat(plain.manifest().created_at), *kept)  # no build made a file before that
     found = same_image.of_images(*images, since=began, allowed=ALLOWED)
     return "\n".join(map(str, found))

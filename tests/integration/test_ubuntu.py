@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import manifest
-from tests.fakes import web_server
+from pipelines.artifacts import manifest
 from tests.integration.conftest import PROJECT, Inv
-from tests.standins import cloud_image, driver, workshop
-from tests.standins.site import Site
+from tests.support.fakes import web_server
+from tests.support.standins import cloud_image, driver, workshop
+from tests.support.standins.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

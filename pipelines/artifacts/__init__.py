@@ -1,0 +1,1 @@
+"""Finished builds on disk: folders, manifests, records, SBOMs, differences."""

@@ -1,0 +1,170 @@
+"""Where can records lie, and how are they read and written there?
+
+In a folder, or behind a URL for which there is an fsspec driver: s3://, gs://, abfs://, sftp://, memory:// and more.
+Drivers raise what they like, and may show the URL they were given: what we say has no password in it.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pipelines.util import files as util_files
+from pipelines.util.errors import CatalogError, CloudError, HostError
+
+DEADLINE_SECONDS = 120.0
+_Result = TypeVar("_Result")
+Key = tuple[str, str]  # a build's ID, and a file's name
+Contents = Mapping[Key, bytes | None]  # None: there is no such file
+
+
+class Folder:
+    """Records in a folder of this host; it is made at the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.name = str(root)
+        self._root = root
+
+    def build_ids(self, variant: str) -> Iterable[str]:
+        """What has a folder of its own, whole or not."""
+        with suppress(FileNotFoundError):
+            return self._done(lambda: [each.name for each in (self._root / variant).iterdir() if each.is_dir()])
+        return []
+
+    def read(self, variant: str, keys: Sequence[Key]) -> Contents:
+        """The files' contents."""
+        return {key: self._content(self._root / variant / Path(*key)) for key in keys}
+
+    def write(self, variant: str, build_id: str, name: str, content: bytes) -> None:
+        """Write a file, so that no reader sees half of it."""
+        folder = self._root / variant / build_id
+        self._done(lambda: folder.mkdir(parents=True, exist_ok=True))
+        self._done(lambda: util_files.write(folder / name, content))
+
+    def _content(self, path: Path) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return self._done(path.read_bytes)
+        return None
+
+    def _done(self, act: Callable[[], _Result]) -> _Result:
+        try:
+            return act()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise HostError(
+                f"the records in {self.name} cannot be used: {error.strerror}: {error.filename}",
+                remedy="Make the folder usable for whom this runs as, or write another `records` in images.yaml.",
+            ) from error
+
+
+class Remote:
+    """Records behind a URL. A file is not there, or whole, or (where a server does not care) no JSON yet."""
+
+    def __init__(self, url: str) -> None:
+        self._hidden = _secrets(url)
+        self.name = self._plain(url.partition("?")[0].rstrip("/"))
+        self._files, self._root = self._opened(url)
+
+    def build_ids(self, variant: str) -> Iterable[str]:
+        """What has a folder of its own, whole or not."""
+        listed = self._done(lambda: self._listed(f"{self._root}/{variant}"))
+        return [each["name"].rstrip("/").rpartition("/")[2] for each in listed if each["type"] == "directory"]
+
+    def read(self, variant: str, keys: Sequence[Key]) -> Contents:
+        """The files' contents, fetched at once where the driver can."""
+        paths = [f"{self._root}/{variant}/{build_id}/{name}" for build_id, name in keys]
+        found = self._done(lambda: self._files.cat_ranges(paths, None, None, on_error="return")) if paths else []
+        return dict(zip(keys, map(self._content, found), strict=True))
+
+    def write(self, variant: str, build_id: str, name: str, content: bytes) -> None:
+        """Write a file. Object stores show it when it is whole."""
+        folder = f"{self._root}/{variant}/{build_id}"
+
+        def write() -> None:
+            self._files.makedirs(folder, exist_ok=True)
+            self._files.pipe_file(f"{folder}/{name}", content)
+
+        self._done(write)
+
+    def _listed(self, folder: str) -> list[Mapping[str, Any]]:
+        self._files.invalidate_cache()  # others write too
+        try:
+            listed: list[Mapping[str, Any]] = self._files.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        return listed
+
+    def _content(self, found: bytes | Exception) -> bytes | None:
+        if isinstance(found, bytes):
+            return found
+        if isinstance(found, FileNotFoundError):
+            return None
+        raise self._unusable(found)
+
+    def _opened(self, url: str) -> tuple[Any, str]:
+        """fsspec's file system, and the path in it."""
+        import fsspec  # noqa: PLC0415  # as long to import as all of ours; most records are in a folder
+        from fsspec.registry import known_implementations  # noqa: PLC0415
+
+        try:
+            files, root = self._done(lambda: fsspec.url_to_fs(url), (ImportError, ValueError))
+        except ImportError as error:
+            driver = known_implementations.get(url.partition("://")[0], {}).get("class", "").partition(".")[0]
+            package = driver if driver not in {"", "fsspec"} else "PACKAGE, as it names it"
+            raise HostError(
+                f"records in {self.name} need a driver that is not installed: {self._plain(str(error))}",
+                remedy=f".venv/bin/pip install {package}",
+            ) from None
+        except ValueError as error:
+            raise CatalogError(
+                f"records: {self.name} cannot be used: {self._plain(str(error))}",
+                remedy="Write builds, a folder, or a URL that fsspec knows, such as s3://bucket/folder.",
+            ) from None
+        return files, root.rstrip("/")
+
+    def _done(self, act: Callable[[], _Result], passed: tuple[type[Exception], ...] = ()) -> _Result:
+        """Do it within the deadline. What the driver raises becomes a CloudError, but for what is `passed` on."""
+        outcome: list[_Result | BaseException] = []
+
+        def run() -> None:
+            try:
+                outcome.append(act())
+            except BaseException as error:  # it is raised below, in the thread that asked
+                outcome.append(error)
+
+        # Not every driver has deadlines of its own. A thread that is left behind does not outlive the process.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(DEADLINE_SECONDS)
+        result = outcome[0] if outcome else TimeoutError(f"no answer within {DEADLINE_SECONDS:g} s")
+        if isinstance(result, passed):
+            raise result
+        if isinstance(result, BaseException):
+            raise self._unusable(result)
+        return result
+
+    def _unusable(self, error: BaseException) -> CloudError:
+        said = self._plain(str(error)) or type(error).__name__
+        return CloudError(
+            f"the records in {self.name} cannot be used: {said}",
+            remedy="Is the place there, can it be reached from here, and may these credentials use it?"
+            " fsspec's drivers read them from their usual places, and from FSSPEC_<PROTOCOL>_<OPTION> variables.",
+        )
+
+    def _plain(self, text: str) -> str:
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _secrets(url: str) -> tuple[str, ...]:
+    """What nobody may read of a URL: its password, as written and as meant, and the whole query (tokens)."""
+    parts = urlsplit(url)
+    # urlsplit wants a valid port; a password with a "#" or "/" in it is one all the same.
+    written = re.match(r"[^:/]+://[^:@]*:(.*)@", url)
+    found = {written[1], unquote(written[1])} if written else set()
+    return tuple(sorted({*found, parts.query} - {""}, key=len, reverse=True))

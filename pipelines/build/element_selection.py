@@ -1,0 +1,126 @@
+"""Which elements make a variant, and what are they told?
+
+From the catalog's words to elements and their DIB_* variables; what an element does with them is its own matter.
+"""
+
+from collections.abc import Mapping
+
+from pipelines.catalog.base import Base
+from pipelines.catalog.driver import Driver
+from pipelines.catalog.variant import Variant
+from pipelines.util.errors import CatalogError
+
+_FAMILIES = {
+    "debian": "debian-family",
+    "ubuntu": "debian-family",
+    "rocky": "redhat-family",
+    "rhel": "redhat-family",
+}
+_BOOTSTRAP = {"debian": "debian-minimal"}
+DRIVERS = {
+    "archive": "nvidia-archive",
+    "nvidia-repo": "nvidia-repository",
+    "runfile": "nvidia-runfile",
+    "local": "nvidia-local",
+    "precompiled": "nvidia-precompiled",
+}
+
+
+def elements(variant: Variant) -> dict[str, tuple[str, ...]]:
+    """Layer → the elements that are asked for; what these need is closure.py's."""
+    base = _base(variant)
+    return {
+        "base": (*_operating_system(base), "cloud-guest", "grow-root", _kernel(variant), "boot-loader"),
+        "driver": tuple(_driver(variant)),
+        "variant": (
+            *(("container-toolkit",) if variant.containers else ()),
+            *variant.elements,
+            *("guest-identity", "gpt-disk", "seal-guest"),
+        ),
+    }
+
+
+def environments(variant: Variant) -> dict[str, dict[str, str]]:
+    """Layer → what its elements read, but for the catalog's own `environment`, which any of them may."""
+    return {
+        "base": _of_base(variant),
+        "driver": _of_driver(variant),
+        "variant": {
+            "DIB_GPU_IMAGE_VARIANT": variant.name,
+            "DIB_GPT_DISK_SIZE": str(variant.disk.size),
+            **({"DIB_CONTAINER_ENGINE": variant.containers} if variant.containers else {}),
+        },
+    }
+
+
+def _base(variant: Variant) -> Base:
+    if variant.base is None:
+        raise CatalogError(f"{variant.name} has no base and cannot be built", remedy="Give it a base in images.yaml.")
+    return variant.base
+
+
+def _operating_system(base: Base) -> tuple[str, str]:
+    beginning = _BOOTSTRAP[base.distribution] if base.source == "bootstrap" else "trusted-base"
+    return beginning, _FAMILIES[base.distribution]
+
+
+def _kernel(variant: Variant) -> str:
+    return "driver-prerequisites" if variant.gpu else "target-kernel"
+
+
+def _driver(variant: Variant) -> list[str]:
+    """The driver's elements in the order that they build on each other."""
+    asked = {
+        "nvidia-packages": variant.nvidia_repository is not None,
+        DRIVERS.get(variant.driver.source if variant.driver else "", ""): variant.gpu,
+        "fabric-manager": variant.gpu and variant.driver is not None and variant.driver.fabric_manager,
+        "vgpu-guest": variant.driver is not None and variant.driver.vgpu,
+        "cuda-toolkit": variant.cuda.toolkit is not None,
+        "cuda-libraries": variant.cuda.cudnn or variant.cuda.nccl,
+        "cuda-samples": variant.cuda.samples,
+        "module-signing": bool(variant.secrets),
+    }
+    return [element for element, wanted in asked.items() if wanted]
+
+
+def _of_base(variant: Variant) -> dict[str, str]:
+    base = _base(variant)
+    said = {
+        "DIB_RELEASE": base.codename,
+        "DIB_KERNEL_FLAVOUR": variant.kernel.flavour,
+        "DIB_GUEST_MIRROR": base.guest_mirror or "",
+        "DIB_GPT_DISK_ROOT_FSTYPE": variant.disk.filesystem,  # the initramfs is for one
+        "PYTHONHASHSEED": "0",  # DIB keeps its elements in a Python set
+    }
+    if base.distribution == "debian":
+        said["DIB_DEBIAN_COMPONENTS"] = "main,contrib,non-free,non-free-firmware" if variant.gpu else "main"
+    if base.source == "cloud-image":
+        said |= {"DIB_BASE_DISTRIBUTION": base.distribution, "DIB_BASE_VERSION": base.version}
+    return said
+
+
+def _of_driver(variant: Variant) -> dict[str, str]:
+    said: dict[str, str] = {}
+    if variant.driver is not None and variant.choice is not None:
+        said |= _of_modules(variant.driver, variant)
+    if variant.nvidia_repository is not None:
+        said["DIB_NVIDIA_REPOSITORY"] = variant.nvidia_repository.address(_base(variant))
+    if variant.toolkit is not None:
+        said |= {
+            "DIB_CUDA_TOOLKIT": variant.toolkit,
+            "DIB_CUDA_CUDNN": str(int(variant.cuda.cudnn)),
+            "DIB_CUDA_NCCL": str(int(variant.cuda.nccl)),
+        }
+    return said
+
+
+def _of_modules(driver: Driver, variant: Variant) -> Mapping[str, str]:
+    choice = variant.choice
+    assert choice is not None  # the caller asked
+    return {
+        "DIB_NVIDIA_SOURCE": driver.source,
+        "DIB_NVIDIA_MODULES": choice.modules,
+        "DIB_NVIDIA_BRANCH": str(choice.branch or ""),
+        "DIB_NVIDIA_VERSION": driver.version or "",
+        "DIB_NVIDIA_DESKTOP": str(int(driver.desktop)),
+    }

@@ -1,0 +1,1 @@
+"""The cache below builds/.cache: layers, kernel modules, downloads."""

@@ -1,0 +1,1 @@
+"""images.yaml: read, merged and validated into variants."""

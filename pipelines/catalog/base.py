@@ -1,0 +1,128 @@
+"""What is an image made from?
+
+A distribution's release, bootstrapped from packages or unpacked from a cloud image, and how such an image is trusted.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from pipelines.catalog import signing_keys, types
+
+# What checks a class is compiled at its first use: most are only parts of another, and some commands check nothing.
+CONFIG = ConfigDict(extra="forbid", strict=True, defer_build=True)
+# A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
+RELEASES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "debian": {"bookworm": ("bookworm", "12"), "trixie": ("trixie", "13")},
+    "ubuntu": {"22.04": ("jammy", "22.04"), "24.04": ("noble", "24.04"), "26.04": ("resolute", "26.04")},
+    "rocky": {"9": ("9", "9"), "10": ("10", "10")},
+    "rhel": {"9": ("9", "9"), "10": ("10", "10")},
+}
+# Which kernels there are; elements/target-kernel/pkg-map has their packages.
+KERNELS: Mapping[str, tuple[str, ...]] = {
+    "debian": ("generic", "cloud"),
+    "ubuntu": ("generic", "cloud", "hwe"),
+    "rocky": ("generic",),
+    "rhel": ("generic",),
+}
+BOOTSTRAPPED = ("debian",)  # the others begin with their makers' cloud image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
+class Base:
+    """What the image is made from."""
+
+    distribution: Literal["debian", "ubuntu", "rocky", "rhel"]
+    """The distribution."""
+    release: str
+    """The release, as the distribution's users say it: "trixie", "24.04", "9" (numbers in quotes)."""
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    """The guest's processor."""
+    source: Literal["bootstrap", "cloud-image"] = "bootstrap"
+    """bootstrap: made from packages (Debian); cloud-image: a ready image or root file system, from `url` or `path`."""
+    url: types.FileUrl | None = None
+    """Where the image is: qcow2, raw, squashfs or a tarball. A pointer that moves ("current") is fine."""
+    path: types.LocalPath | None = None
+    """The same as a local file; relative to this file's folder."""
+    sha256sums_url: types.FileUrl | None = None
+    """Where its maker publishes the checksums; signed, unless `signature: none`."""
+    sha256: types.Sha256 | None = None
+    """The image's checksum, computed or read from a named source by whoever writes it here."""
+    signature: Literal["required", "inline", "none"] = "required"
+    """How the checksums are signed. required: in a file of its own; inline: in the checksums' own file; none: a
+    checksum alone is trusted, or a local file as it is."""
+    signature_url: types.FileUrl | None = None
+    """Where the checksums' signature is; without it, beside them, as their distribution names it."""
+    signed_by: types.Fingerprint | None = None
+    """Fingerprint of the key that signed the checksums; without it, the distribution's known key."""
+    keyring: types.LocalPath | None = None
+    """A file with that key; without it, the distribution's own, as packaged."""
+    guest_mirror: types.Url | None = None
+    """Package mirror of the guest, in place of the distribution's own."""
+
+    @field_validator("release")
+    @classmethod
+    def _known_release(cls, release: str, info: ValidationInfo) -> str:
+        known = RELEASES.get(info.data.get("distribution", ""), {release: ()})
+        if release not in known:
+            close = difflib.get_close_matches(release, known, n=1) or list(known)
+            instead = " or ".join(f'"{each}"' for each in close)
+            raise ValueError(f'{info.data["distribution"]} "{release}" is not known; write {instead}')
+        return release
+
+    @model_validator(mode="after")
+    def _trusted_origin(self) -> Self:
+        if self.source == "bootstrap":
+            _bootstrap(self)
+        elif (self.url is None) == (self.path is None):
+            raise ValueError("a cloud image is in one place; write its `url`, or the `path` of a local file")
+        elif self.sha256 is None and self.signature != "none":
+            _signed(self)
+        elif self.sha256 is None and self.downloaded and self.sha256sums_url is None:
+            raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")
+        return self
+
+    @property
+    def downloaded(self) -> bool:
+        """Whether the image comes from a server; a local one may be given by a file: URL too."""
+        return self.url is not None and not self.url.startswith("file:")
+
+    @property
+    def codename(self) -> str:
+        """The release's code name, as package sources and DIB_RELEASE have it: "trixie", "noble", "9"."""
+        return RELEASES[self.distribution][self.release][0]
+
+    @property
+    def version(self) -> str:
+        """The release's number, as /etc/os-release has it: "13", "24.04", "9"."""
+        return RELEASES[self.distribution][self.release][1]
+
+
+def _bootstrap(base: Base) -> None:
+    if base.distribution not in BOOTSTRAPPED:
+        raise ValueError(f"a {base.distribution} guest begins with a cloud image; write `source: cloud-image`")
+    of_an_image = ("url", "path", "sha256sums_url", "sha256", "signature_url", "signed_by", "keyring")
+    if said := [name for name in of_an_image if getattr(base, name) is not None]:
+        raise ValueError(f"a bootstrapped base has no `{said[0]}`; remove it, or write `source: cloud-image`")
+
+
+def _signed(base: Base) -> None:
+    """A cloud image without a checksum of its own needs checksums that are signed by a known key."""
+    if base.sha256sums_url is None and not base.downloaded:
+        raise ValueError(
+            "a local image must be checked; write its `sha256`, or `sha256sums_url`, "
+            "or `signature: none` to trust it as it is"
+        )
+    if base.sha256sums_url is None:
+        raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")
+    usual = signing_keys.default_key(base.distribution, base.codename)
+    if base.signed_by is None and usual is None:
+        raise ValueError(
+            f"no key is known that signs {base.distribution}'s images; write `signed_by` and `keyring`, "
+            "a literal `sha256`, or `signature: none`"
+        )
+    if base.signed_by is not None and base.keyring is None and signing_keys.keyring(base.signed_by) is None:
+        raise ValueError("no file is known that has the key `signed_by`; write its `keyring`")

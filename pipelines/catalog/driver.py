@@ -1,0 +1,146 @@
+"""What does images.yaml say of the driver and of CUDA?
+
+The sections `driver`, `cuda` and `nvidia_repository`, each checked alone. Whether they serve the GPUs is gpus.py's
+answer, and whether they fit together variant.py's.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from pipelines.catalog import types
+from pipelines.catalog.base import CONFIG, Base
+
+Engine = Literal["docker", "podman"]
+# NVIDIA's repositories: CUDA Installation Guide for Linux, "Network Repo Installation" of each distribution.
+_NVIDIA = "https://developer.download.nvidia.com/compute/cuda/repos"
+# The keys of rhel9 and rhel10 are those that their cuda-rhel9.repo and cuda-rhel10.repo name as gpgkey.
+_KEYRING = "cuda-keyring_1.1-1_all.deb"
+_RPM_KEYS = {"9": "D42D0685.pub", "10": "CDF6BA43.pub"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
+class Driver:
+    """The NVIDIA driver."""
+
+    source: Literal["archive", "nvidia-repo", "runfile", "local", "precompiled", "none"]
+    """archive: the distribution's own packages; nvidia-repo: NVIDIA's network repository; runfile: NVIDIA's installer;
+    local: a folder of packages; precompiled: modules that the distribution compiled and signed; none: no driver."""
+    modules: Literal["auto", "open", "proprietary"] = "auto"
+    """Open kernel modules need a Turing GPU or newer; Maxwell, Pascal and Volta need the proprietary ones. auto: what
+    the `gpus` need."""
+    branch: Annotated[int, Field(ge=390, le=9999)] | None = None
+    """Driver branch, for example 580; without it, the archive's own, or the best that serves `gpus`."""
+    version: types.DriverVersion | None = None
+    """The exact driver version; without it, the newest of the branch."""
+    desktop: bool = False
+    """OpenGL, Vulkan and X11 too, for virtual workstations; without it compute only."""
+    url: types.FileUrl | None = None
+    """runfile: where it is."""
+    path: types.LocalPath | None = None
+    """runfile: the file; local: the folder of packages. Relative to this file's folder."""
+    sha256: types.Sha256 | None = None
+    """runfile: its checksum."""
+    fabric_manager: bool = False
+    """NVIDIA's fabric manager, of exactly the driver's version; installed and not enabled."""
+    vgpu: bool = False
+    """A guest driver for vGPU: licensed at first boot, by a token that the image does not have."""
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Self:
+        said = [name for name in ("url", "path", "sha256") if getattr(self, name) is not None]
+        match self.source:
+            case "runfile":
+                _runfile(self)
+            case "local":
+                if said != ["path"]:
+                    raise ValueError("local packages are in a folder; write its `path`, and no url or sha256")
+            case _ if said:
+                raise ValueError(f"`{said[0]}` is for `source: runfile` or `local`; remove it")
+        if self.vgpu and self.source not in {"local", "runfile"}:
+            raise ValueError(
+                "vGPU guest drivers come from NVIDIA's licensing portal; write `source: local` or `runfile`"
+            )
+        if self.desktop and self.source == "precompiled":
+            raise ValueError("with precompiled modules there is compute only; remove `desktop`, or `source: archive`")
+        if self.version and self.source in {"archive", "precompiled"}:
+            raise ValueError(f"`source: {self.source}` has one version of a branch; remove `version`")
+        if self.fabric_manager and self.source == "runfile":
+            raise ValueError("a runfile has no fabric manager of its version; write `source: nvidia-repo` or `local`")
+        if self.branch and self.version and not self.version.startswith(f"{self.branch}."):
+            raise ValueError(f"version {self.version} is not of branch {self.branch}; remove one of them")
+        return self
+
+
+def _runfile(driver: Driver) -> None:
+    if (driver.url is None) == (driver.path is None):
+        raise ValueError("a runfile is in one place; write its `url`, or the `path` of a local file")
+    if driver.sha256 is None:
+        raise ValueError("a runfile must be checked; write its `sha256`")
+    if driver.version is None:
+        raise ValueError('a runfile is one version; write `version: "580.95.05"`, as in its name')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
+class Cuda:
+    """CUDA, beyond the driver's own libraries."""
+
+    toolkit: types.Toolkit | None = None
+    """null: none; "archive": the distribution's package; a version in quotes, "12.8", from NVIDIA's repository; or
+    "auto": the newest that the driver and the GPUs go with, from there, and the archive's without that repository."""
+    samples: bool = False
+    """Build CUDA's samples (deviceQuery, nbody) into the image; they need a toolkit."""
+    cudnn: bool = False
+    """cuDNN, from NVIDIA's repository, for the toolkit's CUDA."""
+    nccl: bool = False
+    """NCCL, for the toolkit's CUDA."""
+
+    @model_validator(mode="after")
+    def _on_a_toolkit(self) -> Self:
+        for wish in ("samples", "cudnn", "nccl"):
+            if getattr(self, wish) and self.toolkit is None:
+                raise ValueError(f"{wish} need to know which CUDA; write `toolkit: archive` or a version")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
+class NvidiaRepository:
+    """NVIDIA's network repository, and the key that it is trusted by."""
+
+    keyring_sha256: types.Sha256
+    """Checksum of the keyring package (Debian, Ubuntu: cuda-keyring; Rocky, RHEL: the public key file), computed or
+    read from a named source by whoever writes it here."""
+    keyring_url: types.FileUrl | None = None
+    """Where that file is; without it, in NVIDIA's repository."""
+    url: types.Url | None = None
+    """The repository, where it is not NVIDIA's own: a mirror."""
+
+    def address(self, base: Base) -> str:
+        """The repository's URL."""
+        return self.url or repository(base)
+
+    def keyring(self, base: Base) -> str:
+        """The URL of the file that it is trusted by."""
+        return self.keyring_url or f"{self.address(base)}/{_RPM_KEYS.get(base.version, _KEYRING)}"
+
+
+def unavailable(distribution: str, driver: Driver | None, cuda: Cuda, containers: Engine | None) -> str | None:
+    """What a distribution has no package for, and what to write instead; None where there is nothing of that."""
+    fabric_manager = driver is not None and driver.fabric_manager and driver.source == "archive"
+    of_redhat = distribution in {"rocky", "rhel"}
+    lacking = {
+        f"{distribution} has no Docker package; write `containers: podman`": of_redhat and containers == "docker",
+        f"{distribution}'s archive has no sources of CUDA's samples; write `samples: false`": of_redhat
+        and cuda.samples,
+        "Debian's archive has no fabric manager; write `source: nvidia-repo`": distribution == "debian"
+        and fabric_manager,
+    }
+    return next((what for what, asked in lacking.items() if asked), None)
+
+
+def repository(base: Base) -> str:
+    """NVIDIA's own repository for a release: .../ubuntu2404/x86_64, .../rhel9/sbsa."""
+    distribution = "rhel" if base.distribution == "rocky" else base.distribution
+    machine = {"amd64": "x86_64", "arm64": "sbsa"}[base.architecture]
+    return f"{_NVIDIA}/{distribution}{base.version.replace('.', '')}/{machine}"

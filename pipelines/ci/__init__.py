@@ -1,0 +1,1 @@
+"""Pipeline files for GitHub Actions, GitLab CI, Zuul and systemd."""

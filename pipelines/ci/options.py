@@ -1,0 +1,169 @@
+"""What is a CI system asked for?
+
+The names that are written into its files are read there by YAML, a shell, and its own language of expressions. So only
+plain words pass here, and none of them can mean anything else.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from pipelines.catalog import types
+from pipelines.catalog.loader import Catalog
+from pipelines.util.errors import UsageError
+
+System = Literal["github", "gitlab", "zuul", "systemd"]
+
+# At night, and not on the hour, when everybody else's begin.
+_USUALLY = {"github": "17 2 * * *", "systemd": "*-*-* 02:17:00"}
+_ELSEWHERE = {
+    "gitlab": "GitLab keeps schedules outside of the file: Build > Pipeline schedules, or its API.",
+    "zuul": "Zuul keeps the times with its pipelines, in the tenant's configuration; jobs go into `periodic`.",
+}
+_DEFAULT_LIMIT = "4GiB"
+_CRON_FIELD = r"(\*|[0-9A-Z]+(-[0-9A-Z]+)?)(/[0-9]+)?"
+_CRON = rf"{_CRON_FIELD}(,{_CRON_FIELD})*"
+_PATTERNS = {
+    "cloud": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "runner": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "secret": r"[A-Z][A-Z0-9_]*",
+    "catalog": r"[A-Za-z0-9_./][A-Za-z0-9_./-]*",
+    "project's folder": r"/[A-Za-z0-9_./ +@-]*",
+    "schedule of github": rf"{_CRON}( {_CRON}){{4}}",
+    "schedule of systemd": r"[A-Za-z0-9*][A-Za-z0-9*,./:~ -]*",
+}
+_INSTEAD = {
+    "secret": "Write the name of an environment variable, in capitals.",
+    "schedule of github": "Write the five fields of cron, such as '17 2 * * *'.",
+    "schedule of systemd": "Write what `systemd-analyze calendar` takes, such as '*-*-* 02:17:00'.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """A scheduled refresh: of which images, on which clouds, when and where. Every word is fit for YAML and a shell.
+
+    `runner` are labels (GitHub, Zuul) or tags (GitLab) of machines; empty means the system's own choice. `secrets` and
+    `keys` are environment variables that the CI system's store has: the former for every command, the latter those of
+    images.yaml, for builds alone. `catalog` is None for the project's own. `options` are those that lead to the same
+    files again.
+    """
+
+    system: System
+    clouds: tuple[str, ...]
+    variants: tuple[str, ...]
+    schedule: str
+    runner: tuple[str, ...]
+    secrets: tuple[str, ...]
+    keys: tuple[str, ...]
+    cache_limit: str
+    catalog: str | None
+    project: str
+    options: tuple[str, ...]
+
+    @property
+    def on_clouds(self) -> tuple[str, ...]:
+        """The options of `plan` and `refresh` that say where and of what."""
+        clouds = [word for cloud in self.clouds for word in ("--cloud", cloud)]
+        return (*clouds, *(("--catalog", self.catalog) if self.catalog else ()))
+
+    @property
+    def again(self) -> str:
+        """The command that makes the same files, as a line for a shell."""
+        return shlex.join(["./inv", "ci", "--for", self.system, *self.options])
+
+
+def wish(
+    catalog: Catalog,
+    system: str,
+    clouds: Iterable[str],
+    *,
+    project: Path,
+    schedule: str | None = None,
+    runner: Iterable[str] = (),
+    secret: Iterable[str] = (),
+    cache_limit: str | None = None,
+    catalog_path: str | None = None,
+) -> Wish:
+    """The wish that the options of `inv ci` say; UsageError for what no file could carry."""
+    chosen = _system(system)
+    names, labels, secrets = (_words(kind, given) for kind, given in _given(clouds, runner, secret))
+    if not names:
+        raise UsageError("no cloud is named", remedy="Write --cloud NAME, once for each cloud.")
+    if catalog_path is not None:
+        _plain("catalog", catalog_path)
+    _refuse_labels(chosen, labels)
+    options = [("--cloud", name) for name in names] + [("--runner", label) for label in labels]
+    options += [("--secret", name) for name in secrets]
+    given = {"--schedule": schedule, "--cache-limit": cache_limit, "--catalog": catalog_path}
+    options += [(name, value) for name, value in given.items() if value is not None]
+    return Wish(
+        system=chosen,
+        clouds=names,
+        variants=tuple(catalog.variants),
+        schedule=_schedule(chosen, schedule),
+        runner=labels,
+        secrets=secrets,
+        keys=tuple(sorted({*_exported(catalog)} - {*secrets})),
+        cache_limit=_limit(cache_limit),
+        catalog=catalog_path,
+        project=_plain("project's folder", str(project)) if chosen == "systemd" else str(project),
+        options=tuple(word for option in options for word in option),
+    )
+
+
+def _given(*given: Iterable[str]) -> Iterable[tuple[str, Iterable[str]]]:
+    return zip(("cloud", "runner", "secret"), given, strict=True)
+
+
+def _words(kind: str, given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_plain(kind, word) for word in dict.fromkeys(given))
+
+
+def _plain(kind: str, word: str) -> str:
+    if not re.fullmatch(_PATTERNS[kind], word):
+        instead = _INSTEAD.get(kind, "Letters, digits, and . _ - between them have no other meaning there.")
+        raise UsageError(f"{word!r} as {kind} is not safe in a file for CI", remedy=instead)
+    return word
+
+
+def _system(name: str) -> System:
+    for known in get_args(System):
+        if name == known:
+            return cast(System, known)
+    raise UsageError(f"there are no files for {name}", remedy=f"Write --for {', '.join(get_args(System))}.")
+
+
+def _refuse_labels(system: System, labels: tuple[str, ...]) -> None:
+    if labels and system == "systemd":
+        raise UsageError("a systemd timer has no runner", remedy="Leave --runner out: it runs on this host.")
+    if len(labels) > 1 and system == "zuul":
+        raise UsageError("a node of Zuul's has one label", remedy="Write one --runner.")
+
+
+def _schedule(system: System, given: str | None) -> str:
+    if system in _ELSEWHERE:
+        if given is not None:
+            raise UsageError(f"a file for {system} has no schedule", remedy=_ELSEWHERE[system])
+        return ""
+    return _plain(f"schedule of {system}", _USUALLY[system] if given is None else given)
+
+
+def _limit(given: str | None) -> str:
+    limit = _DEFAULT_LIMIT if given is None else given
+    try:
+        types.byte_count(limit)
+    except ValueError as error:
+        raise UsageError(f"--cache-limit {limit}: {error}", remedy=f"Write it like this: {_DEFAULT_LIMIT}.") from None
+    return limit
+
+
+def _exported(catalog: Catalog) -> Iterable[str]:
+    """The environment variables that hold secrets of images.yaml."""
+    for variant in catalog.variants.values():
+        for secret in variant.secrets.values():
+            if secret.env is not None:
+                yield _plain("secret", secret.env)

@@ -1,0 +1,1 @@
+"""The tasks of the command line: options in, exit code out."""

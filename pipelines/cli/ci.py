@@ -1,0 +1,67 @@
+"""What does a scheduler run?"""
+
+import sys
+from pathlib import Path
+
+from invoke import Context
+
+from pipelines.cli.options import CATALOG, CATALOG_HELP, PROJECT, load, now
+from pipelines.cli.task import verb
+from pipelines.util import console
+
+
+@verb(
+    help={
+        "for": "github, gitlab, zuul or systemd",
+        "cloud": "a cloud of clouds.yaml (repeatable)",
+        "output": "write the files below this folder, instead of printing them",
+        "check": "exit 7 when a file there (default: where the system looks) is not what would be written",
+        "schedule": "when: cron's five fields for github, a calendar expression for systemd",
+        "runner": "a label or tag of the machines that build (repeatable)",
+        "secret": "one more environment variable from the CI system's store (repeatable)",
+        "cache-limit": "so much of builds/.cache is kept per image (default: 4GiB)",
+        "jobs": "what the first job of a run asks: print this run's jobs",
+        "plan": "with --jobs: only those of a plan, a file from `inv plan --json`",
+    }
+    | CATALOG_HELP,
+    iterable=["cloud", "runner", "secret"],
+    auto_shortflags=False,  # one of them would be -h
+)
+def ci(
+    _: Context,
+    for_: str,
+    cloud: list[str],
+    runner: list[str],
+    secret: list[str],
+    output: str | None = None,
+    check: bool = False,
+    schedule: str | None = None,
+    cache_limit: str | None = None,
+    jobs: bool = False,
+    plan: str | None = None,
+    catalog: str = CATALOG,
+) -> None:
+    """Scheduled pipelines that refresh the images: print, write or check their files."""
+    from pipelines.ci import files, job_matrix, options
+
+    wish = options.wish(
+        load(catalog),
+        for_,
+        cloud,
+        project=PROJECT,
+        schedule=schedule,
+        runner=runner,
+        secret=secret,
+        cache_limit=cache_limit,
+        catalog_path=None if catalog == CATALOG else catalog,
+    )
+    folder = None if output is None else Path(output)
+    if jobs:
+        console.say(job_matrix.of(wish, None if plan is None else Path(plan), now()))
+    elif check:
+        if not files.check(wish, folder):
+            sys.exit(7)
+    elif folder is not None:
+        files.write(wish, folder)
+    else:
+        files.show(wish)

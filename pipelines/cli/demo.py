@@ -1,0 +1,47 @@
+"""What does this project do, in one command?
+
+The main job for real: build debian-cuda, start a local Keystone and Glance, release the image there, show it.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from pipelines.artifacts import records
+from pipelines.catalog.loader import Catalog
+from pipelines.devcloud import manager
+from pipelines.glance import client
+from pipelines.release import cloud_images
+from pipelines.reports import report_status, tables
+from pipelines.util import console
+from pipelines.workflows import build, release, status
+from pipelines.workflows import site as workflows_site
+from pipelines.workflows.site import Site
+
+VARIANT = "debian-cuda"
+
+
+def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], datetime]) -> None:
+    """Do it; what is there and current already is not done again."""
+    variants = catalog.select(VARIANT)
+    console.note("1/4  a real Keystone and Glance on loopback; ./inv cloud.down stops them")
+    running = manager.up(cloud_root)
+    cloud = client.connect("local", extra=running.clouds_file)
+    console.note("2/4  the plan")
+    site = Site(catalog=catalog, root=builds, records=records.open(catalog.records, builds), clouds=[cloud])
+    actions = workflows_site.planned(site, variants, now(), asks_archives=True)
+    tables.actions(actions, as_json=False)
+    if any(action.verb == "build" for action in actions):
+        console.note("3/4  the build: diskimage-builder, with the driver compiled for the guest's kernel (minutes)")
+        build.build(variants, builds, now, force=True)  # the plan knows what the cloud has, too
+    console.note("4/4  the release")
+    if actions:
+        release.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
+    report_status.show(status.survey(site, variants, now()), as_json=False)
+    _show_properties(cloud)
+
+
+def _show_properties(cloud: client.Cloud) -> None:
+    for image in cloud_images.current(cloud, VARIANT):
+        console.table(f"Properties of {image.name}", ("property", "value"), sorted(image.properties.items()))
+    console.say('Look yourself: eval "$(./inv cloud.env)"; .venv/bin/glance image-list')

@@ -1,0 +1,228 @@
+"""What can an operator do with images on this host?"""
+
+import sys
+from pathlib import Path
+
+from invoke import Context
+
+from pipelines.cli.options import (
+    BUILDS,
+    BUILDS_HELP,
+    CATALOG,
+    CATALOG_HELP,
+    JSON_HELP,
+    NAME_HELP,
+    ONLY_HELP,
+    load,
+    now,
+    one,
+    open_site,
+)
+from pipelines.cli.task import verb
+from pipelines.util import console
+
+_GUEST_HELP = {"count": "what a guest with so many GPUs needs", "ram": "and so much RAM (default: 64GiB)"}
+
+
+@verb(name="list", help=CATALOG_HELP | BUILDS_HELP | JSON_HELP)
+def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: bool = False) -> None:
+    """The images of the catalog, each with its newest build."""
+    from pipelines.reports import tables
+
+    tables.images(load(catalog), Path(builds), as_json=json)
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | JSON_HELP
+    | _GUEST_HELP
+    | {
+        "timings": "where the time goes instead: the last builds side by side",
+        "sbom": "what is in the newest build instead, as CycloneDX JSON",
+    }
+)
+def show(
+    _: Context,
+    name: str,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    count: str = "0",
+    ram: str = "64GiB",
+    json: bool = False,
+    timings: bool = False,
+    sbom: bool = False,
+) -> None:
+    """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
+    if timings:
+        from pipelines.reports import timings as reports_timings
+
+        reports_timings.show(Path(builds), one(catalog, name).name, as_json=json)
+        return
+    if sbom:
+        from pipelines.artifacts import sbom as document
+
+        document.show(Path(builds), one(catalog, name).name)
+        return
+    from pipelines.reports import gpus as reports_gpus
+    from pipelines.reports import tables
+
+    tables.image(one(catalog, name), Path(builds), now().date(), reports_gpus.guest(count, ram), as_json=json)
+
+
+@verb(
+    help=ONLY_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | JSON_HELP
+    | {"cloud": "a cloud of clouds.yaml (repeatable)", "check": "exit 7 when there is something to do"},
+    iterable=["cloud"],
+)
+def plan(
+    _: Context,
+    cloud: list[str],
+    only: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+    check: bool = False,
+) -> None:
+    """What would be done, and why; touches nothing."""
+    from pipelines.reports import tables
+    from pipelines.workflows import build as workflows_build
+    from pipelines.workflows import site as workflows_site
+
+    site = open_site(catalog, builds, cloud)
+    variants = site.catalog.select(only)
+    workflows_build.warn(variants, now().date())
+    actions = workflows_site.planned(site, variants, now(), asks_archives=True)
+    tables.actions(actions, as_json=json)
+    if check and actions:
+        sys.exit(7)
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | {
+        "verbose": "all of diskimage-builder's output",
+        "boot": "boot the image too",
+        "force": "build even if nothing has changed since the newest build",
+        "cache": "--no-cache builds from nothing: takes nothing of earlier builds, keeps nothing for later ones",
+        "jobs": "so many at once, at most as many as this host has cores",
+    }
+)
+def build(
+    _: Context,
+    name: str,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    verbose: bool = False,
+    boot: bool = False,
+    force: bool = False,
+    cache: bool = True,
+    jobs: str = "1",
+) -> None:
+    """Build images for real, and verify them; what has not changed is not built again."""
+    from pipelines.util import jobs as util_jobs
+    from pipelines.workflows import build as workflows_build
+
+    at_once = util_jobs.jobs(jobs)
+    variants = load(catalog).select(name)
+    workflows_build.build(
+        variants, Path(builds), now, verbose=verbose, boot=boot, force=force, cached=cache, jobs=at_once
+    )
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | JSON_HELP
+    | {
+        "build": "the ID of a build, instead of the newest",
+        "boot": "boot the image in QEMU too",
+        "firmware": "boot with bios, uefi or secure (default: as the image's properties say)",
+    }
+)
+def verify(
+    _: Context,
+    name: str,
+    build: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+    boot: bool = False,
+    firmware: str | None = None,
+) -> None:
+    """Is a finished build good? Offline, without booting unless asked."""
+    from pipelines.reports import tables
+    from pipelines.workflows import build as workflows_build
+
+    variants = load(catalog).select(name)
+    verified = workflows_build.verify(variants, Path(builds), build, now, boot=boot, firmware=firmware)
+    if not json:
+        tables.verifications(verified.results)
+    elif (plain := verified.plain()) is not None:
+        console.emit_json(plain)
+    verified.require_passed()
+
+
+@verb(
+    help=JSON_HELP | _GUEST_HELP | {"only": "models, generations or globs, by comma (default: all)"},
+)
+def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64GiB", json: bool = False) -> None:
+    """GPUs, driver branches and what fits; with --count and --ram, the image properties of such a guest."""
+    from pipelines.reports import gpus as reports_gpus
+
+    reports_gpus.gpus(only, count, ram, now().date(), as_json=json)
+
+
+@verb(
+    help=NAME_HELP
+    | CATALOG_HELP
+    | BUILDS_HELP
+    | JSON_HELP
+    | {"old": "the ID of a build (default: the one before)", "new": "the ID of a build (default: the newest)"}
+)
+def diff(
+    _: Context,
+    name: str,
+    old: str | None = None,
+    new: str | None = None,
+    catalog: str = CATALOG,
+    builds: str = BUILDS,
+    json: bool = False,
+) -> None:
+    """What changed between two builds: packages, driver, kernel, elements, properties, files, sizes."""
+    from pipelines.artifacts import records
+    from pipelines.reports import diff as reports_diff
+
+    kept = records.open(load(catalog).records, Path(builds))
+    reports_diff.show(one(catalog, name), Path(builds), kept, old, new, as_json=json)
+
+
+@verb()
+def schema(_: Context) -> None:
+    """The JSON Schema of images.yaml, for editors."""
+    from pipelines.catalog.json_schema import json_schema
+
+    console.emit_json(json_schema())
+
+
+@verb(help={"only": "fit for these images (default: all)"} | CATALOG_HELP | BUILDS_HELP)
+def doctor(_: Context, only: str | None = None, catalog: str = CATALOG, builds: str = BUILDS) -> None:
+    """Is this host fit to build? Exit code 6 when a build would fail, with the remedy."""
+    from pipelines.reports import tables
+
+    tables.findings(load(catalog).select(only), Path(builds))
+
+
+@verb(help={"limit": "may take so much from now on, such as 20GiB", "clear": "evict all"} | BUILDS_HELP | JSON_HELP)
+def cache(_: Context, limit: str | None = None, clear: bool = False, builds: str = BUILDS, json: bool = False) -> None:
+    """What is kept between builds, and how much that may be; what is in use is never evicted."""
+    from pipelines.reports import cache as reports_cache
+
+    reports_cache.show(Path(builds) / ".cache", limit, now(), clear=clear, as_json=json)

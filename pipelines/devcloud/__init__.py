@@ -1,0 +1,1 @@
+"""The local test cloud: a real Keystone and Glance on loopback."""

@@ -1,0 +1,1 @@
+"""Disk image files: read, converted, booted."""

@@ -1,0 +1,100 @@
+"""What is inside a kernel module, and an initramfs?
+
+Read here, because kmod and initramfs-tools belong to the guest and need not exist on the build host.
+"""
+
+import lzma
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+from pipelines.util import process
+
+_ZSTD, _GZIP, _XZ = b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\x00"
+_CPIO = (b"070701", b"070702")
+_CPIO_HEADER = 110  # bytes of ASCII; "newc" in cpio(5)
+_ZSTD_SECONDS = 120.0
+_ELF_HEADER = struct.Struct("<40xQ10xHHH")  # ELF64: where the section headers are, their size, count, names' index
+_SECTION = struct.Struct("<I20xQQ24x")  # name, offset, size
+
+
+def decompressed(data: bytes) -> bytes:
+    """The content of a zstd, gzip or xz file; anything else as it is. ValueError when it is damaged."""
+    try:
+        if data.startswith(_XZ):
+            return lzma.LZMADecompressor().decompress(data)
+        if data.startswith(_GZIP):
+            return zlib.decompressobj(wbits=31).decompress(data)
+    except (lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"the compressed file is damaged: {error}") from error
+    return _unzstd(data) if data.startswith(_ZSTD) else data
+
+
+def module_fields(data: bytes) -> dict[str, str]:
+    """What modinfo says of a kernel module (ELF64, perhaps compressed): vermagic, version, license and so on.
+
+    Fields that occur several times (alias, depends) have their first value. ValueError when it is no module.
+    """
+    elf = decompressed(data)
+    if not elf.startswith(b"\x7fELF\x02\x01"):
+        raise ValueError("this is no 64-bit little-endian ELF file")
+    try:
+        table, entry_size, count, names_index = _ELF_HEADER.unpack_from(elf)
+        sections = [_SECTION.unpack_from(elf, table + index * entry_size) for index in range(count)]
+        names_at = sections[names_index][1]
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"its ELF sections cannot be read: {error}") from error
+    for name, offset, size in sections:
+        if elf.startswith(b".modinfo\0", names_at + name):
+            fields = elf[offset : offset + size].decode(errors="replace").split("\0")
+            pairs = [field.split("=", 1) for field in fields if "=" in field]
+            return dict(reversed([(key, value) for key, value in pairs]))
+    raise ValueError("it has no .modinfo section")
+
+
+def initramfs_names(data: bytes) -> list[str]:
+    """The paths in an initramfs: early cpio archives (microcode) first, then the main one, compressed or not.
+
+    ValueError when some part is neither cpio nor a known compression, so that nothing stays unread.
+    """
+    names: list[str] = []
+    at = 0
+    while at < len(data):
+        if data[at] == 0:  # archives are padded with zeros
+            at += len(data[at : at + 512]) - len(data[at : at + 512].lstrip(b"\0"))
+        elif data.startswith(_CPIO, at):
+            at = _archive(data, at, names)
+        else:
+            inside = decompressed(data[at:])
+            if not inside.startswith(_CPIO):
+                raise ValueError(f"byte {at} of the initramfs is neither cpio nor zstd, gzip or xz")
+            return names + initramfs_names(inside)
+    return names
+
+
+def _archive(data: bytes, start: int, names: list[str]) -> int:
+    """Append one archive's names; the offset behind it."""
+    at = start
+    while data.startswith(_CPIO, at):
+        size, length = int(data[at + 54 : at + 62], 16), int(data[at + 94 : at + 102], 16)
+        name = data[at + _CPIO_HEADER : at + _CPIO_HEADER + length - 1].decode(errors="replace")
+        at = start + _padded(at - start + _CPIO_HEADER + length)
+        at = start + _padded(at - start + size)
+        if name == "TRAILER!!!":
+            return at
+        names.append(name)
+    raise ValueError("the initramfs ends within an archive")
+
+
+def _padded(size: int) -> int:
+    return (size + 3) // 4 * 4
+
+
+def _unzstd(data: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        packed, plain = Path(scratch, "packed"), Path(scratch, "plain")
+        packed.write_bytes(data)
+        argv = [process.require("zstd", "zstd"), "-dqf", "-o", str(plain), str(packed)]
+        process.run(argv, deadline=_ZSTD_SECONDS)
+        return plain.read_bytes()

@@ -1,0 +1,1 @@
+"""The cloud's image service: its API, its image properties, its errors."""

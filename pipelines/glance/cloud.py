@@ -1,0 +1,220 @@
+"""What can Glance be asked to do?
+
+A cloud's images as methods, on the clients that glance.py has connected. Two changes go through glanceclient's
+transport instead of its methods, since a method's convenience would do harm there: an upload, which must not be sent
+twice, and an update, which must not be computed from what the image was a moment ago.
+
+https://docs.openstack.org/api-ref/image/v2/
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from pipelines.glance import glance_data, nova
+from pipelines.glance import image as glance_image
+from pipelines.glance.errors import GlanceError, explained
+from pipelines.glance.glance_data import Body, Chunks
+from pipelines.glance.image import Image
+
+PAGE = 1000  # Glance's default limit for a page, too
+_PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cloud:
+    """A project in a cloud, authenticated. Every method raises GlanceError, which says what to do."""
+
+    name: str
+    project_id: str
+    # Two of glanceclient's clients on one session, since it knows retries for all of a client's calls or for none.
+    _reads: Any
+    _changes: Any
+    # Where the project's Nova is, None where the cloud's catalog has none.
+    _compute_url: str | None = None
+
+    def images(
+        self,
+        *,
+        owner: str | None = None,
+        hidden: bool | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> list[Image]:
+        """All images that the project sees, all pages; narrowed by owner, by `hidden`, and by values of properties.
+
+        Hidden ones are listed first: what another process shows in between is in both lists, and is not missed.
+        """
+        wanted = {**(properties or {}), **({"owner": owner} if owner else {})}
+        found: dict[str, Image] = {}
+        with explained(self.name, "list images"):
+            for choice in (True, False) if hidden is None else (hidden,):
+                filters = {**wanted, "os_hidden": str(choice).lower()}
+                found |= {
+                    raw["id"]: glance_image.read(raw)
+                    for raw in self._reads.images.list(filters=filters, page_size=PAGE)
+                }
+        return list(found.values())
+
+    def image(self, image_id: str) -> Image:
+        """One image by its ID."""
+        with explained(self.name, f"read image {image_id}"):
+            return glance_image.read(self._reads.images.get(image_id))
+
+    def create(
+        self,
+        image_id: str,
+        *,
+        name: str,
+        disk_format: str,
+        min_disk: int,
+        min_ram: int,
+        tags: Iterable[str],
+        properties: Mapping[str, str],
+    ) -> Image:
+        """A record without data, hidden and private. `min_disk` is in GiB, `min_ram` in MiB."""
+        record: dict[str, Any] = {
+            **properties,
+            "id": image_id,
+            "name": name,
+            "disk_format": disk_format,
+            "container_format": "bare",
+            "min_disk": min_disk,
+            "min_ram": min_ram,
+            "tags": sorted(tags),
+            "visibility": "private",
+            "os_hidden": True,
+        }
+        with explained(self.name, f"create image {name}"):
+            return glance_image.read(self._changes.images.create(**record))
+
+    def upload(self, image_id: str, chunks: Chunks, size: int, *, store: str = "") -> None:
+        """Send an image's data, to one store of the cloud where it is named.
+
+        `chunks` gives the data from its first byte; it is called again after a refused token. Returns once Glance has
+        stored it all; whether it is the right data is for the caller to compare. An exception from `chunks` ends the
+        upload, and Glance keeps none of it.
+        """
+        headers = {"X-Image-Meta-Store": store} if store else {}
+        self._send(image_id, "file", lambda: Body(chunks(), size), f"upload to image {image_id}", **headers)
+
+    def stage(self, image_id: str, chunks: Chunks, size: int) -> None:
+        """Send an image's data to where Glance imports it from; otherwise as `upload`."""
+        doing = f"upload to the staging area of image {image_id}"
+        self._send(image_id, "stage", lambda: Body(chunks(), size), doing)
+
+    def begin_import(self, image_id: str, method: Mapping[str, str], stores: Sequence[str]) -> None:
+        """Have Glance import an image's data, into these stores (none: its default). It goes on after the answer."""
+        wanted: dict[str, Any] = {"method": dict(method)}
+        if stores:
+            wanted |= {"stores": list(stores), "all_stores_must_succeed": True}
+        with explained(self.name, f"import image {image_id}"):
+            self._changes.http_client.post(f"/v2/images/{image_id}/import", data=wanted)
+
+    def _send(self, image_id: str, where: str, body: Callable[[], Body], doing: str, **headers: str) -> None:
+        self.image(image_id)  # a token that has expired is noticed and renewed here, before the body is on its way
+        for attempt in (1, 2):
+            try:
+                client, path = self._changes.http_client, f"/v2/images/{image_id}/{where}"
+                glance_data.put(client, path, body(), headers, cloud=self.name, doing=doing)
+            except GlanceError as error:
+                if error.status != 401 or attempt == 2:
+                    raise
+                self._changes.http_client.invalidate()  # the token
+            else:
+                return
+
+    def download(self, image_id: str, sink: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> Image:
+        """Write an image's data to `sink`; GlanceError unless it is what Glance says it is, by size and digest."""
+        image = self.image(image_id)
+        doing = f"download image {image_id}"
+        digest = hashlib.new(image.hash_algorithm or "sha512")
+        count = 0
+        if image.size is None:
+            what = f"{self.name}: cannot {doing}: it has no data ({image.status})"
+            raise GlanceError(what, remedy="Choose another; `./inv status` lists them.", status=None)
+        with explained(self.name, doing):
+            # glanceclient's own check passes what Glance has no checksum for, whatever its size.
+            for chunk in self._reads.images.data(image_id, do_checksum=False):
+                sink.write(chunk)
+                digest.update(chunk)
+                count += len(chunk)
+                progress(len(chunk))
+        if count != image.size or image.hash_value not in (None, digest.hexdigest()):
+            what = f"{self.name}: image {image_id} arrived damaged: {count} of {image.size} bytes, or a wrong digest"
+            raise GlanceError(what, remedy="Run the same command again.", status=None)
+        return image
+
+    def update(self, image_id: str, *, remove: Iterable[str] = (), **values: str | int | bool | Sequence[str]) -> Image:
+        """Change an image, all at once or not at all: fields by Glance's names, and properties (added or replaced).
+
+        `remove` names properties to take away, which the image must have.
+
+        Not by `images.update`, which reads the image first and sends the difference: what somebody else changed in
+        between would be undone (tags) or our own change left out, and it cannot take away the last tag.
+        """
+        changes: list[dict[str, Any]] = [
+            {"op": "add", "path": _pointer(name), "value": list(value) if isinstance(value, tuple) else value}
+            for name, value in values.items()
+        ]
+        changes += [{"op": "remove", "path": _pointer(name)} for name in remove]
+        doing = f"change image {image_id} ({', '.join(change['path'][1:] for change in changes)})"
+        with explained(self.name, doing):
+            path = f"/v2/images/{image_id}"
+            _, raw = self._changes.http_client.patch(path, headers=dict(_PATCH), data=json.dumps(changes))
+            return glance_image.read(raw)
+
+    def delete(self, image_id: str) -> None:
+        """Delete an image; one that is gone already is fine."""
+        try:
+            with explained(self.name, f"delete image {image_id}"):
+                self._changes.images.delete(image_id)
+        except GlanceError as error:
+            if error.status != 404:
+                raise
+
+    def answer(self, path: str, doing: str) -> Any:
+        """The JSON that Glance answers to a GET of a path, such as /v2/metadefs/namespaces."""
+        with explained(self.name, doing):
+            return self._reads.http_client.get(path)[1]
+
+    def members(self, image_id: str) -> dict[str, str]:
+        """The projects that a shared image is shared with → their answer (pending, accepted, rejected)."""
+        with explained(self.name, f"read the members of image {image_id}"):
+            return {member["member_id"]: member["status"] for member in self._reads.image_members.list(image_id)}
+
+    def add_member(self, image_id: str, project_id: str) -> None:
+        """Share a shared image with a project; nothing to do where somebody else just did."""
+        try:
+            with explained(self.name, f"share image {image_id} with project {project_id}"):
+                self._changes.image_members.create(image_id, project_id)
+        except GlanceError as error:
+            if error.status != 409:
+                raise
+
+    def remove_member(self, image_id: str, project_id: str) -> None:
+        """Share an image with a project no more; nothing to do where it is not, or not any more."""
+        try:
+            with explained(self.name, f"share image {image_id} with project {project_id} no more"):
+                self._changes.image_members.delete(image_id, project_id)
+        except GlanceError as error:
+            if error.status != 404:
+                raise
+
+    def servers_using(self, image_id: str) -> tuple[str, ...] | None:
+        """The IDs of the servers that were made from an image; None where there is no Nova, or none that answers us.
+
+        Of all projects where this user may ask for that, otherwise of the own project alone. A server that boots from
+        a volume is not among them: the volume needs the image no more.
+        """
+        if self._compute_url is None:
+            return None
+        session = self._reads.http_client.session
+        with explained(self.name, f"ask Nova which servers use image {image_id}"):
+            return nova.servers_using(session, self._compute_url, image_id)
+
+
+def _pointer(name: str) -> str:
+    """A JSON pointer (RFC 6901) to a field of an image."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")

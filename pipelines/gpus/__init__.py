@@ -1,0 +1,1 @@
+"""GPUs, driver branches, CUDA versions, and which of them fit together."""

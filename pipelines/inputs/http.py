@@ -1,0 +1,266 @@
+"""How does a file come over HTTP?
+
+Every wait has a deadline, a cut transfer goes on where it ended, and what is said of it has no password in it. Whether
+the content is right is for the caller to check.
+"""
+
+import errno
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.preflight.apt_mirrors import without_password
+from pipelines.util.console import meter, note
+from pipelines.util.errors import BuildError, HostError
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_PIECE = 2**18
+_SMALL = 2**24  # no list of checksums has more bytes
+_NETWORK = "Check the network and the proxy (http_proxy, https_proxy), and the URL in images.yaml."
+_RESUMES = "The next run goes on where this one ended."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long a download waits: for a connection, for the next bytes (at least `slowest` a second), between tries."""
+
+    connect: float = 10.0
+    read: float = 60.0
+    slowest: int = 1024
+    tries: int = 4
+    pause: float = 2.0
+
+
+# Of who only asks whether work can be spared: ten seconds at most. Whoever does the work after all is more patient.
+BRIEF = Patience(connect=4, read=4.5, slowest=2**14, tries=2, pause=0.5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A small file, and when its server says that it gave it (None where it does not say)."""
+
+    content: bytes
+    at: datetime | None = None
+
+
+class _Passing(Exception):
+    """A failure that may be over at the next try; its text is the reason."""
+
+
+def shown(url: str) -> str:
+    """A URL as it may be said: without a password, and without a query, which may have a token."""
+    return without_password(url).partition("?")[0]
+
+
+def small(url: str, patience: Patience) -> bytes:
+    """The content of a small file: a list of checksums, a signature. BuildError when no try gets it."""
+    return dated(url, patience).content
+
+
+def dated(url: str, patience: Patience) -> Answer:
+    """The same, with the time of the answer by the server's clock."""
+
+    def once() -> Answer:
+        with _ask(url, {}, patience) as response:
+            content = b"".join(_pieces(response, patience, limit=_SMALL, url=url))
+            return Answer(content=content, at=moment(response.headers.get("Date", "")))
+
+    return _tried(url, patience, once)
+
+
+def moment(text: str) -> datetime | None:
+    """A time as servers and archives write it, "Sun, 22 Nov 2026 08:00:00 GMT"; None when it is none."""
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def into(part: Path, url: str, patience: Patience) -> None:
+    """Bring a file's whole content to `part`; what is there already is not asked for again, if the server knows how.
+
+    BuildError when no try gets it, with what happened at each; HostError when there is no room for it. What has
+    arrived stays in `part`, but for a full disk.
+    """
+    _tried(url, patience, lambda: _continue(part, url, patience), _RESUMES)
+
+
+def discard(part: Path) -> None:
+    """Forget a partial download."""
+    part.unlink(missing_ok=True)
+    _validator(part).unlink(missing_ok=True)
+
+
+def _continue(part: Path, url: str, patience: Patience) -> None:
+    """One try: what is missing, or all of it from a server that cannot do that or has another file by now."""
+    there = part.stat().st_size if part.exists() else 0
+    asked = {}
+    if there:
+        asked["Range"] = f"bytes={there}-"
+        if (known := _validator(part)).exists():
+            asked["If-Range"] = known.read_text(encoding="utf-8")
+    with _ask(url, asked, patience) as response:
+        if response.status_code == 416:
+            _past_the_end(part, there, response)
+            return
+        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
+            discard(part)
+            raise _Passing("the server went on at another place than it was asked to")
+        if response.status_code != 206:
+            there = 0
+            discard(part)
+        _write(part, there, response, url, patience)
+
+
+def _past_the_end(part: Path, there: int, response: "Response") -> None:
+    """The server has no more bytes: they are all here, or the file has become shorter."""
+    if response.headers.get("Content-Range") != f"bytes */{there}":
+        discard(part)
+        raise _Passing("the file changed between two tries")
+
+
+def _write(part: Path, there: int, response: "Response", url: str, patience: Patience) -> None:
+    length = response.headers.get("Content-Length", "")
+    missing = int(length) if length.isdigit() else None
+    if missing is not None:
+        _require_room(part.parent, missing)
+    if not there:
+        _remember(part, response)
+    total = None if missing is None else there + missing
+    label = shown(url).rpartition("/")[2]
+    try:
+        with part.open("r+b" if there else "wb") as sink, meter(label, total, there) as progress:
+            sink.seek(there)
+            for piece in _pieces(response, patience):
+                sink.write(piece)
+                progress.advance(len(piece))
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        discard(part)
+        raise _full(part.parent, missing) from error
+
+
+def _pieces(response: "Response", patience: Patience, *, limit: int | None = None, url: str = "") -> Iterator[bytes]:
+    """The body as the server sends it, undecoded; _Passing when it is cut, or as good as stops."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415  # as in _ask
+
+    total, since, began = 0, 0, time.monotonic()
+    while True:
+        try:
+            piece = response.raw.read1(_PIECE, decode_content=False)
+        except HTTPError as error:
+            raise _Passing(_reason(error, patience)) from error
+        if not piece:
+            return
+        yield piece
+        total, since = total + len(piece), since + len(piece)
+        if limit is not None and total > limit:
+            raise BuildError(f"{shown(url)} has more than {limit} bytes", remedy="Correct the URL.")
+        if (seconds := time.monotonic() - began) >= patience.read:
+            if since < patience.slowest * seconds:
+                raise _Passing(f"only {since} bytes came in {seconds:.0f} s")
+            since, began = 0, time.monotonic()
+
+
+def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> "Response":
+    """The answer to a GET, its body still to be read. A refusal that will not pass is a BuildError."""
+    import requests  # noqa: PLC0415  # slow to import, and most commands bring nothing
+
+    try:
+        response = requests.get(
+            url,
+            headers={"Accept-Encoding": "identity", **headers},
+            stream=True,
+            timeout=(patience.connect, patience.read),
+        )
+    except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        what = f"{shown(url)} cannot be trusted or is no URL: {_reason(error, patience)}"
+        raise BuildError(what, remedy="Correct the URL in images.yaml, or this host's certificates.") from error
+    except requests.RequestException as error:
+        raise _Passing(_reason(error, patience)) from error
+    status = response.status_code
+    if status in {200, 206} or (status == 416 and "Range" in headers):
+        return response
+    response.close()
+    if status in {408, 429} or status >= 500:
+        raise _Passing(f"the server answered {status} {response.reason}")
+    raise BuildError(f"{shown(url)}: the server answered {status} {response.reason}", remedy=_NETWORK)
+
+
+def _tried(url: str, patience: Patience, once: Callable[[], T], then: str = "") -> T:
+    """What `once` gives, at the first try that succeeds."""
+    reasons: list[str] = []
+    for number in range(1, patience.tries + 1):
+        try:
+            return once()
+        except _Passing as error:
+            reasons.append(str(error))
+        if number < patience.tries:
+            note(f"{shown(url)}: {reasons[-1]}; trying again ({number} of {patience.tries - 1})")
+            time.sleep(patience.pause * 2 ** (number - 1))
+    said = "".join(f"\n  try {number}: {reason}" for number, reason in enumerate(reasons, 1))
+    raise BuildError(f"{shown(url)} cannot be downloaded:{said}", remedy=f"{_NETWORK} {then}".strip())
+
+
+def _reason(error: BaseException, patience: Patience) -> str:
+    """Why, in a few words. The libraries' own texts repeat the URL, with what may be secret in it."""
+    from requests import ReadTimeout, Timeout  # noqa: PLC0415  # as in _ask
+    from urllib3.exceptions import ProtocolError, ReadTimeoutError, TimeoutError  # noqa: PLC0415
+
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    if any(isinstance(cause, ReadTimeout | ReadTimeoutError) for cause in causes):
+        return f"no answer for {patience.read:g} s"
+    if any(isinstance(cause, Timeout | TimeoutError) for cause in causes):
+        return f"no connection after {patience.connect:g} s"
+    if any(isinstance(cause, ProtocolError) for cause in causes):
+        return "the connection was cut off"
+    return type(error).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what led to it, however the libraries wrapped that."""
+    while error is not None:
+        yield error
+        wrapped = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
+        error = next((each for each in wrapped if isinstance(each, BaseException)), None)
+
+
+def _validator(part: Path) -> Path:
+    """Beside a partial download: what the server said by which it knows that its file is still the same."""
+    return part.with_suffix(".validator")
+
+
+def _remember(part: Path, response: "Response") -> None:
+    etag = response.headers.get("ETag", "")
+    said = (
+        etag if re.fullmatch(r'"[^"]*"', etag) else response.headers.get("Last-Modified", "")
+    )  # a weak ETag will not do
+    if said:
+        _validator(part).write_text(said, encoding="utf-8")
+
+
+def _require_room(folder: Path, missing: int) -> None:
+    if shutil.disk_usage(folder).free < missing:
+        raise _full(folder, missing)
+
+
+def _full(folder: Path, missing: int | None) -> HostError:
+    free = shutil.disk_usage(folder).free / 2**20
+    needs = "more" if missing is None else f"{missing / 2**20:.0f} MiB"
+    what = f"{folder} has {free:.0f} MiB free; the download needs {needs}"
+    return HostError(what, remedy="Free some space, or put the builds and their cache elsewhere with --builds DIR.")

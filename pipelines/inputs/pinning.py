@@ -1,0 +1,99 @@
+"""Which of the packages that are offered would a new build take?
+
+The rules are those that the elements make in the guest: NVIDIA's repository is kept apart from the distribution's
+archive (guest-add-repository, with the names in nvidia-packages/pkg-map), and the driver is of the branch, or of the
+version, that images.yaml asks for. That the finished image holds kernel and driver does not count: a new build is free.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import translate
+
+from pipelines.artifacts.manifest import Manifest
+from pipelines.build import elements
+from pipelines.catalog.variant import Variant
+from pipelines.inputs import package_versions, repositories
+from pipelines.inputs.package_index import Index
+
+_NEVER, _PREFERRED = -1, 600  # of apt's scale, as guest-add-repository writes them
+_NO_VERSION, _ANY_VERSION = r"(?!)", r".*"
+_CUDA = re.compile(r"\+cuda(\d+)\.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pins:
+    """The rules for one image.
+
+    `nvidia` is the address of NVIDIA's repository, "" without one; `theirs` are the names of packages that come from
+    nowhere else, and with `only` nothing but these come from there. `branch` is the branch of the driver in the image,
+    "" without one, and `driver` the upstream versions that a new build could have of it.
+    """
+
+    nvidia: str
+    theirs: re.Pattern[str]
+    only: bool
+    branch: str
+    driver: re.Pattern[str]
+
+
+def of(made: Manifest, variant: Variant) -> Pins:
+    """The rules by which the variant is built."""
+    repository, base, driver = variant.nvidia_repository, variant.base, variant.driver
+    prefers = driver is not None and driver.source == "nvidia-repo"
+    return Pins(
+        nvidia=repositories.without_user(repository.address(base))
+        if repository is not None and base is not None
+        else "",
+        theirs=_names(made.base.get("distribution", "") in {"rocky", "rhel"}, prefers),
+        only=not prefers,
+        branch=made.driver.get("version", "").partition(".")[0],
+        driver=re.compile(_driver(variant)),
+    )
+
+
+def priority(pins: Pins, index: Index, name: str) -> int:
+    """How much a package is wanted from an index, on apt's scale; negative where it never comes from there."""
+    theirs = bool(pins.nvidia) and pins.theirs.fullmatch(name) is not None
+    if pins.nvidia and index.place.rstrip("/") == pins.nvidia.rstrip("/"):
+        return _PREFERRED if theirs or not pins.only else _NEVER
+    if theirs and not pins.only and index.origin.startswith(("Debian", "Ubuntu")):
+        return _NEVER
+    return index.priority
+
+
+def allow(pins: Pins, installed: str, offered: str) -> bool:
+    """Whether a package of which one version is in the image could come in another."""
+    if ".module" in installed + offered:
+        return False  # of which module's stream it is, the index does not say
+    if (cuda := _CUDA.search(installed)) and (other := _CUDA.search(offered)) and cuda[1] != other[1]:
+        return False  # libraries are those of the toolkit's CUDA
+    of_driver = bool(pins.branch) and package_versions.upstream(installed).startswith(f"{pins.branch}.")
+    return not of_driver or pins.driver.fullmatch(package_versions.upstream(offered)) is not None
+
+
+def _driver(variant: Variant) -> str:
+    """The upstream versions of the driver that a new build could have, as a regular expression."""
+    driver, choice = variant.driver, variant.choice
+    if driver is None or driver.source in {"local", "runfile"}:
+        return _NO_VERSION  # a file that is named, or a folder: a change of these changes the fingerprint
+    if driver.source != "nvidia-repo":
+        return _ANY_VERSION  # the archive has one version of a branch, and the branch in the packages' names
+    if driver.version is not None:
+        return re.escape(driver.version)
+    return rf"{choice.branch}\..*" if choice is not None and choice.branch else _ANY_VERSION
+
+
+@functools.cache
+def _names(of_redhat: bool, prefers: bool) -> re.Pattern[str]:
+    """The names of the packages that are NVIDIA's to give."""
+    known = json.loads((elements.OURS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
+    family = known["family"]["redhat" if of_redhat else "debian"]
+    globs = family["driver-packages"] if prefers else known["default"]["packages-for-any-driver"]
+    return re.compile(_any_of(globs.split()))
+
+
+def _any_of(globs: Iterable[str]) -> str:
+    return "|".join(translate(glob) for glob in globs)

@@ -1,0 +1,178 @@
+"""Has a package archive changed since a build took packages from it?
+
+Asked of the archive itself: a Debian archive lists the digest of each of its indexes in one small signed file, of which
+those that the build used are compared (its date may change every day); an rpm repository has such a file too, and
+writes it anew only with its indexes. Signatures are left to the package manager: all that a false answer could do here
+is to start a build, or to spare one, as an old but genuine answer could. One that is older than its archive allows says
+nothing: a mirror that stands still would say for ever that nothing is newer.
+"""
+
+import hashlib
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pipelines.inputs import http
+from pipelines.inputs.http import Answer
+from pipelines.util.errors import BuildError, PipelineError
+
+DEADLINE_SECONDS = 10.0
+WHOLE = "-"  # in place of an index: the file itself is compared
+_UNLISTED = "-"  # in place of a digest: the archive lists none
+_MOST_NAMED = 3
+_VALID_UNTIL = re.compile("^Valid-Until: *(.+?) *$", re.MULTILINE)
+
+
+def read(text: str) -> Mapping[str, str]:
+    """What the elements' `guest-archive-state` printed: "URL INDEX" → sha256. No password of a URL is in it."""
+    found = {}
+    for line in text.splitlines():
+        try:
+            url, index, sha256 = line.split()
+        except ValueError:
+            raise BuildError(f"this says nothing about a package archive: {line}", remedy="Report this.") from None
+        found[f"{without_user(url)} {index}"] = sha256
+    return found
+
+
+def without_user(url: str) -> str:
+    """A URL as manifests have it: without a user or a password."""
+    return re.sub("(?<=://)[^/]*@", "", url)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What an archive said when a build used it, and what it says now.
+
+    `known` maps each index that was used to the sha256 that it had, `now` each index there is to the one it has, and
+    `content` is what the archive gave. `trouble` says why it cannot be asked, in an operator's words; else it is "".
+    """
+
+    url: str
+    known: Mapping[str, str]
+    now: Mapping[str, str]
+    content: bytes
+    trouble: str = ""
+
+    @property
+    def place(self) -> str:
+        """The archive's address, as an operator knows it."""
+        return re.sub(r"/(InRelease|Release|repodata/repomd\.xml)$", "", self.url)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The indexes that are not as they were known."""
+        return tuple(index for index, sha256 in self.known.items() if self.now.get(index) != sha256)
+
+
+def changed(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> str:
+    """Empty when every archive still says what is `known`; else what does not, in an operator's words.
+
+    One that gives no answer within `deadline` seconds, or no right one, counts as changed.
+    """
+    reasons = [state.trouble or _difference(state) for state in states(known, deadline)]
+    return joined([reason for reason in reasons if reason])
+
+
+def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list[State]:
+    """What each archive of `known` says now: all are asked at once, each of them once, for `deadline` seconds."""
+    used: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, sha256 in known.items():
+        url, _, index = name.rpartition(" ")
+        used[url][index] = sha256
+    answers = _asked(used, deadline)
+    late = BuildError(f"no answer for {deadline:g} s")
+    return [_state(url, indexes, answers.get(url, late)) for url, indexes in used.items()]
+
+
+def joined(reasons: Sequence[str]) -> str:
+    """The first few reasons, and how many more there are."""
+    more = len(reasons) - _MOST_NAMED
+    return "; ".join(reasons[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _asked(urls: Iterable[str], deadline: float) -> dict[str, Answer | PipelineError]:
+    """What each URL gave in time. Threads that still wait end with the program."""
+    answers: dict[str, Answer | PipelineError] = {}
+
+    def ask(url: str) -> None:
+        try:
+            answers[url] = _answer(url)
+        except PipelineError as error:
+            answers[url] = error
+
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
+    until = time.monotonic() + deadline
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(answers)
+
+
+def _answer(url: str) -> Answer:
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return http.dated(url, http.BRIEF)
+    try:
+        return Answer(content=Path(unquote(parts.path)).read_bytes())
+    except OSError as error:
+        raise BuildError(f"{url}: {error.strerror}") from error
+
+
+def _state(url: str, known: Mapping[str, str], answer: Answer | PipelineError) -> State:
+    if isinstance(answer, PipelineError):
+        return _silent(url, known, answer.what.rpartition(": ")[2])
+    if _UNLISTED in known.values():
+        return _silent(url, known, "it did not say what its index is")
+    text = answer.content.decode("utf-8", errors="replace")
+    now = {WHOLE: hashlib.sha256(answer.content).hexdigest()} | _listed(text)
+    if WHOLE not in known:
+        if len(now) == 1:
+            return _silent(url, known, "what it gives is no list of indexes")
+        if expired := _expired(text, answer.at):
+            return _silent(url, known, f"its list of indexes expired on {expired}")
+    return State(url=url, known=known, now=now, content=answer.content)
+
+
+def _expired(release: str, at: datetime | None) -> str:
+    """Since which day a Release file is no longer valid, by the clock of the server that gave it; "" when it is."""
+    said = _VALID_UNTIL.search(release)
+    until = http.moment(said[1]) if said else None
+    return f"{until:%Y-%m-%d}" if until and at and until < at else ""
+
+
+def _silent(url: str, known: Mapping[str, str], why: str) -> State:
+    state = State(url=url, known=known, now={}, content=b"")
+    return replace(state, trouble=f"{state.place} cannot be asked: {why}")
+
+
+def _difference(state: State) -> str:
+    """What of one archive is not as it was known; "" when all is."""
+    others = sorted({_component(index) for index in state.changed})
+    if not others:
+        return ""
+    return f"{' '.join([state.place, ', '.join(others)]).strip()} {'has' if len(others) == 1 else 'have'} changed"
+
+
+def _listed(release: str) -> dict[str, str]:
+    """The sha256 of each index that a Release file lists (https://wiki.debian.org/DebianRepository/Format)."""
+    found, inside = {}, False
+    for line in release.splitlines():
+        words = line.split()
+        if not line.startswith(" "):
+            inside = words == ["SHA256:"]
+        elif inside and len(words) == 3:
+            found[words[2]] = words[0]
+    return found
+
+
+def _component(index: str) -> str:
+    """The component that an index belongs to: "main"; "" where an archive has none."""
+    return "" if index == WHOLE else re.sub(r"/?(binary-[^/]+/)?Packages(\.\w+)?$", "", index)

@@ -1,0 +1,109 @@
+"""Do the servers answer that a build needs?
+
+Asked with curl, as diskimage-builder downloads, through the same proxies, and for the very files that a build begins
+with: that a server is there says little.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.catalog.base import Base
+from pipelines.catalog.variant import Variant
+from pipelines.inputs import resolver
+from pipelines.inputs.fetch import Wanted
+from pipelines.preflight import apt_mirrors
+from pipelines.preflight.checks import Check, Finding
+from pipelines.util import process
+from pipelines.util.errors import HostError, ProgramError
+
+DEADLINE_SECONDS = 8
+
+
+def needed(variant: Variant, etc: Path = apt_mirrors.ETC) -> Iterator[Check]:
+    """What a build of the variant downloads first. The catalog's environment has the last word on its mirrors."""
+    if variant.base is None:
+        return
+    said = variant.environment
+    for name, file in resolver.wanted(variant).items():
+        yield from _files(name, file)
+    if variant.base.distribution not in {"debian", "ubuntu"}:
+        return  # the image's own dnf knows where to look
+    host = apt_mirrors.lent(variant.base.distribution, etc)
+    mirror = said.get("DIB_DEBIAN_DISTRIBUTION_MIRROR") if variant.base.distribution == "debian" else None
+    yield from _suites(variant.base, mirror or said.get(apt_mirrors.DISTRIBUTION) or host.get(apt_mirrors.DISTRIBUTION))
+    if variant.base.distribution == "debian" and "DIB_APT_SOURCES_CONF" not in said:
+        yield from _security(variant.base, said.get(apt_mirrors.SECURITY) or host.get(apt_mirrors.SECURITY))
+    for variable, uri in apt_mirrors.withheld(variant.base.distribution, etc).items():
+        if variable not in said:
+            yield Check(withheld, (variable, uri))
+
+
+def answers(name: str, url: str) -> Finding:
+    """Whether a server has a file, without downloading it."""
+    proxies = {key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ}
+    argv = [
+        "curl",
+        "--head",
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--location",
+        "--netrc-optional",
+        "--output",
+        os.devnull,
+    ]
+    argv += ["--max-time", str(DEADLINE_SECONDS), "--url", url]
+    shown = apt_mirrors.without_password(url)
+    try:
+        result = process.run(argv, deadline=DEADLINE_SECONDS + 2, check=False, env=process.environment(**proxies))
+    except (HostError, ProgramError) as error:
+        return Finding(name=name, fit=None, fatal=True, detail=f"not checked: {error}")
+    if result.returncode == 0:
+        return Finding(name=name, fit=True, fatal=True, detail=f"{shown} is there")
+    why = (result.stderr.strip().splitlines() or [f"curl ended with {result.returncode}"])[-1]
+    remedy = "Check the network, the proxy (http_proxy), base and environment in images.yaml, and /etc/apt."
+    return Finding(name=name, fit=False, fatal=True, detail=f"{shown}: {why}", remedy=remedy)
+
+
+def _files(name: str, file: Wanted) -> Iterator[Check]:
+    for what, url in (
+        (name, file.url),
+        (f"{name}: checksums", file.sums_url),
+        (f"{name}: signature", file.signature_url),
+    ):
+        if url is not None and not url.startswith("file:"):
+            yield Check(answers, (what, url))
+
+
+def unknown(name: str, variable: str) -> Finding:
+    """Nothing can be said about a mirror that diskimage-builder chooses."""
+    detail = f"not checked: {variable} is unset and this host lends none, so diskimage-builder's default is used"
+    return Finding(name=name, fit=None, fatal=False, detail=detail)
+
+
+def withheld(variable: str, uri: str) -> Finding:
+    """A mirror of the host that a build must not see."""
+    return Finding(
+        name="mirror with a password",
+        fit=False,
+        fatal=False,
+        detail=f"{uri} is not used: a build logs its variables, {variable} too",
+        remedy=f"Set {variable} to a mirror without a password, in `environment` in images.yaml.",
+    )
+
+
+def _suites(base: Base, mirror: str | None) -> Iterator[Check]:
+    if mirror is None:
+        yield Check(unknown, (f"{base.distribution} mirror", apt_mirrors.DISTRIBUTION))
+        return
+    for suite in (base.codename, f"{base.codename}-updates"):
+        yield Check(answers, (f"{suite} packages", f"{mirror.rstrip('/')}/dists/{suite}/InRelease"))
+
+
+def _security(base: Base, mirror: str | None) -> Iterator[Check]:
+    suite = f"{base.codename}-security"
+    if mirror is None:
+        yield Check(unknown, (f"{suite} mirror", apt_mirrors.SECURITY))
+    else:
+        yield Check(answers, (f"{suite} packages", f"{mirror.rstrip('/')}/dists/{suite}/InRelease"))

@@ -1,0 +1,1 @@
+"""One image in one cloud: uploaded, promoted, repaired, rolled back, pruned."""

@@ -1,0 +1,253 @@
+"""What in a cloud is not as images.yaml says?
+
+Somebody changed a property, a tag or a member by hand; images.yaml has gone on since; a driver's branch has come to its
+end. Pure: images as Glance shows them and the time go in, differences come out, each with whether it can be repaired
+without a build.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pipelines.artifacts.manifest import Manifest
+from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.variant import Variant
+from pipelines.glance import properties
+from pipelines.glance.client import Image
+from pipelines.gpus import resolver
+from pipelines.release import cloud_images
+
+Value = str | int | bool | tuple[str, ...]
+_FIELDS = frozenset({"name", "visibility", "protected", "min_disk", "min_ram", "tags"})
+_RELEASE = (
+    cloud_images.RELEASE_DIGEST,
+    cloud_images.PROPERTIES,
+)  # both follow from what images.yaml says beside the name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """One difference. `repairable`: it is in what Glance holds beside the data, and ours to change.
+
+    `asked_for`: images.yaml itself wants it so, such as a driver that its maker supports no longer: worth to be said,
+    and nothing that anybody has to do.
+    """
+
+    what: str
+    wanted: str
+    found: str
+    repairable: bool = False
+    asked_for: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.found}, not {self.wanted}" if self.wanted else f"{self.what}: {self.found}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What makes an image as it should be: fields and properties with their values, and properties to take away."""
+
+    values: Mapping[str, Value]
+    remove: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.values or self.remove)
+
+
+def drift(
+    variant: Variant,
+    image: Image,
+    made: Manifest | None,
+    now: datetime,
+    *,
+    current: bool = True,
+    members: Mapping[str, str] | None = None,
+    fingerprint: str | None = None,
+    delivery: Delivery | None = None,
+) -> tuple[Drift, ...]:
+    """How an image of ours differs from its variant, as this cloud has it; of one that is not current, its name alone.
+
+    `made`: the manifest of its build, None where there is no record of that. `members`: whom a shared image is shared
+    with, where that was asked. `fingerprint`: what a build would have now, where that is known. `delivery`: how this
+    cloud wants its images' data, where that is asked.
+    """
+    if image.status == "deactivated":
+        return (Drift(what="deactivated", wanted="", found="deactivated by an administrator; it has all its data"),)
+    if image.status != "active":
+        return (Drift(what="half uploaded", wanted="", found=f"it has no data ({image.status})"),)
+    found = [*_changed(image, changes(variant, image, made, current=current))]
+    if current:
+        found += [] if made else _lost(variant, image)
+        found += [*of_members(variant, members), *(_data(image, delivery) if delivery else ())]
+        found += [*_age(variant, image, fingerprint, now), *_driver(variant, image, now)]
+    return tuple(found)
+
+
+def changes(variant: Variant, image: Image, made: Manifest | None, *, current: bool = True) -> Changes:
+    """What would have to be changed in Glance: nothing that is not ours or images.yaml's to decide."""
+    if not current:
+        name = cloud_images.hidden_name(variant, image.properties[cloud_images.BUILD_ID])
+        return Changes(values={} if image.name == name or not image.hidden else {"name": name})
+    fields: dict[str, Value] = {
+        "name": variant.image_name,
+        "visibility": variant.glance.visibility,
+        "protected": variant.glance.protected,
+        "min_disk": cloud_images.min_disk(made) if made else image.min_disk,
+        "min_ram": variant.glance.min_ram,
+        "tags": tuple(sorted(variant.glance.tags)),
+    }
+    wanted = _properties(variant, image, made)
+    values = {name: value for name, value in fields.items() if getattr(image, name) != value}
+    values |= {name: value for name, value in wanted.items() if image.properties.get(name) != value}
+    once = image.properties.get(cloud_images.PROPERTIES, "").split()
+    surplus = (name for name in image.properties if name not in wanted and not name.startswith(cloud_images.PREFIX))
+    # What is neither Nova's nor once declared is somebody's note, or Glance's own: it changes nothing for a server.
+    return Changes(values=values, remove=tuple(n for n in surplus if n in once or properties.is_novas(n)))
+
+
+def of_members(variant: Variant, members: Mapping[str, str] | None) -> Iterator[Drift]:
+    """Whom a shared image lacks, or is shared with beside those of images.yaml."""
+    if members is None or variant.glance.visibility != "shared":
+        return
+    wanted = set(variant.glance.members)
+    for project in sorted(wanted - set(members)):
+        yield Drift(what=f"member {project}", wanted="a member", found="missing", repairable=True)
+    for project in sorted(set(members) - wanted):
+        yield Drift(what=f"member {project}", wanted="no member", found=members[project], repairable=True)
+
+
+def of_variant(variant: Variant, mine: Sequence[Image], others: Sequence[Image]) -> tuple[Drift, ...]:
+    """What is out of order among a variant's images in one cloud: `mine` are ours, the newest last.
+
+    `others` are those that are not ours and that users find under its name.
+    """
+    shown = [image for image in mine if cloud_images.is_shown(image)]
+    found = []
+    if mine and not shown:
+        mended = hidden_by_hand(mine) is not None
+        found.append(Drift(what="current image", wanted="one that is shown", found="none is", repairable=mended))
+    if len(shown) > 1:
+        older = f"older beside it: {', '.join(image.id for image in shown[:-1])}"
+        # Beside one that is deactivated, an older one is all that users have.
+        usable = shown[-1].status == "active"
+        found.append(Drift(what="shown", wanted="the newest alone", found=older, repairable=usable))
+    name = variant.image_name
+    found += [_namesake(name, image) for image in others if image.name == name and cloud_images.is_shown(image)]
+    return tuple(found)
+
+
+def hidden_by_hand(mine: Sequence[Image]) -> Image | None:
+    """The image that was current when somebody hid it, where none is shown: whatever we hide bears the time of that."""
+    if any(cloud_images.is_shown(image) for image in mine):
+        return None
+    once = [image for image in mine if image.status == "active" and cloud_images.PROMOTED_AT in image.properties]
+    ours = [
+        image
+        for image in once
+        if cloud_images.RETIRED_AT not in image.properties and not cloud_images.is_rejected(image)
+    ]
+    return ours[-1] if ours else None
+
+
+def duplicates(mine: Sequence[Image]) -> Mapping[str, Drift]:
+    """Image ID → what it is a second copy of; the one that came first, or that is shown, is none."""
+    first: dict[str, Image] = {}
+    found = {}
+    for image in sorted((each for each in mine if each.status == "active"), key=lambda each: each.hidden):
+        before = first.setdefault(image.properties[cloud_images.BUILD_ID], image)
+        if before is not image:
+            found[image.id] = Drift(what="duplicate", wanted="", found=f"{before.id} is the same build")
+    return found
+
+
+def _properties(variant: Variant, image: Image, made: Manifest | None) -> dict[str, str]:
+    """The properties that it should have; without a manifest, those that can be known all the same.
+
+    What follows from the present variant is not among them: it may be of another release than the image is.
+    """
+    if made is not None:
+        return cloud_images.properties(variant, made, image.id)
+    wanted = cloud_images.kept_properties(variant, image)
+    names = {*wanted[cloud_images.PROPERTIES].split(), *_lost_names(variant, image)}
+    return wanted | {cloud_images.PROPERTIES: " ".join(sorted(names))}
+
+
+def _lost(variant: Variant, image: Image) -> Iterator[Drift]:
+    for name in _lost_names(variant, image):
+        found = "missing, and without a record of the build nobody knows what it was; the next build brings it"
+        yield Drift(what=f"property {name}", wanted="", found=found)
+
+
+def _lost_names(variant: Variant, image: Image) -> list[str]:
+    """The properties that an image was released with, and has no more, and that images.yaml does not declare."""
+    once = image.properties.get(cloud_images.PROPERTIES, "").split()
+    return [name for name in once if name not in image.properties and name not in variant.glance.properties]
+
+
+def _data(image: Image, delivery: Delivery) -> Iterator[Drift]:
+    """What only sending the data once more can change. A cloud that converts what it imports has it as it wants."""
+    converted = image.disk_format == "raw" and cloud_images.DATA in image.properties
+    if image.disk_format != delivery.disk_format and not converted:
+        found = f"{image.disk_format} until the next upload"
+        yield Drift(what="disk_format", wanted=delivery.disk_format, found=found)
+    # Of a cloud with one store Glance does not say where an image is.
+    missing = [store for store in delivery.stores or () if image.stores and store not in image.stores]
+    if missing:
+        found = f"only in {', '.join(image.stores)} until the next build is uploaded"
+        yield Drift(what="stores", wanted=f"in {', '.join(missing)} too", found=found)
+
+
+def _changed(image: Image, needed: Changes) -> Iterator[Drift]:
+    stale = [name for name in _RELEASE if name in needed.values]
+    if stale:
+        found = "as images.yaml had it before, or changed by hand"
+        yield Drift(what="release data", wanted="as images.yaml says", found=found, repairable=True)
+    for name, value in needed.values.items():
+        if name in stale:
+            continue
+        before = getattr(image, name) if name in _FIELDS else image.properties.get(name, "missing")
+        what = name if name in _FIELDS else f"property {name}"
+        yield Drift(what=what, wanted=_text(value), found=_text(before), repairable=True)
+    for name in needed.remove:
+        found = _text(image.properties[name])
+        yield Drift(what=f"property {name}", wanted="none", found=found, repairable=True)
+
+
+def _age(variant: Variant, image: Image, fingerprint: str | None, now: datetime) -> Iterator[Drift]:
+    if fingerprint not in (None, image.properties.get(cloud_images.FINGERPRINT)):
+        yield Drift(what="build", wanted="", found="images.yaml or an element changed since it was built")
+    built = _built(image.properties[cloud_images.BUILD_ID])
+    limit = variant.rebuild_age
+    if limit is not None and built is not None and now - built >= limit:
+        yield Drift(what="age", wanted=f"less than {_span(limit)}", found=_span(now - built))
+
+
+def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
+    branch = image.properties.get(cloud_images.DRIVER, "").partition(".")[0]
+    if branch.isdecimal():
+        asked_for = variant.choice is not None and variant.choice.branch == int(branch)
+        for warning in resolver.warnings(int(branch), now.date()):
+            yield Drift(what="driver", wanted="", found=warning, asked_for=asked_for)
+
+
+def _namesake(name: str, image: Image) -> Drift:
+    found = f"{image.id} of project {image.owner} ({image.visibility})"
+    return Drift(what="somebody else's image", wanted=f"none that is shown as {name}", found=found)
+
+
+def _built(build_id: str) -> datetime | None:
+    try:
+        return datetime.strptime(build_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _span(age: timedelta) -> str:
+    hours = int(age.total_seconds() // 3600)
+    return f"{hours // 24}d" if hours % 24 == 0 or hours > 48 else f"{hours}h"
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,88 @@
+"""How does a build come back from a cloud?
+
+One that a cloud has and another lacks is not built again: its image is downloaded, and is a build once more only when
+it is, byte for byte, what its record says.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.artifacts import manifest
+from pipelines.artifacts.manifest import Artifact, Build, Manifest
+from pipelines.artifacts.records import Record
+from pipelines.glance.client import Cloud, Image
+from pipelines.release import cloud_images
+from pipelines.util import console
+from pipelines.util.errors import CloudError, HostError
+
+
+def holder(clouds: list[Cloud], made: Manifest) -> tuple[Cloud, Image] | None:
+    """The first cloud with an image of ours that has this build's bytes, and that image."""
+    for cloud in clouds:
+        for image in cloud_images.ours(cloud, made.variant):
+            if image.properties[cloud_images.BUILD_ID] == made.build_id and _has(image, made.artifact):
+                return cloud, image
+    return None
+
+
+def retrieve(cloud: Cloud, image: Image, record: Record, root: Path) -> Build:
+    """Make a build whole again, from an image of a cloud and its record; what lies here of it stays.
+
+    CloudError when the image is not what the record says, HostError when there is no room; nothing is left then.
+    """
+    made = record.manifest
+    folder = root / made.variant / made.build_id
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with manifest.lock(root, made.variant), _folder(folder, record):
+        whole = folder / made.artifact.path
+        part = whole.with_name(f".{whole.name}.part")
+        try:
+            _download(cloud, image, made, part)
+            part.replace(whole)
+        finally:
+            part.unlink(missing_ok=True)
+    return manifest.newest_complete(root, made.variant, made.build_id)
+
+
+@contextlib.contextmanager
+def _folder(folder: Path, record: Record) -> Iterator[None]:
+    """The build's folder, which has its record and is complete afterwards; one that was not is gone when that fails."""
+    lies_here = manifest.builds(folder.parents[1], record.manifest.variant)
+    if any(build.folder == folder and build.state == manifest.COMPLETE for build in lies_here):
+        yield
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        manifest.set_state(folder, manifest.RUNNING)
+        yield
+        if record.verification is not None:
+            manifest.write_json(folder / "verify.json", record.verification)
+        manifest.write_json(folder / "manifest.json", record.manifest)
+        manifest.set_state(folder, manifest.COMPLETE)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _has(image: Image, artifact: Artifact) -> bool:
+    same = image.properties.get(cloud_images.SHA256) == artifact.sha256 and image.disk_format == artifact.format
+    return same and image.status == "active" and image.size == artifact.size
+
+
+def _download(cloud: Cloud, image: Image, made: Manifest, path: Path) -> None:
+    name = f"{made.variant} {made.build_id} ← {cloud.name}"
+    try:
+        with path.open("wb") as sink, console.meter(name, made.artifact.size) as meter:
+            cloud.download(image.id, sink, meter.advance)
+        with path.open("rb") as source:
+            sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        what = f"cannot bring {made.variant} {made.build_id} here: {error.strerror}"
+        raise HostError(what, remedy="Free some space, or put the builds elsewhere with --builds DIR.") from error
+    if sha256 != made.artifact.sha256:
+        what = f"{cloud.name}: image {image.id} is not {made.variant} {made.build_id}, as its record has it"
+        raise CloudError(what, remedy="Somebody replaced the image or the record. Build the variant again.")

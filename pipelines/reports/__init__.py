@@ -1,0 +1,1 @@
+"""Output for people and monitoring: tables, JSON, Markdown, HTML, metrics."""

@@ -1,0 +1,77 @@
+"""How is the cache shown?
+
+`inv cache`: what is kept, what it takes, and how much it may take. A table for people, or JSON for programs.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pipelines.cache import store
+from pipelines.cache.entry import Entry
+from pipelines.util import console
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def show(root: Path, limit: str | None, now: datetime, *, clear: bool, as_json: bool) -> None:
+    """`inv cache`: sets the limit or clears the cache where that is asked for, then shows what is kept."""
+    evicted: list[Entry] = []
+    if limit is not None:
+        store.set_limit(root, limit)
+        evicted += store.shrink(root, store.limit(root))
+    if clear:
+        evicted += store.clear(root)
+    _show(root, evicted, now, as_json=as_json)
+
+
+def _show(root: Path, evicted: Sequence[Entry], now: datetime, *, as_json: bool) -> None:
+    """All that is kept, least recently used first, and what has just been evicted."""
+    kept, limit = store.entries(root), store.limit(root)
+    size = sum(entry.size for entry in kept)
+    if as_json:
+        plain = {"entries": [_plain(entry) for entry in kept], "evicted": [_plain(entry) for entry in evicted]}
+        console.emit_json({"size": size, "limit": limit} | plain)
+        return
+    columns = ("kind", "what", "size", "age", "last used", "hits")
+    total = ("total", _number(kept), f"{_size(size)} of {_size(limit)}", "", "", "")
+    console.table("Cache, least recently used first", columns, [*(_row(entry, now) for entry in kept), total])
+    if evicted:
+        console.note(f"evicted: {_number(evicted)}, {_size(sum(entry.size for entry in evicted))}")
+
+
+def _row(entry: Entry, now: datetime) -> tuple[str, ...]:
+    age, rest = (_age(now - then) for then in (entry.created_at, entry.used_at))
+    return entry.kind, entry.about, _size(entry.size), age, f"{rest} ago" if entry.hits else "-", str(entry.hits)
+
+
+def _plain(entry: Entry) -> dict[str, object]:
+    return {
+        "kind": entry.kind,
+        "key": entry.key,
+        "about": entry.about,
+        "size": entry.size,
+        "created_at": entry.created_at.isoformat(timespec="seconds"),
+        "used_at": entry.used_at.isoformat(timespec="seconds") if entry.hits else None,
+        "hits": entry.hits,
+    }
+
+
+def _number(entries: Sequence[Entry]) -> str:
+    return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+
+
+def _size(count: int) -> str:
+    """A number of bytes in three digits or so: 644 MiB, 1.2 GiB, 40 GiB."""
+    power = max(power for power in range(len(_UNITS)) if power == 0 or count >= 1024**power)
+    value = count / 1024**power
+    return f"{value:.1f}".removesuffix(".0") + f" {_UNITS[power]}" if value < 10 else f"{value:.0f} {_UNITS[power]}"
+
+
+def _age(span: timedelta) -> str:
+    """In the largest unit of which there are two."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

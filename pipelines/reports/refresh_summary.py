@@ -1,0 +1,168 @@
+"""What does a CI system show of a refresh?
+
+Markdown as GitHub, GitLab and others show it: what was done where, what failed, and what is new inside.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.util import console
+from pipelines.util.errors import HostError
+
+NOT_REACHED = "not reached"
+_COLUMNS = ("image", "cloud", "done", "reason", "build", "image ID", "time")
+_LINES_OF_AN_ERROR = 40
+_MARKUP = re.compile(r"([\\`*_\[\]{}#|~])")
+_NOTHING = "–"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What became of one image on one cloud.
+
+    `cloud` is "" for what was done here. `action` is what was done, such as "built, released", "nothing to do" or
+    "failed", or it is NOT_REACHED; `reason` says why, as the plan does. `packages`, `driver` and `kernel` are what has
+    changed since the build before ("libc6 2.41-12 → 2.41-13"; "550.163.01 → 550.170.02"), empty when nothing has, or
+    nobody knows. `seconds` are by step. `error` is what failed, with its remedy; "" when nothing did.
+    """
+
+    variant: str
+    cloud: str = ""
+    action: str
+    reason: str = ""
+    build_id: str = ""
+    image_id: str = ""
+    packages: tuple[str, ...] = ()
+    driver: str = ""
+    kernel: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The whole summary, from its heading to a newline at its end."""
+    parts = [_heading(rows)]
+    if rows:
+        parts.append(_table(rows))
+    parts += [_failure(row) for row in rows if row.error]
+    parts += _changes(rows)
+    return "\n\n".join(parts) + "\n"
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write the summary to a file, in place of what it has; HostError when that cannot be done."""
+    try:
+        path.write_text(markdown(rows), encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}", remedy="Name another file.") from error
+
+
+@contextlib.contextmanager
+def written(path: Path, rows: Callable[[], Sequence[Row]]) -> Iterator[None]:
+    """Write the summary before some work and after it, however that ends.
+
+    Before: that it cannot be written is said at once, and what is killed leaves one too. When both fail afterwards, it
+    is the work's error that is raised.
+    """
+    write(path, rows())
+    try:
+        yield
+    except BaseException:
+        try:
+            write(path, rows())
+        except HostError as error:
+            console.fail(error)
+        raise
+    write(path, rows())
+
+
+def _heading(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "## GPU images: nothing to do"
+    images, clouds, failed = {row.variant for row in rows}, {row.cloud for row in rows} - {""}, _failed(rows)
+    where = f" on {_count(len(clouds), 'cloud')}" if clouds else ""
+    missed = sum(row.action == NOT_REACHED for row in rows)
+    how = [f"{len(failed)} failed ({', '.join(_text(name) for name in failed)})"] if failed else []
+    how += [f"{missed} {NOT_REACHED}"] if missed else []
+    return f"## GPU images: {_count(len(images), 'image')}{where}, {', '.join(how) or 'all well'}"
+
+
+def _failed(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.variant for row in rows if row.error))
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
+    return "\n".join(lines + [_line(_cells(row)) for row in rows])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    action = f"**{_text(row.action)}**" if row.error else _text(row.action)
+    plain = (_text(row.variant), _text(row.cloud), action, _text(row.reason))
+    return (*plain, _code(row.build_id), _code(row.image_id), _time(row.seconds))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell or _NOTHING for cell in cells)} |"
+
+
+def _time(seconds: Mapping[str, float]) -> str:
+    """The steps and their sum: `5:12 (build 4:10, verify 0:22, upload 0:40)`."""
+    if not seconds:
+        return ""
+    steps = ", ".join(f"{_text(step)} {_clock(spent)}" for step, spent in seconds.items())
+    return f"{_clock(sum(seconds.values()))} ({steps})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _failure(row: Row) -> str:
+    """What failed, as it was said, and only its end when that was long."""
+    where = f" on {_text(row.cloud)}" if row.cloud else ""
+    lines = row.error.strip().splitlines()
+    left_out = ["…"] if len(lines) > _LINES_OF_AN_ERROR else []
+    return f"### {_text(row.variant)}{where} failed\n\n{_fenced([*left_out, *lines[-_LINES_OF_AN_ERROR:]])}"
+
+
+def _changes(rows: Iterable[Row]) -> list[str]:
+    """What is new inside, once for all clouds for which it is the same."""
+    changed = {(row.variant, row.driver, row.kernel, row.packages): row for row in rows}
+    return [_change(row) for news, row in changed.items() if any(news[1:])]
+
+
+def _change(row: Row) -> str:
+    lines = [f"### {_text(row.variant)}: what has changed", ""]
+    lines += [f"- {what}: {_text(news)}" for what, news in (("driver", row.driver), ("kernel", row.kernel)) if news]
+    if row.packages:
+        lines += ["", f"<details><summary>{_count(len(row.packages), 'package')}</summary>", ""]
+        lines += [f"- {_text(package)}" for package in row.packages]
+        lines += ["", "</details>"]
+    return "\n".join(lines)
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    """A block of code whose fence no line of it can end."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}text", *lines, fence])
+
+
+def _code(text: str) -> str:
+    """An ID; it is shown as such, and anything else that was put in its place as text."""
+    return f"`{text}`" if re.fullmatch(r"[A-Za-z0-9._-]+", text) else _text(text)
+
+
+def _text(text: str) -> str:
+    """Text on one line that no reader of Markdown or HTML takes for markup."""
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\1", plain)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,1 @@
+"""The ground for all other packages: programs, files, locks, errors, output."""

@@ -1,0 +1,185 @@
+"""How is a piece of work done in a process of its own?
+
+Forked off this one, which hears what it says and how it ended. An interrupt, or the end of this process, ends it as it
+ends a command: wherever it is just then, and with its clean-up done.
+"""
+
+import contextlib
+import io
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TextIO, cast
+
+from pipelines.util import console, locks
+from pipelines.util.errors import Interrupted, PipelineError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIVE_SECONDS = 0.2
+_LAST_SECONDS = 10.0  # for a process that has nothing more to say
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line of result, a line about what is going on, or what a live line should show now."""
+
+    how: Literal["result", "note", "live"]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """How the work ended: well, or with what failed, what to do about it, and its exit code."""
+
+    what: str = ""
+    remedy: str = ""
+    exit_code: int = 0
+
+    def error(self) -> PipelineError:
+        """What failed, as an error that can be raised here."""
+        error = PipelineError(self.what, remedy=self.remedy)
+        error.exit_code = self.exit_code
+        return error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """A process and the work it does; `said` can be waited for."""
+
+    name: str
+    process: "BaseProcess"
+    said: "Connection"
+
+    def hear(self) -> Said | End:
+        """The next thing that it said; waits for it. Nothing comes after the End."""
+        try:
+            message: Said | End = self.said.recv()
+        except (EOFError, OSError):
+            message = self._killed()
+        if isinstance(message, End):
+            self.said.close()
+            self._wait()
+        return message
+
+    def interrupt(self) -> None:
+        """Ask it to end, in a moment or two: it cleans up first, and is to be heard until its End."""
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """End it at once, and its programs with it. What it was making is left half-done."""
+        self.process.kill()
+        self.process.join()
+
+    def _killed(self) -> End:
+        self._wait()
+        code = self.process.exitcode or 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        remedy = "Memory may have run out (`dmesg` says so): run it again, with a smaller --jobs."
+        return End(what=f"{self.name}: the process that was at it {how}", remedy=remedy, exit_code=6)
+
+    def _wait(self) -> None:
+        self.process.join(_LAST_SECONDS)
+        if self.process.is_alive():
+            self.kill()
+
+
+def begin(name: str, work: Callable[[], None], *, live: bool) -> Worker:
+    """Begin some work. Call it `uninterrupted`, so that no worker is ever forgotten."""
+    from multiprocessing import get_context  # noqa: PLC0415  # slow to import, and most commands do one thing
+
+    fork = get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=_do, args=(name, work, theirs, os.getpid()), kwargs={"live": live})
+    process.start()
+    theirs.close()
+    return Worker(name=name, process=process, said=ours)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A signal that comes meanwhile waits until the end of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _do(name: str, work: Callable[[], None], sink: "Connection", parent: int, *, live: bool) -> None:
+    end = End()
+    show = _Live(sink) if live else None
+    try:
+        with _interruptible(), console.relayed(_lines(sink, "result"), _lines(sink, "note"), show):
+            _end_with(parent)
+            locks.introduce(f"the build of {name}")
+            work()
+    except PipelineError as error:
+        end = End(what=error.what, remedy=error.remedy, exit_code=error.exit_code)
+    except Exception:  # a bug of ours: show all of it
+        end = End(what=traceback.format_exc(), exit_code=1)
+    with contextlib.suppress(OSError):  # nobody is there to hear it
+        _tell(sink, end)
+
+
+def _tell(sink: "Connection", message: Said | End) -> None:
+    with uninterrupted():  # one that is cut off would garble all that follow
+        sink.send(message)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Signals are let through, those included that came since the fork; afterwards they are not."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _end_with(parent: int) -> None:
+    """Be interrupted when the process that waits for us ends, however it ends."""
+    import ctypes  # noqa: PLC0415  # as above
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        raise Interrupted(signal.SIGTERM)
+
+
+def _lines(sink: "Connection", how: Literal["result", "note"]) -> TextIO:
+    return cast(TextIO, _Lines(sink, how))  # all of it that a print needs
+
+
+class _Lines(io.TextIOBase):
+    """A stream whose lines another process hears."""
+
+    def __init__(self, sink: "Connection", how: Literal["result", "note"]) -> None:
+        super().__init__()
+        self._sink = sink
+        self._how: Literal["result", "note"] = how
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            _tell(self._sink, Said(self._how, line))
+        return len(text)
+
+
+class _Live:
+    """Tells another process what a live line should show, a few times a second."""
+
+    def __init__(self, sink: "Connection") -> None:
+        self._sink = sink
+        self._shown = 0.0
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() - self._shown >= _LIVE_SECONDS:
+            _tell(self._sink, Said("live", text))
+            self._shown = time.monotonic()

@@ -1,0 +1,1 @@
+"""Checks of a finished image, without booting it and booted in QEMU."""

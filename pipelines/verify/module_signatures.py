@@ -1,0 +1,101 @@
+"""Are the driver's modules signed with the site's key?
+
+Read out of the finished image: every module that did not come with the kernel carries a signature that the declared
+certificate vouches for, and the certificate lies where the guest's owner enrolls it from.
+"""
+
+import re
+import ssl
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.diskimage import filesystem, kernel_files, qemu_img
+from pipelines.util import process
+from pipelines.verify.check import Guest, Outcome, outcome
+
+IN_GUEST = "/usr/share/gpu-image/module-signing.der"
+ON_ESP = "/EFI/gpu-image/module-signing.der"  # where MokManager can be led: "Enroll key from disk"
+
+# The end of a signed module: include/linux/module_signature.h in Linux.
+_MAGIC = b"~Module signature appended~\n"
+_TRAILER = struct.Struct(">BBBBB3sI")
+_PKCS7 = (0, 0, 2, 0, 0, bytes(3))  # what the trailer must say for the kernel to look at the signature
+_MODULE = re.compile(r"[\w-]+\.ko(\.xz|\.zst|\.gz)?")
+_OPENSSL_SECONDS = 60.0
+
+
+def module_signatures(guest: Guest) -> Outcome:
+    """Every module that was added to the kernel's is signed with the site's key; guest and ESP have its certificate."""
+    declared = guest.manifest.driver.get("certificate")
+    if declared is None:
+        said = "the manifest names no certificate, although images.yaml has a key"
+        return (False, said) if guest.variant.secrets else (None, "the variant has no module-signing key")
+    certificate = ssl.PEM_cert_to_DER_cert(declared)
+    problems = [f"{path} is not the declared certificate" for path in _misplaced(guest, certificate)]
+    paths: dict[bytes, list[str]] = {}
+    for path, content in _added(guest).items():
+        paths.setdefault(content, []).append(path)
+    for content, copies in paths.items():
+        if wrong := fault(kernel_files.decompressed(content), declared):
+            problems += [f"{path} {wrong}" for path in copies]
+    if not paths:
+        problems.append("there is no module to look at")
+    return outcome(problems, f"{len(paths)} modules; the certificate is in {IN_GUEST}, and on the ESP")
+
+
+def fault(module: bytes, certificate: str) -> str | None:
+    """Why a kernel that trusts a certificate (PEM) would refuse a module (not compressed); None where it would not."""
+    try:
+        signed, proof = parted(module)
+    except ValueError as error:
+        return str(error)
+    with tempfile.TemporaryDirectory() as scratch:
+        content, signature, signer = (Path(scratch, name) for name in ("content", "signature", "signer"))
+        content.write_bytes(signed)
+        signature.write_bytes(proof)
+        signer.write_text(certificate)
+        openssl = process.require("openssl", "openssl")
+        # The certificate alone decides (none in the message, no chain, no date): so it is in the kernel.
+        argv = [openssl, "cms", "-verify", "-binary", "-inform", "DER", "-in", str(signature), "-content", str(content)]
+        argv += ["-certfile", str(signer), "-nointern", "-noverify", "-out", "/dev/null"]
+        said = process.run(argv, deadline=_OPENSSL_SECONDS, check=False)
+    return None if said.returncode == 0 else "is signed with another key, or was changed since"
+
+
+def parted(module: bytes) -> tuple[bytes, bytes]:
+    """A module's content (not compressed) and its signature (CMS, DER); ValueError where a kernel would see none."""
+    if not module.endswith(_MAGIC):
+        raise ValueError("is not signed")
+    end = len(module) - len(_MAGIC) - _TRAILER.size
+    *kind, size = _TRAILER.unpack(module[end : end + _TRAILER.size])
+    if tuple(kind) != _PKCS7 or size > end:
+        raise ValueError("has a signature of an unknown kind")
+    return module[: end - size], module[end - size : end]
+
+
+def _misplaced(guest: Guest, certificate: bytes) -> list[str]:
+    esp = next((part for part in qemu_img.partition_table(guest.disk).partitions if part.type == qemu_img.ESP), None)
+    there = esp is not None and ON_ESP.upper() in map(str.upper, filesystem.esp_files(guest.disk, esp))
+    on_esp = filesystem.esp_content(guest.disk, esp, ON_ESP) if esp is not None and there else None
+    found = {IN_GUEST: guest.files.read(IN_GUEST), f"{ON_ESP} on the ESP": on_esp}
+    return [path for path, content in found.items() if content != certificate]
+
+
+def _added(guest: Guest) -> Mapping[str, bytes]:
+    """The modules that did not come with the kernel: NVIDIA's, all beside `kernel/`, and DKMS's copies of them."""
+    release = guest.manifest.kernel
+    folder = f"/lib/modules/{release}"
+    names = [path.removeprefix(f"{folder}/") for path in guest.files.walk(folder)]
+    added = [f"{folder}/{name}" for name in names if _is_added(name)]
+    copies = [
+        path for path in guest.files.walk("/var/lib/dkms") if re.search(f"/{re.escape(release)}/[^/]+/module/", path)
+    ]
+    return guest.files.contents(path for path in (*added, *copies) if _MODULE.fullmatch(path.rsplit("/", 1)[1]))
+
+
+def _is_added(name: str) -> bool:
+    if name.startswith("kernel/"):
+        return name.rsplit("/", 1)[1].startswith("nvidia") and not name.startswith("kernel/drivers/")
+    return True

@@ -1,0 +1,1 @@
+"""Many images and many clouds: build, release, refresh, status."""

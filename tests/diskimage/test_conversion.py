@@ -1,0 +1,101 @@
+"""How does a raw disk become the artifact? Real qemu-img on small disks; a stand-in only where it must not end."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.diskimage import conversion, qemu_img
+from pipelines.util.errors import BuildError
+from tests.support.small_image import MIB, run
+
+SIZE = 64 * MIB
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A disk with 4 MiB of text, 4 MiB that no compression makes smaller, and holes."""
+    path = tmp_path / "disk.raw"
+    with path.open("wb") as target:
+        target.write(b"The same line again and again.\n" * (4 * MIB // 31))
+        target.seek(32 * MIB)
+        target.write(os.urandom(4 * MIB))
+        target.truncate(SIZE)
+    return path
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 1 MiB."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(folder))
+    yield folder
+    run("umount", str(folder))
+
+
+@pytest.fixture
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A qemu-img that begins to write and never ends."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "qemu-img").write_text('#!/bin/bash\necho half > "${@: -1}"\nsleep 98767\n')
+    (folder / "qemu-img").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("compression", ["zstd", "zlib"])
+def test_the_artifact_is_the_same_disk_sound_and_compressed_as_asked(
+    raw: Path, tmp_path: Path, compression: str
+) -> None:
+    target = tmp_path / "image.qcow2"
+    conversion.convert(raw, target, compression=compression)
+    run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(raw), str(target))
+    info = qemu_img.info(target)
+    assert (info.format, info.virtual_size, info.compression) == ("qcow2", SIZE, compression)
+    assert qemu_img.check(target) == ()
+    assert target.stat().st_size < 5 * MIB
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk.raw", "image.qcow2"]
+
+
+def test_the_artifact_is_not_larger_than_with_one_core_and_zlib(raw: Path, tmp_path: Path) -> None:
+    conversion.convert(raw, tmp_path / "ours", compression="zstd")
+    run("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), str(tmp_path / "theirs"))
+    assert (tmp_path / "ours").stat().st_size <= (tmp_path / "theirs").stat().st_size
+
+
+def test_holes_are_not_read(raw: Path, tmp_path: Path) -> None:
+    os.truncate(raw, 2**40)  # a terabyte, for which reading takes minutes
+    started = time.monotonic()
+    conversion.convert(raw, tmp_path / "image.qcow2", compression="zstd")
+    assert time.monotonic() - started < 30
+    listed = ["qemu-img", "map", "--output=json", str(tmp_path / "image.qcow2")]
+    extents = json.loads(subprocess.run(listed, capture_output=True, check=True).stdout)
+    assert sum(extent["length"] for extent in extents if extent["present"]) == 8 * MIB
+
+
+def test_a_full_disk_is_said_with_the_remedy_and_leaves_nothing(raw: Path, full: Path) -> None:
+    with pytest.raises(BuildError, match=r"full/image.qcow2: .*No space left on device") as caught:
+        conversion.convert(raw, full / "image.qcow2", compression="zstd")
+    assert "free some space" in caught.value.remedy
+    assert list(full.iterdir()) == []
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_conversion_without_end_is_ended_and_leaves_nothing(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"no end after 0.5 s"):
+        conversion.convert(raw, tmp_path / "image.qcow2", compression="zstd", deadline=0.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "disk.raw"]
+    assert "98767" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_an_older_artifact_stays_when_a_new_one_fails(tmp_path: Path) -> None:
+    target = tmp_path / "image.qcow2"
+    target.write_text("the older one")
+    with pytest.raises(BuildError, match="absent"):
+        conversion.convert(tmp_path / "absent.raw", target, compression="zstd")
+    assert target.read_text() == "the older one"

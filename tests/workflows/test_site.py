@@ -1,0 +1,89 @@
+"""What is wanted now: files on servers are asked for, and those of the last build are known wherever it was made."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.artifacts import manifest, records
+from pipelines.artifacts.manifest import Build
+from pipelines.catalog import loader
+from pipelines.catalog.variant import Variant
+from pipelines.inputs import resolver
+from pipelines.workflows import site as workflows_site
+from pipelines.workflows.site import Site
+from tests.support.cloud_fixtures import NOW
+from tests.support.fakes.web_server import WebServer, serving
+
+MakeBuild = Callable[[Variant], Build]
+A, B = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    """A server that says what its base image's digest is."""
+    with serving() as running:
+        running.put("/SHA256SUMS", f"{A} *noble.squashfs\n".encode())
+        yield running
+
+
+@pytest.fixture
+def site(tmp_path: Path, server: WebServer) -> Site:
+    """One image, whose base lies on the server; records in a folder of their own, no build here."""
+    base = f"url: {server.url}/noble.squashfs, sha256sums_url: {server.url}/SHA256SUMS, signature: none"
+    path = tmp_path / "images.yaml"
+    path.write_text(
+        f"version: 1\nrecords: {tmp_path / 'records'}\nimages:\n  a:\n    disk: {{size: 8GiB}}\n"
+        f'    base: {{distribution: ubuntu, release: "24.04", source: cloud-image, {base}}}\n'
+    )
+    loaded = loader.load(path)
+    here = tmp_path / "here"
+    return Site(catalog=loaded, root=here, records=records.open(loaded.records, here))
+
+
+def asked(site: Site) -> str:
+    return workflows_site.target(site, site.catalog.variants["a"], asks=True).fingerprint
+
+
+def test_before_the_first_build_no_server_is_asked(site: Site, server: WebServer) -> None:
+    workflows_site.planned(site, [site.catalog.variants["a"]], NOW, asks_archives=True)
+    assert server.seen == []
+
+
+def test_of_what_was_built_the_server_is_asked(site: Site, server: WebServer, make_build: MakeBuild) -> None:
+    on_record(site, server, make_build)
+    workflows_site.planned(site, [site.catalog.variants["a"]], NOW, asks_archives=True)
+    assert server.seen != []
+
+
+def on_record(site: Site, server: WebServer, make_build: MakeBuild) -> None:
+    build = make_build(site.catalog.variants["a"])
+    base = build.manifest().base | {"url": f"{server.url}/noble.squashfs"}
+    made = replace(build.manifest(), base=base, inputs={resolver.BASE_IMAGE: A})
+    manifest.write_json(build.folder / "manifest.json", made)
+    site.records.put(build)
+
+
+def test_another_base_image_on_the_server_is_another_fingerprint(site: Site, server: WebServer) -> None:
+    before = asked(site)
+    assert asked(site) == before
+    server.put("/SHA256SUMS", f"{B} *noble.squashfs\n".encode())
+    assert asked(site) != before
+
+
+def test_a_machine_without_builds_knows_the_last_base_image_from_its_record(
+    site: Site, server: WebServer, make_build: MakeBuild
+) -> None:
+    on_record(site, server, make_build)
+    assert workflows_site.target(site, site.catalog.variants["a"]).fingerprint == asked(site)
+
+
+def test_a_server_without_an_answer_leaves_the_last_base_image(
+    *, site: Site, server: WebServer, make_build: MakeBuild, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_record(site, server, make_build)
+    before = asked(site)
+    server.put("/SHA256SUMS", b"")
+    assert asked(site) == before
+    assert "are taken to be those of the last build" in capsys.readouterr().err
