@@ -13,10 +13,11 @@ from invoke import Collection, Context
 
 from pipelines.cli import ci, clouds
 from pipelines.cli import images as cli_images
-from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, CLOUD_ROOT, JSON_HELP, PROJECT, load, now
+from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, CLOUD_ROOT, JSON_HELP, load, now
 from pipelines.cli.task import verb
 from pipelines.util import console
 from pipelines.util.errors import UsageError
+from pipelines.util.paths import PROJECT
 
 
 @verb()

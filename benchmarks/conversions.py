@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.site import Site, Taken
 from pipelines.build.recipe import Command
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import conversion, qemu_img
+from pipelines.diskimage import qemu_img
 from pipelines.util import process
 
 
@@ -30,5 +30,5 @@ def _qemu_img(site: Site, variant: Variant, raw: Path, made: Path) -> float:
 
 def _ours(raw: Path, made: Path, compression: str) -> float:
     started = time.monotonic()
-    conversion.convert(raw, made, compression=compression)
+    qemu_img.convert(raw, made, compression=compression)
     return time.monotonic() - started

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-from pipelines.preflight import preflight
 from pipelines.util import process
 
 _MAPPED = Path("/dev/mapper")
@@ -19,5 +18,5 @@ def detach(folder: Path) -> None:
         name, _, file = line.partition(" ")
         if file.strip().startswith(f"{folder}/"):
             links = [str(link) for link in _MAPPED.glob("loop*p*") if os.readlink(link) == name]
-            process.run([*preflight.root_prefix(), "losetup", "--detach", name], deadline=60)
-            process.run([*preflight.root_prefix(), "rm", "-f", "--", *links], deadline=60)
+            process.run([*process.as_root(), "losetup", "--detach", name], deadline=60)
+            process.run([*process.as_root(), "rm", "-f", "--", *links], deadline=60)

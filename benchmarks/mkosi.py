@@ -13,7 +13,7 @@ from benchmarks.packages import Packages
 from benchmarks.site import Site, Taken
 from pipelines.build.recipe import Command
 from pipelines.catalog.variant import Variant
-from pipelines.preflight import apt_mirrors, preflight
+from pipelines.preflight import apt_mirrors
 from pipelines.util import process
 from pipelines.util.errors import BuildError, HostError
 
@@ -40,7 +40,7 @@ def measure(place: Site, variant: Variant) -> Iterator[Taken]:
     folder = place.fresh(variant, "mkosi")
     prepare(variant, packages.asked(), folder)
     made = command(variant, tools, folder)
-    version = process.run([*preflight.root_prefix(), "chroot", str(tools), "mkosi", "--version"], deadline=60).stdout
+    version = process.run([*process.as_root(), "chroot", str(tools), "mkosi", "--version"], deadline=60).stdout
     for quantity, what in (("mkosi", "mkosi"), ("mkosi-again", "mkosi again")):
         seconds = place.run(made, f"{variant.name} {what}")
         image = folder / "image.qcow2"
@@ -65,7 +65,7 @@ def _tools(place: Site) -> Path:
 
 def tools_command(root: Path) -> Command:
     """The run that makes a root with mkosi and what it calls."""
-    argv = [*preflight.root_prefix(), process.require("mmdebstrap", "mmdebstrap"), "--variant=apt"]
+    argv = [*process.as_root(), process.require("mmdebstrap", "mmdebstrap"), "--variant=apt"]
     argv += ['--aptopt=Apt::Install-Recommends "false"', f"--include={','.join(_TOOLS)}", "trixie", str(root)]
     lent = apt_mirrors.lent("debian").get(apt_mirrors.DISTRIBUTION)
     return Command(argv=(*argv, *([lent] if lent else [])), environment=site.environment())
@@ -90,7 +90,7 @@ def prepare(variant: Variant, packages: Packages, folder: Path) -> None:
 
 def command(variant: Variant, tools: Path, folder: Path) -> Command:
     """mkosi's run in a prepared `folder`; the image is there as image.qcow2 afterwards."""
-    argv = [*preflight.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
+    argv = [*process.as_root(), "setpriv", "--pdeathsig", "KILL"]
     argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv += [str(HERE / "enter"), str(tools), str(folder)]
     work = _WORK.format("/bench/output/image.raw", "/bench/image.qcow2")

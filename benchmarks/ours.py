@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from benchmarks.site import Site, Taken, environment, remove
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts import store
+from pipelines.artifacts.store import Build
 from pipelines.build.recipe import Command
 from pipelines.catalog.variant import Variant
 from pipelines.util.errors import HostError
@@ -41,9 +41,9 @@ def nothing(site: Site, variant: Variant) -> Iterator[Taken]:
     """`inv build` again. The first call verifies what `cold` has built, and is not counted."""
     _prepare(site, variant)
     _inv_build(site, variant, "verify once")
-    before = manifest.builds(_builds(site, variant), variant.name)
+    before = store.builds(_builds(site, variant), variant.name)
     seconds = _inv_build(site, variant, "nothing changed")
-    fresh = len(manifest.builds(_builds(site, variant), variant.name)) - len(before)
+    fresh = len(store.builds(_builds(site, variant), variant.name)) - len(before)
     yield Taken(quantity="nothing", value=seconds, facts={"new builds": str(fresh)})
 
 
@@ -60,7 +60,7 @@ def second(site: Site, variant: Variant) -> Iterator[Taken]:
     catalog = site.ours(variant) / "second.yaml"
     catalog.write_text(yaml.safe_dump(images), encoding="utf-8")
     seconds = _run(site, variant, "second variant", catalog, name)
-    made = manifest.newest_complete(_builds(site, variant), name)
+    made = store.newest_complete(_builds(site, variant), name)
     yield Taken(quantity="second", value=seconds, facts=_facts(made))
 
 
@@ -138,7 +138,7 @@ def _facts(made: Build) -> dict[str, str]:
 
 
 def _newest(site: Site, variant: Variant) -> Build:
-    return manifest.newest_complete(_builds(site, variant), variant.name)
+    return store.newest_complete(_builds(site, variant), variant.name)
 
 
 def _project(site: Site, variant: Variant) -> Path:

@@ -16,7 +16,7 @@ import yaml
 from pipelines.build import recipe
 from pipelines.catalog import loader
 from pipelines.plan import planner
-from pipelines.release import cloud_images
+from pipelines.release import image_metadata
 
 VARIANTS, IMAGES = 500, 10_000
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -53,7 +53,7 @@ def target(variant: loader.Variant) -> planner.Target:
         variant=variant.name,
         fingerprint=resolved.fingerprint,
         parts=resolved.parts,
-        clouds={"prod": cloud_images.release_digest(variant)},
+        clouds={"prod": image_metadata.release_digest(variant)},
         keep=variant.keep,
         rebuild_age=variant.rebuild_age,
     )

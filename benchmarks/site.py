@@ -11,11 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import loops
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts import store
+from pipelines.artifacts.store import Build
 from pipelines.build.recipe import Command
 from pipelines.catalog.variant import Variant
-from pipelines.preflight import preflight
 from pipelines.util import console, locks, process
 from pipelines.util.errors import BuildError, ProgramError, UsageError
 
@@ -60,7 +59,7 @@ class Site:
         """A complete build of an image: of this bench, or else the operator's newest. UsageError without any."""
         for root in (self.ours(variant) / "builds", self.builds):
             with contextlib.suppress(UsageError):
-                return manifest.newest_complete(root, variant.name)
+                return store.newest_complete(root, variant.name)
         raise UsageError(
             f"there is no build of {variant.name} to measure with",
             remedy=f"Run `./inv build {variant.name}` first, or the case cold with this one.",
@@ -121,4 +120,4 @@ def clear(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a tree, or a file, root's own included."""
-    process.run([*preflight.root_prefix(), "rm", "-rf", "--one-file-system", "--", str(folder)], deadline=600)
+    process.run([*process.as_root(), "rm", "-rf", "--one-file-system", "--", str(folder)], deadline=600)

@@ -44,7 +44,7 @@ def command(variant: Variant, packages: Packages, folder: Path, *, device_mapper
     It has the mount and process namespaces of our own builds, so that it, too, leaves nothing behind.
     """
     assert variant.base is not None  # the cases are Debian's, bootstrapped
-    argv = [*preflight.root_prefix(), "setpriv", "--pdeathsig", "KILL"]
+    argv = [*process.as_root(), "setpriv", "--pdeathsig", "KILL"]
     argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv += [] if device_mapper else ["sh", "-c", _STANDING_IN, "sh", str(HERE / "standins")]
     argv += [_program(), "-a", variant.base.architecture, "-t", "qcow2", "-o", str(folder / "image")]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.site import Site, Taken, environment
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts.store import Build
 from pipelines.build.recipe import Command
 from pipelines.catalog.variant import Variant
 from pipelines.devcloud import config, manager

@@ -12,21 +12,16 @@ Every JSON file is written to a temporary name and then renamed, so a reader see
 """
 
 import collections.abc
-import contextlib
-import dataclasses
-import hashlib
 import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pipelines.util import files, locks
-from pipelines.util.errors import UsageError, VerifyError
+from pipelines.util.errors import VerifyError
 
-RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 _Value = TypeVar("_Value")
 
 
@@ -121,48 +116,9 @@ class Verification:
         return any(check.name == "boot-reached" for check in self.checks)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Build:
-    """A build's folder and the state that its files give it.
-
-    `state` is running, failed, complete, or "leftover" for a folder that says running while nobody holds its lock.
-    """
-
-    folder: Path
-    variant: str
-    build_id: str
-    state: Literal["running", "failed", "complete", "leftover"]
-    detail: str = ""
-
-    def manifest(self) -> Manifest:
-        """The manifest; VerifyError when it is missing or corrupt."""
-        return read_manifest(self.folder / "manifest.json")
-
-    def verification(self) -> Verification | None:
-        """The newest verification, None when there is none; VerifyError when it is corrupt."""
-        path = self.folder / "verify.json"
-        return read_verification(path) if path.exists() else None
-
-    def image(self) -> Path:
-        """The canonical artifact's path."""
-        return self.folder / self.manifest().artifact.path
-
-
 def build_id(now: datetime, fingerprint: str) -> str:
     """`YYYYMMDDTHHMMSSZ-<first 8 of the fingerprint>`; sorts by time."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fingerprint[:8]}"
-
-
-def digest(value: object) -> str:
-    """sha256 of a value's canonical JSON: sorted keys, no white space, UTF-8."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a dataclass or JSON value so that no reader, and no crash, ever sees half of it."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    files.write(path, f"{json.dumps(plain, indent=2)}\n".encode())
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -202,58 +158,6 @@ def parse_verification(content: bytes, path: Path | str) -> Verification:
         return _typed(Verification(checks=checks, **raw))
     except (TypeError, KeyError, AttributeError) as error:
         raise _corrupt(path, str(error)) from error
-
-
-def set_state(folder: Path, state: str, detail: str = "") -> None:
-    """Write state.json."""
-    write_json(folder / "state.json", {"state": state, "detail": detail})
-
-
-def builds(root: Path, variant: str) -> list[Build]:
-    """All builds of a variant below the builds' root, oldest first."""
-    folder = root / variant
-    if not folder.is_dir():
-        return []
-    running = locks.holder(_lock_file(root, variant)) is not None
-    found = (_build(path, variant, running) for path in sorted(folder.iterdir()) if path.is_dir())
-    return [build for build in found if build is not None]
-
-
-def newest_complete(root: Path, variant: str, wanted: str | None = None) -> Build:
-    """The newest complete build, or the one that is `wanted` by its build_id; UsageError when there is none."""
-    complete = [build for build in builds(root, variant) if build.state == COMPLETE]
-    if wanted is not None:
-        complete = [build for build in complete if build.build_id == wanted]
-    if not complete:
-        which = f"build {wanted} of {variant}" if wanted else f"build of {variant}"
-        raise UsageError(f"there is no complete {which} in {root}", remedy=f"Run `./inv build {variant}` first.")
-    return complete[-1]
-
-
-def lock(root: Path, variant: str) -> contextlib.AbstractContextManager[None]:
-    """Hold the variant's build lock; HostError that names the holder when another process has it.
-
-    The short wait is for those who only look: asking who holds a lock takes it for a moment.
-    """
-    return locks.hold(_lock_file(root, variant), f"{variant} is being built already, by {{holder}}", wait=0.5)
-
-
-def _lock_file(root: Path, variant: str) -> Path:
-    return root / variant / ".lock"
-
-
-def _build(path: Path, variant: str, running: bool) -> Build | None:
-    state_file = path / "state.json"
-    if not state_file.exists():
-        return None
-    try:
-        raw = _parsed(_content(state_file), state_file)
-        state, detail = raw["state"], raw.get("detail", "")
-    except (VerifyError, KeyError) as error:
-        state, detail = FAILED, str(error)
-    if state == RUNNING and not running:
-        state = "leftover"
-    return Build(folder=path, variant=variant, build_id=path.name, state=state, detail=detail)
 
 
 def _content(path: Path) -> bytes:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.artifacts import manifest as artifacts_manifest
-from pipelines.artifacts.manifest import Build, Manifest, Verification
+from pipelines.artifacts import store as artifacts_store
+from pipelines.artifacts.manifest import Manifest, Verification
 from pipelines.artifacts.record_backends import Folder, Remote
+from pipelines.artifacts.store import Build
 from pipelines.util import console
 from pipelines.util.errors import VerifyError
 
@@ -79,8 +81,8 @@ class Records:
             return self._store.build_ids(variant)
         return [
             each.build_id
-            for each in artifacts_manifest.builds(self._builds, variant)
-            if each.state == artifacts_manifest.COMPLETE
+            for each in artifacts_store.builds(self._builds, variant)
+            if each.state == artifacts_store.COMPLETE
         ]
 
     def _read(self, variant: str, build_ids: list[str]) -> list[Record]:

@@ -18,8 +18,9 @@ from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Build, Manifest
+from pipelines.artifacts import store
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.store import Build
 from pipelines.catalog.base import RELEASES
 from pipelines.util import console, files
 
@@ -37,7 +38,7 @@ def write(folder: Path, made: Manifest) -> None:
 
 def show(builds: Path, variant: str) -> None:
     """Print the document of the newest complete build; UsageError when there is none."""
-    console.emit_json(json.loads(of_build(manifest.newest_complete(builds, variant))))
+    console.emit_json(json.loads(of_build(store.newest_complete(builds, variant))))
 
 
 def of_build(build: Build) -> bytes:

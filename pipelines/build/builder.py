@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import manifest
+from pipelines.artifacts import store as artifacts_store
 from pipelines.build import dib, elements, module_cache, recipe, secrets, workspace
 from pipelines.build import layers as build_layers
-from pipelines.build.progress import Progress
+from pipelines.build.dib import Progress
 from pipelines.build.recipe import Command, Recipe, Run
 from pipelines.cache import store
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import conversion
+from pipelines.diskimage import qemu_img
 from pipelines.inputs import repositories, resolver
 from pipelines.inputs.resolver import Inputs
 from pipelines.preflight import apt_mirrors, preflight
+from pipelines.util import files as util_files
 from pipelines.util import process
 from pipelines.util.errors import BuildError
 
@@ -65,7 +67,9 @@ class _Made:
     layers: _Layers
 
 
-def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False, cached: bool = True) -> manifest.Build:
+def build(
+    variant: Variant, root: Path, now: datetime, *, verbose: bool = False, cached: bool = True
+) -> artifacts_store.Build:
     """Build a variant below `root`; returns the complete build. Without `cached` nothing is kept or taken.
 
     Raises HostError before anything starts when the host is not fit, or another process builds this variant;
@@ -85,8 +89,8 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False,
         job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
         said = _manifest(job, _make(job, verbose=verbose, cached=cached))
         sbom.write(folder, said)
-        manifest.write_json(folder / "manifest.json", said)
-    return manifest.newest_complete(root, variant.name, folder.name)
+        util_files.write_json(folder / "manifest.json", said)
+    return artifacts_store.newest_complete(root, variant.name, folder.name)
 
 
 def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path], run: Run | None = None, **more: str) -> Command:
@@ -98,7 +102,7 @@ def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path], run: Run 
     lent = apt_mirrors.lent(plan.distribution)
     command = recipe.command(plan, run or recipe.whole(plan), folder.resolve(), cache_folder, mirrors=lent, files=files)
     environment = process.environment(**_proxies(), **command.environment, **more)
-    return Command(argv=(*preflight.root_prefix(), *command.argv), environment=environment)
+    return Command(argv=(*process.as_root(), *command.argv), environment=environment)
 
 
 def _make(job: _Job, *, verbose: bool, cached: bool) -> _Made:
@@ -108,7 +112,7 @@ def _make(job: _Job, *, verbose: bool, cached: bool) -> _Made:
         made = _in_layers(job, session) if cached else _at_once(job, session)
         with session.timed("variant", "convert"):
             raw = job.scratch / "image.raw"
-            conversion.convert(raw, job.folder / "image.qcow2", compression=job.plan.compression)
+            qemu_img.convert(raw, job.folder / "image.qcow2", compression=job.plan.compression)
         with session.timed("variant", "hash"):
             artifact = workspace.artifact(job.folder / "image.qcow2")
     seconds = time.monotonic() - started

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.util import paths
 from pipelines.util.errors import CatalogError
 
-OURS = Path(__file__).resolve().parent.parent.parent / "elements"
 _NO_SHAPE = (".rst", ".pyc")  # files that shape no image
 _REMEDY = "Correct `elements` in images.yaml; `ls elements` shows ours."
 
@@ -36,7 +36,7 @@ def cumulative(requested: Mapping[str, tuple[str, ...]]) -> dict[str, Mapping[st
     closures = {}
     for layer, elements in requested.items():
         sofar += elements
-        closures[layer] = _closure(OURS, sofar)
+        closures[layer] = _closure(paths.OURS, sofar)
     return closures
 
 

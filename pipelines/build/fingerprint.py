@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Manifest
 from pipelines.build import recipe
 from pipelines.catalog.variant import Variant
 from pipelines.inputs import resolver
+from pipelines.util import files
 from pipelines.util.errors import VerifyError
 
 
@@ -44,14 +45,14 @@ def _of(variant: Variant, digests: Callable[[], Mapping[str, str]]) -> Fingerpri
         from pipelines.build import importer  # noqa: PLC0415  # and most programs and formats with it
 
         parts = importer.fingerprint_parts(variant)
-        return Fingerprint(digest=manifest.digest(parts), parts=parts)
+        return Fingerprint(digest=files.canonical_digest(parts), parts=parts)
     plan = recipe.resolve(variant, digests())
     return Fingerprint(digest=plan.fingerprint, parts=plan.parts)
 
 
 def newest(variant: Variant, builds: Path) -> Manifest | None:
     """The manifest of the newest complete build; None where there is none, or it cannot be read."""
-    complete = [build for build in manifest.builds(builds, variant.name) if build.state == manifest.COMPLETE]
+    complete = [build for build in store.builds(builds, variant.name) if build.state == store.COMPLETE]
     try:
         return complete[-1].manifest() if complete else None
     except VerifyError:

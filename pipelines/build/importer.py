@@ -15,17 +15,18 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from pipelines.artifacts import manifest
+from pipelines.artifacts import store as artifacts_store
 from pipelines.build import workspace
 from pipelines.cache import store
-from pipelines.catalog.ready_image import Guest, Source
+from pipelines.catalog.base import Guest, Source
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import conversion, qemu_img, untrusted
+from pipelines.diskimage import gpt, qemu_img, untrusted
 from pipelines.diskimage.untrusted import Foreign
 from pipelines.inputs import fetch
 from pipelines.inputs.fetch import Fetched, Wanted
 from pipelines.preflight import checks, disk_space
 from pipelines.preflight.checks import Check
-from pipelines.util import process
+from pipelines.util import errors, files, process
 from pipelines.util.console import ticker
 from pipelines.util.errors import BuildError, CatalogError, ProgramError
 
@@ -47,7 +48,7 @@ class _Job:
     verbose: bool
 
 
-def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False) -> manifest.Build:
+def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False) -> artifacts_store.Build:
     """Import a variant's ready image below `root`; returns the complete build.
 
     Raises BuildError that says why the image cannot be taken; HostError when this host lacks the room or a program, or
@@ -62,32 +63,32 @@ def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False)
     return made
 
 
-def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, verbose: bool) -> manifest.Build:
+def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, verbose: bool) -> artifacts_store.Build:
     from pipelines.artifacts import sbom  # noqa: PLC0415  # a plan asks us for fingerprints, and starts sooner without
 
     source, _ = _origin(variant)
     image = untrusted.examine(fetched.path, source.format)
     _require_fit(variant, image)
     checks.require(checks.look({variant.name: (Check(disk_space.space, (root, _space_needed(variant, image))),)}))
-    fingerprint = manifest.digest(fingerprint_parts(variant))
+    fingerprint = files.canonical_digest(fingerprint_parts(variant))
     with workspace.opened(root, variant.name, manifest.build_id(now, fingerprint)) as folder:
         started = time.monotonic()
         job = _Job(variant=variant, image=image, sha256=fetched.sha256, folder=folder, verbose=verbose)
         stages = _convert(job)
         made = _manifest(job, now, stages, time.monotonic() - started)
         sbom.write(folder, made)
-        manifest.write_json(folder / "manifest.json", made)
-    return manifest.newest_complete(root, variant.name, folder.name)
+        files.write_json(folder / "manifest.json", made)
+    return artifacts_store.newest_complete(root, variant.name, folder.name)
 
 
 def fingerprint_parts(variant: Variant) -> Mapping[str, str]:
     """What the image follows from, in an operator's words, to its digest. From where it was fetched is no matter."""
     source, guest = _origin(variant)
     return {
-        SOURCE: manifest.digest([source.sha256.lower(), source.format]),
-        "guest": manifest.digest(asdict(guest)),
-        "disk": manifest.digest([variant.disk.size, variant.disk.compression]),
-        "layout": manifest.digest(LAYOUT_VERSION),
+        SOURCE: files.canonical_digest([source.sha256.lower(), source.format]),
+        "guest": files.canonical_digest(asdict(guest)),
+        "disk": files.canonical_digest([variant.disk.size, variant.disk.compression]),
+        "layout": files.canonical_digest(LAYOUT_VERSION),
     }
 
 
@@ -129,9 +130,9 @@ def _convert(job: _Job) -> Mapping[str, float]:
         )
         stages["import/grow"] = _grow(job, grown)
         source, kind = grown, "raw"
-    argv = conversion.command(source, artifact, format=kind, compression=job.variant.disk.compression)
+    argv = qemu_img.command(source, artifact, format=kind, compression=job.variant.disk.compression)
     stages["import/compress"] = _run(job, "compress", argv)
-    conversion.sync(artifact)
+    qemu_img.sync(artifact)
     if problems := qemu_img.check(artifact):
         raise BuildError(
             f"{job.variant.name}: the converted image is damaged: {'; '.join(problems)}", remedy="Report this."
@@ -144,7 +145,7 @@ def _grow(job: _Job, raw: Path) -> float:
 
     Nothing else changes: the guest extends its own partitions (cloud-init, cloudbase-init).
     """
-    table = qemu_img.partition_table(raw) if qemu_img.has_gpt(raw) else None
+    table = gpt.partition_table(raw) if gpt.has_gpt(raw) else None
     if table is not None and table.problems:
         raise BuildError(
             f"{job.variant.name}: the image's partition table is damaged: {'; '.join(table.problems)}",
@@ -169,7 +170,7 @@ def _run(job: _Job, stage: str, argv: Sequence[object]) -> float:
             raise BuildError(f"{job.variant.name}: {stage}: {error}", remedy=f"The whole log: {log}") from error
     if result.returncode != 0:
         last = (log.read_text(errors="replace").split("\r")[-1].strip().splitlines() or [""])[-1]
-        remedy = f"The whole log: {log}" + (f"\n{disk_space.FULL}" if "No space left on device" in last else "")
+        remedy = f"The whole log: {log}" + (f"\n{errors.DISK_FULL}" if "No space left on device" in last else "")
         raise BuildError(f"{job.variant.name}: {argv[0]} failed in {stage}: {last}", remedy=remedy)
     return round(result.seconds, 3)
 
@@ -181,7 +182,7 @@ def _manifest(job: _Job, now: datetime, stages: Mapping[str, float], seconds: fl
     return manifest.Manifest(
         variant=job.variant.name,
         build_id=job.folder.name,
-        fingerprint=manifest.digest(parts),
+        fingerprint=files.canonical_digest(parts),
         created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         base={
             "type": guest.type,

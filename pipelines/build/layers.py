@@ -5,25 +5,47 @@ went in. A build begins with the last layer that is kept, if the package archive
 """
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.artifacts import manifest
-from pipelines.build import element_folders
 from pipelines.build.recipe import Layer, Recipe, Run
 from pipelines.cache import store
 from pipelines.inputs import repositories
-from pipelines.preflight import preflight
-from pipelines.util import console, process
+from pipelines.util import console, files, paths, process
 from pipelines.util.errors import BuildError, PipelineError, ProgramError
 
 KIND = "layers"
 _SECONDS = 1800.0
 # Everything that a tree has: owners by number, nanoseconds, holes, capabilities.
 _TAR = ("tar", "--format=posix", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--sparse")
+
+
+# Up to here a phase works on its own element's part of the tree, once.
+_ONCE = (
+    *("root.d", "extra-data.d", "pre-install.d", "install.d", "post-install.d", "post-root.d"),
+    *("package-installs.yaml", "package-installs.json", "static", "init-scripts"),
+)
+_AT_THE_END = ("block-device.d", "pre-finalise.d", "finalise.d", "cleanup.d")
+# These act for other elements: they install what those name, copy what those have in bin/, static/ or modprobe.d/. What
+# stands behind them is work of their own, done once.
+FOR_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "dib-init-system": (),
+    "dib-python": (),
+    "dracut-regenerate": (),
+    "install-bin": (),
+    "install-static": (),
+    "install-types": (),
+    "modprobe": ("install.d",),
+    "package-installs": (),
+    "pkg-map": (),
+    "source-repositories": (),
+    "svc-map": (),
+}
+BETWEEN_RUNS = ("begin-with-tree", "end-with-tree", "no-block-device")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +75,7 @@ class Site:
 
     def key(self, layer: Layer) -> str:
         """Under which a layer is kept."""
-        return manifest.digest([layer.key, dict(self.lent)])
+        return files.canonical_digest([layer.key, dict(self.lent)])
 
 
 def build(site: Site) -> None:
@@ -80,7 +102,7 @@ def _have_tree(site: Site, layers: tuple[Layer, ...]) -> None:
 
 def _run(site: Site, run: Run) -> None:
     folder = site.scratch / "elements" / run.layers[-1].name
-    element_folders.write(site.plan, run, folder)
+    write(site.plan, run, folder)
     site.execute(replace(run, elements=folder))
 
 
@@ -110,7 +132,7 @@ def _see(site: Site, known: Mapping[str, str]) -> None:
 
 
 def _unpack(site: Site, packed: Path) -> None:
-    prefix = preflight.root_prefix()
+    prefix = process.as_root()
     extract = [*_TAR, "--extract", "--use-compress-program=zstd", f"--file={packed}", f"--directory={site.tree}"]
     site.tree.mkdir()
     try:
@@ -146,8 +168,30 @@ def _keep(site: Site, layer: Layer) -> None:
 
 
 def _pack(tree: Path, packed: Path) -> None:
-    prefix = preflight.root_prefix()
+    prefix = process.as_root()
     create = [*_TAR, "--create", "--use-compress-program=zstd -1 -T0", f"--file={packed}", f"--directory={tree}", "."]
     process.run([*prefix, *create], deadline=_SECONDS)
     if prefix:
         process.run([*prefix, "chown", f"{os.getuid()}:{os.getgid()}", str(packed)], deadline=60)
+
+
+def write(plan: Recipe, run: Run, folder: Path) -> None:
+    """Make `folder` with the elements of the run's layers, each as far as it takes part."""
+    names = [layer.name for layer in run.layers]
+    done = set(names[:-1]) if run.begins_with_tree else set()
+    for element, source in plan.closure.items():
+        layer = plan.layer_of[element]
+        if layer not in names:
+            continue
+        left_out = [*FOR_OTHERS.get(element, _ONCE)] if layer in done else []
+        left_out += _AT_THE_END if run.ends_with_tree else ()
+        _copy(source, folder / element, left_out)
+    for element in BETWEEN_RUNS:
+        _copy(paths.OURS / element, folder / element, [])
+
+
+def _copy(source: Path, target: Path, left_out: list[str]) -> None:
+    def ignored(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if name == "__pycache__" or (Path(folder) == source and name in left_out)]
+
+    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifacts import manifest
 from pipelines.build import element_selection, no_fsync
 from pipelines.build import elements as closures
 from pipelines.build import secrets as build_secrets
 from pipelines.catalog.variant import Variant
+from pipelines.util import files as util_files
+from pipelines.util import paths
 from pipelines.util.errors import CatalogError
 
 # Raise it when the way a build is put together changes in a manner that no element or catalog field shows.
@@ -66,7 +67,7 @@ class Run:
     """
 
     layers: tuple[Layer, ...]
-    elements: Path = closures.OURS
+    elements: Path = paths.OURS
     begins_with_tree: bool = False
     ends_with_tree: bool = False
     prepares_initramfs: bool = False  # for the run that makes the disk
@@ -108,7 +109,7 @@ def resolve(variant: Variant, digests: Mapping[str, str] | None = None) -> Recip
         distribution=variant.base.distribution,
         architecture=variant.base.architecture,
         parts=parts,
-        fingerprint=manifest.digest(parts),
+        fingerprint=util_files.canonical_digest(parts),
     )
 
 
@@ -213,14 +214,14 @@ def _parts(
         "disk": variant.disk,
         "packages": variant.packages,
         "diskimage-builder": closures.dib_version(),
-        "layout": [LAYOUT_VERSION, *(closures.element_digest(closures.OURS / name) for name in _BETWEEN_RUNS)],
+        "layout": [LAYOUT_VERSION, *(closures.element_digest(paths.OURS / name) for name in _BETWEEN_RUNS)],
         **{
             f"elements of the {layer} layer": elements
             for layer, elements in element_selection.elements(variant).items()
         },
         **{f"environment of the {layer} layer": values for layer, values in environments.items()},
     }
-    parts = {name: manifest.digest(_plain(value)) for name, value in shaping.items()}
+    parts = {name: util_files.canonical_digest(_plain(value)) for name, value in shaping.items()}
     parts |= {f"element {name}": closures.element_digest(path) for name, path in sorted(closure.items())}
     return parts | {name: digest for name, digest in digests.items() if digest}
 
@@ -241,7 +242,7 @@ def _chain(
         names = [*fields[name], f"elements of the {name} layer", f"environment of the {name} layer"]
         names += [f"element {element}" for element, layer in layer_of.items() if layer == name]
         previous = layers[-1].key if layers else ""
-        key = manifest.digest([previous, {part: parts.get(part, "") for part in names}])
+        key = util_files.canonical_digest([previous, {part: parts.get(part, "") for part in names}])
         layers.append(Layer(name=name, elements=elements, environment=environments[name], key=key))
     return tuple(layers)
 

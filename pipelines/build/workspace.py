@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import manifest, store
 from pipelines.diskimage import qemu_img
-from pipelines.preflight import disk_space, preflight
-from pipelines.util import process
+from pipelines.preflight import disk_space
+from pipelines.util import files, process
 from pipelines.util.errors import HostError
 
 KEPT_FAILURES = 3
@@ -27,7 +27,7 @@ def opened(root: Path, variant: str, build_id: str) -> Iterator[Path]:
     this variant, or the folder cannot be made.
     """
     disk_space.make(root)
-    with manifest.lock(root, variant):
+    with store.lock(root, variant):
         _clean_leftovers(root, variant)
         folder = _new(root, variant, build_id)
         with _recorded(folder):
@@ -37,9 +37,9 @@ def opened(root: Path, variant: str, build_id: str) -> Iterator[Path]:
 def artifact(path: Path) -> manifest.Artifact:
     """What the manifest says of a finished image file, which belongs to us from now on."""
     if path.stat().st_uid != os.getuid():
-        process.run([*preflight.root_prefix(), "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
+        process.run([*process.as_root(), "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
     info = qemu_img.info(path)
-    sha256, sha512 = qemu_img.digests(path)
+    sha256, sha512 = files.digests(path)
     return manifest.Artifact(
         path=path.name,
         format=info.format,
@@ -55,12 +55,12 @@ def _clean_leftovers(root: Path, variant: str) -> None:
 
     Call it with the variant's lock held: then nothing that says running can be running.
     """
-    for build in manifest.builds(root, variant):
+    for build in store.builds(root, variant):
         # Holding the lock makes a crashed build look like a running one.
-        if build.state in {manifest.RUNNING, "leftover"}:
+        if build.state in {store.RUNNING, "leftover"}:
             _keep_only_logs(build.folder)  # first: on a full disk the state could not be written before
-            manifest.set_state(build.folder, manifest.FAILED, "it was cut off before it ended")
-    failed = [build for build in manifest.builds(root, variant) if build.state == manifest.FAILED]
+            store.set_state(build.folder, store.FAILED, "it was cut off before it ended")
+    failed = [build for build in store.builds(root, variant) if build.state == store.FAILED]
     for build in failed[:-KEPT_FAILURES]:
         _remove(build.folder)
 
@@ -71,7 +71,7 @@ def _new(root: Path, variant: str, build_id: str) -> Path:
         folder.mkdir(parents=True)
     except FileExistsError:
         raise HostError(f"{folder} is there already", remedy="Wait a second and run the command again.") from None
-    manifest.set_state(folder, manifest.RUNNING, f"process {os.getpid()}")
+    store.set_state(folder, store.RUNNING, f"process {os.getpid()}")
     (folder / "scratch").mkdir()
     return folder
 
@@ -83,10 +83,10 @@ def _recorded(folder: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         _keep_only_logs(folder)  # first: on a full disk the state could not be written before
-        manifest.set_state(folder, manifest.FAILED, getattr(error, "what", None) or type(error).__name__)
+        store.set_state(folder, store.FAILED, getattr(error, "what", None) or type(error).__name__)
         raise
     _remove(folder / "scratch")
-    manifest.set_state(folder, manifest.COMPLETE)
+    store.set_state(folder, store.COMPLETE)
 
 
 def _keep_only_logs(folder: Path) -> None:
@@ -103,6 +103,6 @@ def _remove(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except PermissionError:
-        process.run([*preflight.root_prefix(), "rm", "-rf", "--one-file-system", str(path)], deadline=300)
+        process.run([*process.as_root(), "rm", "-rf", "--one-file-system", str(path)], deadline=300)
     except FileNotFoundError:
         return

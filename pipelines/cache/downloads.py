@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pipelines.cache import usage
 from pipelines.cache.entry import Entry
-from pipelines.inputs import http
 from pipelines.util import locks
 
 KIND = "downloads"
@@ -52,7 +51,7 @@ def evict(folder: Path, key: str) -> bool:
         if not ours:
             return False
         if key.endswith(PARTIAL):
-            http.discard(partial(folder, digest))
+            discard(partial(folder, digest))
             return True
         return _remove(folder, digest)
 
@@ -64,7 +63,7 @@ def sweep(folder: Path) -> None:
             if not ours or partial(folder, digest).exists() or any(folder.glob(f"{digest}/*")):
                 continue
             if _remove(folder, digest):
-                http.discard(partial(folder, digest))
+                discard(partial(folder, digest))
                 lock(folder, digest).unlink()
 
 
@@ -91,3 +90,14 @@ def _entry(key: str, about: str, files: Sequence[Path], used_by: Path | None) ->
         used_at=use.last,
         hits=use.hits,
     )
+
+
+def discard(part: Path) -> None:
+    """Forget a partial download."""
+    part.unlink(missing_ok=True)
+    _validator(part).unlink(missing_ok=True)
+
+
+def _validator(part: Path) -> Path:
+    """Beside a partial download: what the server said by which it knows that its file is still the same."""
+    return part.with_suffix(".validator")

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.artifacts import manifest
 from pipelines.cache import usage
+from pipelines.util import files
 
 CONTENT, RECORD, USES = "content", "entry.json", "uses"
 
@@ -59,7 +59,7 @@ def write(folder: Path, record: Record) -> None:
     when it is read.
     """
     plain = asdict(record)
-    text = json.dumps(plain | {"digest": manifest.digest(plain)}, indent=2)
+    text = json.dumps(plain | {"digest": files.canonical_digest(plain)}, indent=2)
     (folder / RECORD).write_text(f"{text}\n", encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ def read(folder: Path) -> Record | None:
     try:
         plain = json.loads((folder / RECORD).read_bytes())
         digest = plain.pop("digest")
-        return Record(**plain) if digest == manifest.digest(plain) else None
+        return Record(**plain) if digest == files.canonical_digest(plain) else None
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

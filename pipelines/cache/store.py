@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.artifacts import manifest
 from pipelines.cache import downloads as cache_downloads
 from pipelines.cache import entry as cache_entry
 from pipelines.cache import usage
 from pipelines.cache.entry import Entry
-from pipelines.catalog import types
-from pipelines.util import console, locks
+from pipelines.util import console, files, locks, units
 from pipelines.util.errors import UsageError
 
 LAYERS, MODULES = "layers", "modules"
@@ -117,22 +115,22 @@ def limit(root: Path) -> int:
     """How many bytes the cache may have on this machine."""
     path = _limit_file(root)
     try:
-        return types.byte_count(json.loads(path.read_bytes())["limit"])
+        return units.byte_count(json.loads(path.read_bytes())["limit"])
     except FileNotFoundError:
         pass
     except (ValueError, TypeError, KeyError):
         console.warn(f"{path} says no size, so the limit is {DEFAULT_LIMIT}; `./inv cache --limit SIZE` sets another")
-    return types.byte_count(DEFAULT_LIMIT)
+    return units.byte_count(DEFAULT_LIMIT)
 
 
 def set_limit(root: Path, text: str) -> None:
     """Set the limit for all builds to come; UsageError when the text is no size. Nothing is evicted yet."""
     try:
-        types.byte_count(text)
+        units.byte_count(text)
     except ValueError as error:
         raise UsageError(f"--limit {text}: {error}", remedy=f"Write it like this: --limit {DEFAULT_LIMIT}.") from None
     root.mkdir(parents=True, exist_ok=True)
-    manifest.write_json(_limit_file(root), {"limit": text})
+    files.write_json(_limit_file(root), {"limit": text})
 
 
 def _limit_file(root: Path) -> Path:

@@ -1,5 +1,6 @@
 """What is in images.yaml beside the images?"""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal, Self
@@ -8,9 +9,25 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from pipelines.catalog import types
-from pipelines.catalog.appearance import Glance
 from pipelines.catalog.base import CONFIG
-from pipelines.catalog.delivery import Delivery, DiskFormat, ImportMethod
+from pipelines.catalog.variant import Glance
+
+ImportMethod = Literal["auto", "put", "glance-direct", "web-download"]
+DiskFormat = Literal["qcow2", "raw"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """What `clouds` in images.yaml says about the data of every image; what it leaves open, transfer.py decides.
+
+    `stores` are Glance's stores (none: its default one; None: all that can be written). `web_download_url` is where
+    the builds' folder is served to that cloud, empty if nowhere.
+    """
+
+    disk_format: DiskFormat = "qcow2"
+    import_method: ImportMethod = "auto"
+    stores: tuple[str, ...] | None = ()
+    web_download_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)

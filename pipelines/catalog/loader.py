@@ -13,15 +13,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.catalog import inheritance, unsupported
-from pipelines.catalog.appearance import Glance
 from pipelines.catalog.base import Base
-from pipelines.catalog.clouds import CatalogFile, Cloud
-from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.clouds import CatalogFile, Cloud, Delivery
 from pipelines.catalog.driver import Cuda, Driver
 from pipelines.catalog.json_schema import json_schema
 from pipelines.catalog.types import property_text
 from pipelines.catalog.validation import Complaints, Layer, did_you_mean, known_keys
-from pipelines.catalog.variant import Disk, Kernel, Variant
+from pipelines.catalog.variant import Disk, Glance, Kernel, Variant
 from pipelines.catalog.yaml_file import Where, read
 from pipelines.glance import properties
 from pipelines.util.errors import CatalogError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pipelines.util import tables
+from pipelines.util import files
 
 _HERE = Path(__file__).parent
 
@@ -57,5 +57,5 @@ def known() -> tuple[Key, ...]:
             keyring=_HERE / "keyrings" / entry["file"],
             signature_suffix=entry["signature_suffix"],
         )
-        for entry in tables.read(_HERE / "signing_keys.yaml")
+        for entry in files.read_yaml(_HERE / "signing_keys.yaml")
     )

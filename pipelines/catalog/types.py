@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
-_UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
-_SIZE, _AGE = r"([1-9][0-9]*)(MiB|GiB|TiB)", r"([1-9][0-9]*)([hdw])"
+from pipelines.util import units
+
 _SMALLEST_DISK = 512 * 2**20  # partition table, ESP (128 MiB) and the least root file system that makes sense
 _SECRET = re.compile(r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API)?KEYS?(_|$)")
 # What the pipeline itself sets for the elements, and where images.yaml says it.
@@ -44,18 +43,10 @@ _SAID_ELSEWHERE = {
 }
 
 
-def byte_count(value: object) -> int:
-    """How many bytes a size is; ValueError that says how one is written."""
-    match = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('this is no size; write a number and MiB, GiB or TiB, for example "20GiB"')
-    return int(match[1]) * _UNITS[match[2]]
-
-
 def _size(value: object, info: ValidationInfo) -> int:
     if info.mode == "python" and isinstance(value, int):
         return value
-    size = byte_count(value)
+    size = units.byte_count(value)
     if size < _SMALLEST_DISK:
         raise ValueError('no system fits in here; write at least "512MiB"')
     return size
@@ -64,10 +55,10 @@ def _size(value: object, info: ValidationInfo) -> int:
 def _age(value: object, info: ValidationInfo) -> timedelta:
     if info.mode == "python" and isinstance(value, timedelta):
         return value
-    match = re.fullmatch(_AGE, value) if isinstance(value, str) else None
+    match = re.fullmatch(units._AGE, value) if isinstance(value, str) else None
     if match is None or len(match[1]) > 5:
         raise ValueError('this is no duration; write hours, days or weeks, for example "36h", "7d" or "2w"')
-    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+    return timedelta(hours=int(match[1]) * units._HOURS[match[2]])
 
 
 def property_text(value: object) -> str:
@@ -187,8 +178,8 @@ Stores = Annotated[
     BeforeValidator(_stores),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string", "pattern": _STORE}}]}),
 ]
-Size = Annotated[int, PlainValidator(_size), _text(_SIZE)]
-Age = Annotated[timedelta, PlainValidator(_age), _text(_AGE)]
+Size = Annotated[int, PlainValidator(_size), _text(units._SIZE)]
+Age = Annotated[timedelta, PlainValidator(_age), _text(units._AGE)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name), _text("DIB_[A-Z0-9_]+")]
 PropertyValue = Annotated[
     str, PlainValidator(property_text), WithJsonSchema({"type": ["string", "integer", "boolean"]})

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from pipelines.catalog import types
 from pipelines.catalog.loader import Catalog
+from pipelines.util import units
 from pipelines.util.errors import UsageError
 
 System = Literal["github", "gitlab", "zuul", "systemd"]
@@ -155,7 +155,7 @@ def _schedule(system: System, given: str | None) -> str:
 def _limit(given: str | None) -> str:
     limit = _DEFAULT_LIMIT if given is None else given
     try:
-        types.byte_count(limit)
+        units.byte_count(limit)
     except ValueError as error:
         raise UsageError(f"--cache-limit {limit}: {error}", remedy=f"Write it like this: {_DEFAULT_LIMIT}.") from None
     return limit

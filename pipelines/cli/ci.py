@@ -5,9 +5,10 @@ from pathlib import Path
 
 from invoke import Context
 
-from pipelines.cli.options import CATALOG, CATALOG_HELP, PROJECT, load, now
+from pipelines.cli.options import CATALOG, CATALOG_HELP, load, now
 from pipelines.cli.task import verb
 from pipelines.util import console
+from pipelines.util.paths import PROJECT
 
 
 @verb(

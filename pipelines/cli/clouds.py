@@ -78,7 +78,7 @@ def refresh(
     builds: str = BUILDS,
 ) -> None:
     """Bring images and clouds to what images.yaml and the package archives say now: build, verify, upload, prune."""
-    from pipelines.reports import refresh_rows, refresh_summary, tables
+    from pipelines.reports import refresh_summary, tables
     from pipelines.workflows import refresh as refreshing
 
     site = open_site(catalog, builds, cloud, boots=boot, all_clouds=dry_run)
@@ -87,7 +87,7 @@ def refresh(
         tables.actions(refreshing.dry(site, variants, now()), as_json=False)
         return
     run = refreshing.Refresh(site=site, now=now, verbose=verbose)
-    rows = functools.partial(refresh_rows.rows, run, variants)
+    rows = functools.partial(refresh_summary.rows, run, variants)
     with nullcontext() if summary is None else refresh_summary.written(Path(summary), rows):
         refreshing.refresh(run, variants)
 
@@ -180,13 +180,13 @@ def status(
     html: str | None = None,
 ) -> None:
     """What is in clouds: current, candidate, retired or broken, whose it is, and what is not as images.yaml says."""
-    from pipelines.reports import report_status, status_page
+    from pipelines.reports import status_page, tables
     from pipelines.workflows import status as workflows_status
 
     site = open_site(catalog, builds, cloud, all_clouds=False)
     variants = site.catalog.select(only)
     found = workflows_status.survey(site, variants, now(), fix=fix)
-    report_status.show(found, as_json=json)
+    tables.status(found, as_json=json)
     if html is not None:
         status_page.write(Path(html), site, variants, found, now())
     workflows_status.require_all(found)

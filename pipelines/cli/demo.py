@@ -12,7 +12,7 @@ from pipelines.catalog.loader import Catalog
 from pipelines.devcloud import manager
 from pipelines.glance import client
 from pipelines.release import cloud_images
-from pipelines.reports import report_status, tables
+from pipelines.reports import tables
 from pipelines.util import console
 from pipelines.workflows import build, release, status
 from pipelines.workflows import site as workflows_site
@@ -37,7 +37,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     console.note("4/4  the release")
     if actions:
         release.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
-    report_status.show(status.survey(site, variants, now()), as_json=False)
+    tables.status(status.survey(site, variants, now()), as_json=False)
     _show_properties(cloud)
 
 

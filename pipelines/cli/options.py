@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.util import paths
 from pipelines.util.errors import UsageError
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-CATALOG = str(PROJECT / "images.yaml")
-BUILDS = str(PROJECT / "builds")
-CLOUD_ROOT = PROJECT / ".cloud"
+CATALOG = str(paths.PROJECT / "images.yaml")
+BUILDS = str(paths.PROJECT / "builds")
+CLOUD_ROOT = paths.PROJECT / ".cloud"
 
 CATALOG_HELP = {"catalog": "the catalog (default: images.yaml beside tasks.py)"}
 BUILDS_HELP = {"builds": "where builds are kept (default: builds/ beside tasks.py)"}

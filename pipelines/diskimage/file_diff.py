@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.diskimage import filesystem, qemu_img
+from pipelines.diskimage import filesystem, gpt, qemu_img
 from pipelines.diskimage.filesystem import FileSystem
 from pipelines.diskimage.filesystem_readers import Entry
-from pipelines.diskimage.qemu_img import Partition
+from pipelines.diskimage.gpt import Partition
 from pipelines.util.errors import VerifyError
 
 _AT_ONCE = 64 * 2**20  # bytes of content in memory
@@ -65,12 +65,12 @@ def facts(image: Path) -> dict[str, Facts]:
 def _partitions(raw: Path, image: Path) -> tuple[Partition, Partition | None]:
     """The root, which is the last, and the ESP."""
     try:
-        parts = qemu_img.partition_table(raw).partitions
+        parts = gpt.partition_table(raw).partitions
     except ValueError as error:
         raise VerifyError(f"{image} cannot be read: {error}") from error
     if not parts:
         raise VerifyError(f"{image} cannot be read: it has no partitions")
-    return parts[-1], next((part for part in parts if part.type == qemu_img.ESP), None)
+    return parts[-1], next((part for part in parts if part.type == gpt.ESP), None)
 
 
 def _kind(raw: Path, part: Partition, image: Path) -> Literal["ext4", "xfs"]:

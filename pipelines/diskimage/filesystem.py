@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipelines.diskimage.filesystem_readers import Entry, Ext4, Reader, mounted
-from pipelines.diskimage.qemu_img import Partition
+from pipelines.diskimage.gpt import Partition
 from pipelines.util import process
 
 _READ_SECONDS = 60.0

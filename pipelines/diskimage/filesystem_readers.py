@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.diskimage.qemu_img import Partition
+from pipelines.diskimage.gpt import Partition
 from pipelines.util import process
 from pipelines.util.errors import HostError, VerifyError
 

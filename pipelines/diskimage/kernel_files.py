@@ -3,32 +3,14 @@
 Read here, because kmod and initramfs-tools belong to the guest and need not exist on the build host.
 """
 
-import lzma
 import struct
-import tempfile
-import zlib
-from pathlib import Path
 
-from pipelines.util import process
+from pipelines.util import compression
 
-_ZSTD, _GZIP, _XZ = b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\x00"
 _CPIO = (b"070701", b"070702")
 _CPIO_HEADER = 110  # bytes of ASCII; "newc" in cpio(5)
-_ZSTD_SECONDS = 120.0
 _ELF_HEADER = struct.Struct("<40xQ10xHHH")  # ELF64: where the section headers are, their size, count, names' index
 _SECTION = struct.Struct("<I20xQQ24x")  # name, offset, size
-
-
-def decompressed(data: bytes) -> bytes:
-    """The content of a zstd, gzip or xz file; anything else as it is. ValueError when it is damaged."""
-    try:
-        if data.startswith(_XZ):
-            return lzma.LZMADecompressor().decompress(data)
-        if data.startswith(_GZIP):
-            return zlib.decompressobj(wbits=31).decompress(data)
-    except (lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"the compressed file is damaged: {error}") from error
-    return _unzstd(data) if data.startswith(_ZSTD) else data
 
 
 def module_fields(data: bytes) -> dict[str, str]:
@@ -36,7 +18,7 @@ def module_fields(data: bytes) -> dict[str, str]:
 
     Fields that occur several times (alias, depends) have their first value. ValueError when it is no module.
     """
-    elf = decompressed(data)
+    elf = compression.decompressed(data)
     if not elf.startswith(b"\x7fELF\x02\x01"):
         raise ValueError("this is no 64-bit little-endian ELF file")
     try:
@@ -66,7 +48,7 @@ def initramfs_names(data: bytes) -> list[str]:
         elif data.startswith(_CPIO, at):
             at = _archive(data, at, names)
         else:
-            inside = decompressed(data[at:])
+            inside = compression.decompressed(data[at:])
             if not inside.startswith(_CPIO):
                 raise ValueError(f"byte {at} of the initramfs is neither cpio nor zstd, gzip or xz")
             return names + initramfs_names(inside)
@@ -89,12 +71,3 @@ def _archive(data: bytes, start: int, names: list[str]) -> int:
 
 def _padded(size: int) -> int:
     return (size + 3) // 4 * 4
-
-
-def _unzstd(data: bytes) -> bytes:
-    with tempfile.TemporaryDirectory() as scratch:
-        packed, plain = Path(scratch, "packed"), Path(scratch, "plain")
-        packed.write_bytes(data)
-        argv = [process.require("zstd", "zstd"), "-dqf", "-o", str(plain), str(packed)]
-        process.run(argv, deadline=_ZSTD_SECONDS)
-        return plain.read_bytes()

@@ -4,31 +4,21 @@ Image files as qemu-img sees them, and the partition table, both without mountin
 """
 
 import contextlib
-import hashlib
 import json
 import os
-import struct
 import tempfile
-import uuid
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.util import process
-
-SECTOR = 512
-BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
-ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-ROOT_X86_64 = uuid.UUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
-ROOT_ARM64 = uuid.UUID("b921b045-1df0-41c3-af44-4c6f280d3fae")
+from pipelines.util import errors, process
+from pipelines.util.errors import BuildError, ProgramError
 
 _INFO_SECONDS = 60.0
-_BLOCK = 2**20  # bytes
 _CONVERT_SECONDS = 1800.0
-_HEADER = struct.Struct("<12xII4xQQ32xQIII")  # UEFI specification 2.10, table 5.5
-_ENTRY = struct.Struct("<16s16xQQ8x72s")  # table 5.6
+
+
+DEADLINE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,25 +32,6 @@ class DiskInfo:
     compression: str
     dirty: bool
     corrupt: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Partition:
-    """A partition; `start` and `size` are in bytes."""
-
-    number: int
-    start: int
-    size: int
-    type: uuid.UUID
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartitionTable:
-    """A GPT: its partitions by their place on the disk, and what is wrong with its two copies (empty: it is sound)."""
-
-    partitions: tuple[Partition, ...]
-    problems: tuple[str, ...]
 
 
 def info(path: Path) -> DiskInfo:
@@ -92,19 +63,6 @@ def check(path: Path) -> tuple[str, ...]:
     return tuple(f"{said[kind]} {words}" for kind, words in kinds.items() if said.get(kind))
 
 
-def digests(path: Path) -> tuple[str, str]:
-    """A file's sha256 and sha512, hexadecimal, in one pass: side by side, while the next block is read."""
-    sha256, sha512 = hashlib.sha256(), hashlib.sha512()
-    with path.open("rb", buffering=0) as source, ThreadPoolExecutor(2) as cores:
-        block = source.read(_BLOCK)
-        while block:
-            under_way = [cores.submit(each.update, block) for each in (sha256, sha512)]
-            block = source.read(_BLOCK)
-            for each in under_way:
-                each.result()
-    return sha256.hexdigest(), sha512.hexdigest()
-
-
 @contextlib.contextmanager
 def raw(image: Path) -> Iterator[Path]:
     """A path at which the image is readable as a raw disk.
@@ -126,56 +84,45 @@ def raw(image: Path) -> Iterator[Path]:
         yield path
 
 
-def has_gpt(disk: Path) -> bool:
-    """Whether a raw disk has a GUID partition table, sound or not."""
-    with disk.open("rb") as source:
-        return os.pread(source.fileno(), 8, SECTOR) == b"EFI PART"
+def convert(raw: Path, target: Path, *, compression: str, deadline: float = DEADLINE_SECONDS) -> None:
+    """Make the qcow2 file `target` of a raw disk. `compression` is zstd or zlib; `deadline` is in seconds.
 
-
-def partition_table(disk: Path) -> PartitionTable:
-    """Read a raw disk's GPT, both copies.
-
-    Read here and not by sfdisk or sgdisk, because both fall back to the good copy of a damaged table and end with
-    exit code 0; a firmware or growpart may not. ValueError when neither copy is usable.
+    The target is whole and on the disk when it has its name, or it is not there: then BuildError says why.
     """
-    last = disk.stat().st_size // SECTOR - 1
-    with disk.open("rb") as source:
-        primary, primary_problems = _copy(source.fileno(), 1, last, "primary")
-        backup, backup_problems = _copy(source.fileno(), last, 1, "backup")
-    if primary is None and backup is None:
-        raise ValueError("there is no GUID partition table")
-    problems = [*primary_problems, *backup_problems]
-    if primary is not None and backup is not None and primary != backup:
-        problems.append("the primary and the backup table differ")
-    return PartitionTable(partitions=primary or backup or (), problems=tuple(problems))
+    part = target.with_name(f".{target.name}.part")
+    try:
+        process.run(command(raw, part, format="raw", compression=compression), deadline=deadline)
+        sync(part)
+        os.replace(part, target)
+    except (ProgramError, OSError) as error:
+        raise BuildError(f"{target}: the disk cannot be converted: {error}", remedy=_remedy(str(error))) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
 
 
-def _copy(fd: int, sector: int, other: int, which: str) -> tuple[tuple[Partition, ...] | None, list[str]]:
-    """One copy of the table, whose header is in `sector`; its partitions (None: unusable) and its problems."""
-    block = os.pread(fd, SECTOR, sector * SECTOR)
-    if len(block) < SECTOR or not block.startswith(b"EFI PART"):
-        return None, [f"there is no {which} GPT header in sector {sector}"]
-    size, crc, here, alternate, entries_at, count, entry_size, entries_crc = _HEADER.unpack_from(block)
-    if zlib.crc32(block[:16] + bytes(4) + block[20:size]) != crc:
-        return None, [f"the {which} GPT header has a wrong checksum"]
-    problems = []
-    if (here, alternate) != (sector, other):
-        problems.append(f"the {which} GPT header says it is in sector {here} and the other in {alternate}")
-    entries = os.pread(fd, count * entry_size, entries_at * SECTOR)
-    if zlib.crc32(entries) != entries_crc:
-        return None, [*problems, f"the {which} GPT's partition entries have a wrong checksum"]
-    parts = (_partition(number, entries, entry_size) for number in range(count))
-    return tuple(sorted((part for part in parts if part), key=lambda part: part.start)), problems
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk, as qemu-img does not: no manifest that says complete outlives its image."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _partition(index: int, entries: bytes, entry_size: int) -> Partition | None:
-    kind, first, last, name = _ENTRY.unpack_from(entries, index * entry_size)
-    if not any(kind):
-        return None
-    return Partition(
-        number=index + 1,
-        start=first * SECTOR,
-        size=(last - first + 1) * SECTOR,
-        type=uuid.UUID(bytes_le=kind),
-        name=name.decode("utf-16-le").rstrip("\0"),
+def command(source: Path, target: Path, *, format: str, compression: str) -> tuple[str, ...]:
+    """The qemu-img run that makes a compressed qcow2 of a disk in any format; it prints how far it is.
+
+    Clusters may be written out of order (-W), since one after the other they would be compressed by one core alone;
+    qemu-img advises against that for its scattered writes, but a compressed cluster just goes to the end of the file.
+    Holes are skipped, never read.
+    """
+    qemu_img = process.require("qemu-img", "qemu-utils")
+    options = f"compat=1.1,compression_type={compression}"
+    return (qemu_img, "convert", "-p", "-c", "-W", "-f", format, "-O", "qcow2", "-o", options, str(source), str(target))
+
+
+def _remedy(said: str) -> str:
+    return (
+        errors.DISK_FULL if "No space left on device" in said else "Report this with the last lines of the build's log."
     )

@@ -13,9 +13,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipelines.glance.cloud import Cloud
+from pipelines.glance.cloud import CHUNK, Cloud
 from pipelines.glance.errors import GlanceError, explained, unknown_cloud
-from pipelines.glance.glance_data import CHUNK
 from pipelines.glance.image import Image
 from pipelines.util import console
 

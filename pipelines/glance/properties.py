@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pipelines.glance import property_conflicts
 from pipelines.glance.property_conflicts import Fault, Properties
-from pipelines.util import tables
+from pipelines.util import files
+from pipelines.util.architecture import ARCHITECTURES
 
 __all__ = [
-    "ARCHITECTURES",
     "RESERVED",
     "Fault",
     "Properties",
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 RESERVED = "gpu_image_"  # the identity that publish.py gives an image
-ARCHITECTURES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}  # ours → Glance's and Nova's
 _PROCESSORS = "hw_numa_cpus."
 _NOVAS = ("hw_", "img_", "os_")  # what begins so and is not known is a mistake
 _TYPES = {
@@ -56,7 +55,7 @@ class _Known:
 
 @cache
 def _known() -> _Known:
-    raw = tables.read(Path(__file__).with_name("properties.yaml"))
+    raw = files.read_yaml(Path(__file__).with_name("properties.yaml"))
     types = {name: kind for kind in ("boolean", "integer", "uuid", "text") for name in raw[kind]}
     return _Known(words=raw["enum"], types=types, legacy=raw["legacy"], snapshot=raw["snapshot"])
 

@@ -6,9 +6,9 @@ gpus.py's answer.
 
 from collections.abc import Callable, Sequence
 
-from pipelines.gpus import gpu_reasons
+from pipelines.gpus import explanations
 from pipelines.gpus.database import ANY_BRANCH, Gpu, Modules, Release, cuda_version, facts, known, models_of
-from pipelines.gpus.gpu_wish import Choice, Refused, Wish
+from pipelines.gpus.request import Choice, Refused, Wish
 
 _Pairs = frozenset[tuple[int, Modules]]  # branches, each with one flavour of its modules
 
@@ -28,9 +28,9 @@ def decide(wish: Wish) -> Choice:
     branch = next(number for number in facts().preferred() if any(number == each for each, _ in pairs))
     modules, toolkit = _flavour(branch, pairs), _toolkit(wish, gpus, branch)
     reasons = (
-        gpu_reasons.why_branch(wish, gpus, release, branch),
-        gpu_reasons.why_modules(wish, gpus, branch, modules),
-        *gpu_reasons.why_toolkit(toolkit, wish, gpus, release, branch),
+        explanations.why_branch(wish, gpus, release, branch),
+        explanations.why_modules(wish, gpus, branch, modules),
+        *explanations.why_toolkit(toolkit, wish, gpus, release, branch),
     )
     return Choice(branch=branch, modules=modules, toolkit=toolkit, reasons=reasons)
 
@@ -66,7 +66,7 @@ def _by_gpus(_: Wish, gpus: Sequence[Gpu], __: Release, pairs: _Pairs) -> _Pairs
         left = left & _driving(gpu, pairs)
         if not left:
             other = next(each for each in gpus[:at] if not _driving(each, pairs) & _driving(gpu, pairs))
-            raise Refused(gpu_reasons.apart(other, gpu))
+            raise Refused(explanations.apart(other, gpu))
     return left
 
 
@@ -80,7 +80,7 @@ def _by_branch(wish: Wish, gpus: Sequence[Gpu], _: Release, pairs: _Pairs) -> _P
         raise Refused(f"driver branch {asked} is not in pipelines/gpus/gpus.yaml")
     left = frozenset(pair for pair in pairs if pair[0] == asked)
     if not left:
-        raise Refused(gpu_reasons.unserved(gpus, [asked]))
+        raise Refused(explanations.unserved(gpus, [asked]))
     return left
 
 
@@ -89,7 +89,7 @@ def _by_modules(wish: Wish, gpus: Sequence[Gpu], _: Release, pairs: _Pairs) -> _
         return pairs
     left = frozenset(pair for pair in pairs if pair[1] == wish.modules)
     if not left:
-        raise Refused(gpu_reasons.undriven(gpus, wish.modules, wish.asked_branch))
+        raise Refused(explanations.undriven(gpus, wish.modules, wish.asked_branch))
     return left
 
 
@@ -117,16 +117,16 @@ def _by_source(wish: Wish, gpus: Sequence[Gpu], release: Release, pairs: _Pairs)
         return pairs
     branches = release.offers.get(wish.source, ())
     if not branches:
-        raise Refused(gpu_reasons.unoffered(wish.source, release))
+        raise Refused(explanations.unoffered(wish.source, release))
     left = frozenset(pair for pair in pairs if pair[0] in branches)
     if left:
         return left
-    has = gpu_reasons.offered(wish.source, release)
+    has = explanations.offered(wish.source, release)
     if wish.asked_branch is not None:
         raise Refused(f"{has}, not {wish.asked_branch}")
     if all(any(gpu.serves(branch) for branch in branches) for gpu in gpus):
         raise Refused(f"{has}, and CUDA {wish.toolkit} needs {min(branch for branch, _ in pairs)} or newer")
-    raise Refused(f"{has}, and {gpu_reasons.unserved(gpus, branches)}")
+    raise Refused(f"{has}, and {explanations.unserved(gpus, branches)}")
 
 
 # In the order in which an operator is told: what no source can help with comes first.

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.util import tables
+from pipelines.util import files
 
 Modules = Literal["open", "proprietary"]
 ANY_BRANCH = ("runfile", "local")  # sources that are given, and may be of any branch
@@ -101,7 +101,7 @@ class Facts:
 @cache
 def facts() -> Facts:
     """What gpus.yaml says."""
-    raw = tables.read(Path(__file__).with_name("gpus.yaml"))
+    raw = files.read_yaml(Path(__file__).with_name("gpus.yaml"))
     generations = {name: Generation(name=name, **_tuples(values)) for name, values in raw["generations"].items()}
     return Facts(
         generations=generations,

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.gpus.bar_sizing import Placement, placement
 from pipelines.gpus.compatibility import decide
 from pipelines.gpus.database import Branch, by_pci_id, cuda_version, facts, known, models_of
-from pipelines.gpus.gpu_wish import Choice, Refused, Wish
+from pipelines.gpus.request import Choice, Refused, Wish
 
 __all__ = [
     "Choice",

@@ -4,6 +4,7 @@ A file is known by its digest, which is pinned, or comes from a list of checksum
 another digest is deleted; what is right is kept in a cache under its digest, and hashed again each time it is used.
 """
 
+import re
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,15 +12,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipelines.cache import downloads, usage
-from pipelines.diskimage import qemu_img
-from pipelines.inputs import gpg, http, sums
+from pipelines.inputs import gpg, http
 from pipelines.inputs.http import Patience
-from pipelines.util import locks
+from pipelines.util import files, locks, urls
 from pipelines.util.console import note
 from pipelines.util.errors import BuildError, CatalogError, HostError
 
 PATIENT = Patience()
 LOCK_SECONDS = 4 * 3600.0  # as long as somebody else's download may take
+
+
+_PLAIN = re.compile(r"(?P<digest>[0-9a-fA-F]{64}|[0-9a-fA-F]{128}) [ *](?:\./)?(?P<name>.+)")
+_TAGGED = re.compile(r"SHA(?:256|512) \((?:\./)?(?P<name>.+)\) = (?P<digest>[0-9a-fA-F]{64}|[0-9a-fA-F]{128})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,12 +87,12 @@ def digest(wanted: Wanted, patience: Patience = PATIENT) -> str:
     if wanted.sha256:
         return wanted.sha256.lower()
     if wanted.sums_url:
-        return sums.find(_checksums(wanted, wanted.sums_url, patience), wanted.name)
+        return find(_checksums(wanted, wanted.sums_url, patience), wanted.name)
     local = _local(wanted)
     if local is None:
         what = f"nothing says which {wanted.name} is right"
         raise CatalogError(what, remedy="Write `sha256`, or `sha256sums_url` and whose key signs it, in images.yaml.")
-    return qemu_img.digests(local)[0]
+    return files.digests(local)[0]
 
 
 def sha256(wanted: Wanted, cache: Path, patience: Patience = PATIENT) -> str:
@@ -107,7 +111,7 @@ def _checksums(wanted: Wanted, url: str, patience: Patience) -> str:
     content = _small(url, patience)
     if wanted.signed_by:
         with tempfile.TemporaryDirectory(prefix="sums-") as folder:
-            data, signature = Path(folder, http.shown(url).rpartition("/")[2]), None
+            data, signature = Path(folder, urls.shown(url).rpartition("/")[2]), None
             data.write_bytes(content)
             if wanted.signature_url:
                 signature = Path(folder, "signature")
@@ -151,21 +155,21 @@ def _download(wanted: Wanted, expected: str, kept: Path, part: Path, patience: P
     resumed = part.exists()
     http.into(part, url, patience)
     try:
-        sha256 = _checked(part, expected, http.shown(url))
+        sha256 = _checked(part, expected, urls.shown(url))
     except _WrongContent:
-        http.discard(part)
+        downloads.discard(part)
         if not resumed:
             raise
         return _download(wanted, expected, kept, part, patience)
     kept.parent.mkdir(exist_ok=True)
     part.replace(kept)
-    http.discard(part)
+    downloads.discard(part)
     return sha256
 
 
 def _checked(path: Path, expected: str, called: str = "") -> str:
     """A file's sha256; _WrongContent when its digest (sha256 or sha512) is not the expected one."""
-    found = qemu_img.digests(path)
+    found = files.digests(path)
     if expected not in found:
         got = found[0] if len(expected) == len(found[0]) else found[1]
         raise _WrongContent(
@@ -199,3 +203,21 @@ def _file_of(url: str) -> Path | None:
     """The path of a file URL; None for any other."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def find(text: str, name: str) -> str:
+    """The digest of the file `name`, in lower case: 64 digits of SHA-256 where the list has it, else 128 of SHA-512.
+
+    BuildError when the list has none, or contradicts itself.
+    """
+    lines = (_PLAIN.fullmatch(line) or _TAGGED.fullmatch(line) for line in map(str.strip, text.splitlines()))
+    entries = [(match["name"], match["digest"].lower()) for match in lines if match]
+    for digits in (64, 128):
+        digests = {digest for listed, digest in entries if listed == name and len(digest) == digits}
+        if len(digests) == 1:
+            return digests.pop()
+        if digests:
+            raise BuildError(f"the checksums give {name} {len(digests)} times, differently", remedy="Ask their maker.")
+    there = ", ".join(sorted({listed for listed, _ in entries})[:5]) or "no file at all"
+    remedy = f"Correct the URL in images.yaml. The list has: {there}."
+    raise BuildError(f"the checksums do not have {name}", remedy=remedy)

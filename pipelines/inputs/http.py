@@ -15,7 +15,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.preflight.apt_mirrors import without_password
+from pipelines.cache import downloads
+from pipelines.util import urls
 from pipelines.util.console import meter, note
 from pipelines.util.errors import BuildError, HostError
 
@@ -57,11 +58,6 @@ class _Passing(Exception):
     """A failure that may be over at the next try; its text is the reason."""
 
 
-def shown(url: str) -> str:
-    """A URL as it may be said: without a password, and without a query, which may have a token."""
-    return without_password(url).partition("?")[0]
-
-
 def small(url: str, patience: Patience) -> bytes:
     """The content of a small file: a list of checksums, a signature. BuildError when no try gets it."""
     return dated(url, patience).content
@@ -96,37 +92,31 @@ def into(part: Path, url: str, patience: Patience) -> None:
     _tried(url, patience, lambda: _continue(part, url, patience), _RESUMES)
 
 
-def discard(part: Path) -> None:
-    """Forget a partial download."""
-    part.unlink(missing_ok=True)
-    _validator(part).unlink(missing_ok=True)
-
-
 def _continue(part: Path, url: str, patience: Patience) -> None:
     """One try: what is missing, or all of it from a server that cannot do that or has another file by now."""
     there = part.stat().st_size if part.exists() else 0
     asked = {}
     if there:
         asked["Range"] = f"bytes={there}-"
-        if (known := _validator(part)).exists():
+        if (known := downloads._validator(part)).exists():
             asked["If-Range"] = known.read_text(encoding="utf-8")
     with _ask(url, asked, patience) as response:
         if response.status_code == 416:
             _past_the_end(part, there, response)
             return
         if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
-            discard(part)
+            downloads.discard(part)
             raise _Passing("the server went on at another place than it was asked to")
         if response.status_code != 206:
             there = 0
-            discard(part)
+            downloads.discard(part)
         _write(part, there, response, url, patience)
 
 
 def _past_the_end(part: Path, there: int, response: "Response") -> None:
     """The server has no more bytes: they are all here, or the file has become shorter."""
     if response.headers.get("Content-Range") != f"bytes */{there}":
-        discard(part)
+        downloads.discard(part)
         raise _Passing("the file changed between two tries")
 
 
@@ -138,7 +128,7 @@ def _write(part: Path, there: int, response: "Response", url: str, patience: Pat
     if not there:
         _remember(part, response)
     total = None if missing is None else there + missing
-    label = shown(url).rpartition("/")[2]
+    label = urls.shown(url).rpartition("/")[2]
     try:
         with part.open("r+b" if there else "wb") as sink, meter(label, total, there) as progress:
             sink.seek(there)
@@ -148,7 +138,7 @@ def _write(part: Path, there: int, response: "Response", url: str, patience: Pat
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        discard(part)
+        downloads.discard(part)
         raise _full(part.parent, missing) from error
 
 
@@ -167,7 +157,7 @@ def _pieces(response: "Response", patience: Patience, *, limit: int | None = Non
         yield piece
         total, since = total + len(piece), since + len(piece)
         if limit is not None and total > limit:
-            raise BuildError(f"{shown(url)} has more than {limit} bytes", remedy="Correct the URL.")
+            raise BuildError(f"{urls.shown(url)} has more than {limit} bytes", remedy="Correct the URL.")
         if (seconds := time.monotonic() - began) >= patience.read:
             if since < patience.slowest * seconds:
                 raise _Passing(f"only {since} bytes came in {seconds:.0f} s")
@@ -186,7 +176,7 @@ def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> "Response"
             timeout=(patience.connect, patience.read),
         )
     except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-        what = f"{shown(url)} cannot be trusted or is no URL: {_reason(error, patience)}"
+        what = f"{urls.shown(url)} cannot be trusted or is no URL: {_reason(error, patience)}"
         raise BuildError(what, remedy="Correct the URL in images.yaml, or this host's certificates.") from error
     except requests.RequestException as error:
         raise _Passing(_reason(error, patience)) from error
@@ -196,7 +186,7 @@ def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> "Response"
     response.close()
     if status in {408, 429} or status >= 500:
         raise _Passing(f"the server answered {status} {response.reason}")
-    raise BuildError(f"{shown(url)}: the server answered {status} {response.reason}", remedy=_NETWORK)
+    raise BuildError(f"{urls.shown(url)}: the server answered {status} {response.reason}", remedy=_NETWORK)
 
 
 def _tried(url: str, patience: Patience, once: Callable[[], T], then: str = "") -> T:
@@ -208,10 +198,10 @@ def _tried(url: str, patience: Patience, once: Callable[[], T], then: str = "") 
         except _Passing as error:
             reasons.append(str(error))
         if number < patience.tries:
-            note(f"{shown(url)}: {reasons[-1]}; trying again ({number} of {patience.tries - 1})")
+            note(f"{urls.shown(url)}: {reasons[-1]}; trying again ({number} of {patience.tries - 1})")
             time.sleep(patience.pause * 2 ** (number - 1))
     said = "".join(f"\n  try {number}: {reason}" for number, reason in enumerate(reasons, 1))
-    raise BuildError(f"{shown(url)} cannot be downloaded:{said}", remedy=f"{_NETWORK} {then}".strip())
+    raise BuildError(f"{urls.shown(url)} cannot be downloaded:{said}", remedy=f"{_NETWORK} {then}".strip())
 
 
 def _reason(error: BaseException, patience: Patience) -> str:
@@ -240,18 +230,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = next((each for each in wrapped if isinstance(each, BaseException)), None)
 
 
-def _validator(part: Path) -> Path:
-    """Beside a partial download: what the server said by which it knows that its file is still the same."""
-    return part.with_suffix(".validator")
-
-
 def _remember(part: Path, response: "Response") -> None:
     etag = response.headers.get("ETag", "")
     said = (
         etag if re.fullmatch(r'"[^"]*"', etag) else response.headers.get("Last-Modified", "")
     )  # a weak ETag will not do
     if said:
-        _validator(part).write_text(said, encoding="utf-8")
+        downloads._validator(part).write_text(said, encoding="utf-8")
 
 
 def _require_room(folder: Path, missing: int) -> None:

@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.diskimage import kernel_files
 from pipelines.inputs import fetch
 from pipelines.inputs.fetch import Wanted
+from pipelines.util import compression
 from pipelines.util.errors import BuildError, PipelineError
 
 _MOST_READ = 16  # in memory: those of a distribution's images, which are looked at one after the other
@@ -81,6 +81,6 @@ def _unpacked(content: bytes, name: str) -> bytes:
         for start, unpack in _UNPACK.items():
             if content.startswith(start):
                 return unpack(content)
-        return kernel_files.decompressed(content)  # zstd, or as it is
+        return compression.decompressed(content)  # zstd, or as it is
     except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
         raise BuildError(f"{name} is damaged: {error}") from error

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 from pipelines.artifacts.manifest import Manifest
-from pipelines.build import elements
 from pipelines.catalog.variant import Variant
-from pipelines.inputs import package_versions, repositories
+from pipelines.inputs import package_versions
 from pipelines.inputs.package_index import Index
+from pipelines.util import paths, urls
 
 _NEVER, _PREFERRED = -1, 600  # of apt's scale, as guest-add-repository writes them
 _NO_VERSION, _ANY_VERSION = r"(?!)", r".*"
@@ -44,9 +44,7 @@ def of(made: Manifest, variant: Variant) -> Pins:
     repository, base, driver = variant.nvidia_repository, variant.base, variant.driver
     prefers = driver is not None and driver.source == "nvidia-repo"
     return Pins(
-        nvidia=repositories.without_user(repository.address(base))
-        if repository is not None and base is not None
-        else "",
+        nvidia=urls.without_user(repository.address(base)) if repository is not None and base is not None else "",
         theirs=_names(made.base.get("distribution", "") in {"rocky", "rhel"}, prefers),
         only=not prefers,
         branch=made.driver.get("version", "").partition(".")[0],
@@ -89,7 +87,7 @@ def _driver(variant: Variant) -> str:
 @functools.cache
 def _names(of_redhat: bool, prefers: bool) -> re.Pattern[str]:
     """The names of the packages that are NVIDIA's to give."""
-    known = json.loads((elements.OURS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
+    known = json.loads((paths.OURS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
     family = known["family"]["redhat" if of_redhat else "debian"]
     globs = family["driver-packages"] if prefers else known["default"]["packages-for-any-driver"]
     return re.compile(_any_of(globs.split()))

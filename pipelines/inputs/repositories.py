@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipelines.inputs import http
 from pipelines.inputs.http import Answer
+from pipelines.util import urls as util_urls
 from pipelines.util.errors import BuildError, PipelineError
 
 DEADLINE_SECONDS = 10.0
@@ -37,13 +38,8 @@ def read(text: str) -> Mapping[str, str]:
             url, index, sha256 = line.split()
         except ValueError:
             raise BuildError(f"this says nothing about a package archive: {line}", remedy="Report this.") from None
-        found[f"{without_user(url)} {index}"] = sha256
+        found[f"{util_urls.without_user(url)} {index}"] = sha256
     return found
-
-
-def without_user(url: str) -> str:
-    """A URL as manifests have it: without a user or a password."""
-    return re.sub("(?<=://)[^/]*@", "", url)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from pipelines.artifacts.manifest import Manifest
 from pipelines.catalog.variant import Variant
-from pipelines.glance.properties import ARCHITECTURES
 from pipelines.inputs import apt_index, package_index, package_versions, pinning, repositories, rpm_index
 from pipelines.inputs.package_index import Index, Offers
 from pipelines.inputs.package_versions import Compare
 from pipelines.inputs.pinning import Pins
 from pipelines.inputs.repositories import State
 from pipelines.util import console
+from pipelines.util.architecture import ARCHITECTURES
 from pipelines.util.errors import BuildError
 
 _MOST_NAMED = 3

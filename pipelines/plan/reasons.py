@@ -1,7 +1,6 @@
 """Why must something be done, in an operator's words?"""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from pipelines.plan.model import CloudImage
 
@@ -28,9 +27,3 @@ def listed(names: Sequence[str]) -> str:
 
 def shown(images: Sequence[CloudImage]) -> str:
     return listed([image.build_id for image in images])
-
-
-def span(age: timedelta) -> str:
-    """A duration as images.yaml writes it."""
-    hours = int(age.total_seconds() // 3600)
-    return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from pipelines.util import urls
+
 ETC = Path("/etc")
 DISTRIBUTION, SECURITY = "DIB_DISTRIBUTION_MIRROR", "DIB_DEBIAN_SECURITY_MIRROR"
 
@@ -30,7 +32,7 @@ def lent(distribution: str, etc: Path = ETC) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for variable, uri in _usable(distribution, etc):
-        if not has_password(uri):
+        if not urls.has_password(uri):
             found.setdefault(variable, uri)
     return found
 
@@ -41,17 +43,7 @@ def withheld(distribution: str, etc: Path = ETC) -> dict[str, str]:
     DIB's variables are traced and logged, so such a mirror is never passed on. The values have the password left out.
     """
     passed_on = lent(distribution, etc)
-    return {name: without_password(uri) for name, uri in _usable(distribution, etc) if name not in passed_on}
-
-
-def has_password(uri: str) -> bool:
-    """Whether a URI has a user or a password in it."""
-    return "@" in urlsplit(uri).netloc
-
-
-def without_password(uri: str) -> str:
-    """The URI as it may be shown."""
-    return re.sub(r"(?<=://)[^/]*@", "***@", uri)
+    return {name: urls.without_password(uri) for name, uri in _usable(distribution, etc) if name not in passed_on}
 
 
 def package_sources(etc: Path) -> tuple[PackageSource, ...]:

@@ -16,8 +16,6 @@ from pipelines.util.errors import HostError, ProgramError
 
 _GIB = 2**30
 _ELSEWHERE = "Put the builds elsewhere with --builds DIR."
-# What to do when space runs out in the middle of it.
-FULL = "The disk is full: free some space, or put the builds elsewhere with --builds DIR."
 
 
 def space_needed(variant: Variant) -> int:

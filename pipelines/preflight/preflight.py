@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import qemu
-from pipelines.glance import properties
 from pipelines.inputs import resolver
 from pipelines.preflight import checks, disk_space, programs, servers
 from pipelines.preflight.checks import Check, Finding
+from pipelines.util import architecture as util_architecture
 from pipelines.util import process
 from pipelines.util.errors import HostError, ProgramError
 
@@ -55,7 +55,7 @@ def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
         yield Check(loop_devices)
     if root().fit:  # without, these would only say the same again
         yield Check(namespaces)
-        yield Check(disk_space.tree, (builds, root_prefix()))
+        yield Check(disk_space.tree, (builds, process.as_root()))
 
 
 def given(name: str, path: Path) -> Finding:
@@ -73,11 +73,6 @@ def exported(name: str, variable: str) -> Finding:
     return Finding(name=name, fit=fit, fatal=True, detail=detail, remedy="" if fit else f"export {variable}=…")
 
 
-def root_prefix() -> tuple[str, ...]:
-    """What to put before a command that needs root: nothing for root, sudo otherwise."""
-    return () if os.geteuid() == 0 else ("sudo", "-n", "--preserve-env")
-
-
 def root() -> Finding:
     """Whether we are root, or can be."""
     if os.geteuid() == 0:
@@ -92,7 +87,7 @@ def root() -> Finding:
 def architecture(guest: str) -> Finding:
     """Whether the guest's programs run here: its packages' scripts and compilers do, while it is built."""
     machine = platform.machine()
-    fit = properties.ARCHITECTURES[guest] == machine
+    fit = util_architecture.ARCHITECTURES[guest] == machine
     cannot = f"this host is {machine}, which cannot run the programs of an {guest} guest"
     detail = f"{guest} guests are built here" if fit else cannot
     remedy = "" if fit else f"Build it on an {guest} host."
@@ -102,7 +97,7 @@ def architecture(guest: str) -> Finding:
 def namespaces() -> Finding:
     """Whether a build can have mounts and processes of its own."""
     unshare = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
-    refusal = _refusal([*root_prefix(), *unshare, "--mount-proc", "true"])
+    refusal = _refusal([*process.as_root(), *unshare, "--mount-proc", "true"])
     if not refusal:
         return Finding(name="namespaces", fit=True, fatal=True, detail="mount and process namespaces")
     remedy = "In a container: allow CAP_SYS_ADMIN (docker run --privileged)."

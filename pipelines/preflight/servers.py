@@ -14,7 +14,7 @@ from pipelines.inputs import resolver
 from pipelines.inputs.fetch import Wanted
 from pipelines.preflight import apt_mirrors
 from pipelines.preflight.checks import Check, Finding
-from pipelines.util import process
+from pipelines.util import process, urls
 from pipelines.util.errors import HostError, ProgramError
 
 DEADLINE_SECONDS = 8
@@ -54,7 +54,7 @@ def answers(name: str, url: str) -> Finding:
         os.devnull,
     ]
     argv += ["--max-time", str(DEADLINE_SECONDS), "--url", url]
-    shown = apt_mirrors.without_password(url)
+    shown = urls.without_password(url)
     try:
         result = process.run(argv, deadline=DEADLINE_SECONDS + 2, check=False, env=process.environment(**proxies))
     except (HostError, ProgramError) as error:

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipelines.artifacts.manifest import Manifest
-from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import properties
 from pipelines.glance.client import Image
 from pipelines.gpus import resolver
-from pipelines.release import cloud_images
+from pipelines.release import cloud_images, image_metadata
 
 Value = str | int | bool | tuple[str, ...]
 _FIELDS = frozenset({"name", "visibility", "protected", "min_disk", "min_ram", "tags"})
 _RELEASE = (
-    cloud_images.RELEASE_DIGEST,
-    cloud_images.PROPERTIES,
+    image_metadata.RELEASE_DIGEST,
+    image_metadata.PROPERTIES,
 )  # both follow from what images.yaml says beside the name
 
 
@@ -86,21 +86,21 @@ def drift(
 def changes(variant: Variant, image: Image, made: Manifest | None, *, current: bool = True) -> Changes:
     """What would have to be changed in Glance: nothing that is not ours or images.yaml's to decide."""
     if not current:
-        name = cloud_images.hidden_name(variant, image.properties[cloud_images.BUILD_ID])
+        name = image_metadata.hidden_name(variant, image.properties[image_metadata.BUILD_ID])
         return Changes(values={} if image.name == name or not image.hidden else {"name": name})
     fields: dict[str, Value] = {
         "name": variant.image_name,
         "visibility": variant.glance.visibility,
         "protected": variant.glance.protected,
-        "min_disk": cloud_images.min_disk(made) if made else image.min_disk,
+        "min_disk": image_metadata.min_disk(made) if made else image.min_disk,
         "min_ram": variant.glance.min_ram,
         "tags": tuple(sorted(variant.glance.tags)),
     }
     wanted = _properties(variant, image, made)
     values = {name: value for name, value in fields.items() if getattr(image, name) != value}
     values |= {name: value for name, value in wanted.items() if image.properties.get(name) != value}
-    once = image.properties.get(cloud_images.PROPERTIES, "").split()
-    surplus = (name for name in image.properties if name not in wanted and not name.startswith(cloud_images.PREFIX))
+    once = image.properties.get(image_metadata.PROPERTIES, "").split()
+    surplus = (name for name in image.properties if name not in wanted and not name.startswith(image_metadata.PREFIX))
     # What is neither Nova's nor once declared is somebody's note, or Glance's own: it changes nothing for a server.
     return Changes(values=values, remove=tuple(n for n in surplus if n in once or properties.is_novas(n)))
 
@@ -140,11 +140,11 @@ def hidden_by_hand(mine: Sequence[Image]) -> Image | None:
     """The image that was current when somebody hid it, where none is shown: whatever we hide bears the time of that."""
     if any(cloud_images.is_shown(image) for image in mine):
         return None
-    once = [image for image in mine if image.status == "active" and cloud_images.PROMOTED_AT in image.properties]
+    once = [image for image in mine if image.status == "active" and image_metadata.PROMOTED_AT in image.properties]
     ours = [
         image
         for image in once
-        if cloud_images.RETIRED_AT not in image.properties and not cloud_images.is_rejected(image)
+        if image_metadata.RETIRED_AT not in image.properties and not cloud_images.is_rejected(image)
     ]
     return ours[-1] if ours else None
 
@@ -154,7 +154,7 @@ def duplicates(mine: Sequence[Image]) -> Mapping[str, Drift]:
     first: dict[str, Image] = {}
     found = {}
     for image in sorted((each for each in mine if each.status == "active"), key=lambda each: each.hidden):
-        before = first.setdefault(image.properties[cloud_images.BUILD_ID], image)
+        before = first.setdefault(image.properties[image_metadata.BUILD_ID], image)
         if before is not image:
             found[image.id] = Drift(what="duplicate", wanted="", found=f"{before.id} is the same build")
     return found
@@ -166,10 +166,10 @@ def _properties(variant: Variant, image: Image, made: Manifest | None) -> dict[s
     What follows from the present variant is not among them: it may be of another release than the image is.
     """
     if made is not None:
-        return cloud_images.properties(variant, made, image.id)
-    wanted = cloud_images.kept_properties(variant, image)
-    names = {*wanted[cloud_images.PROPERTIES].split(), *_lost_names(variant, image)}
-    return wanted | {cloud_images.PROPERTIES: " ".join(sorted(names))}
+        return image_metadata.properties(variant, made, image.id)
+    wanted = image_metadata.kept_properties(variant, image)
+    names = {*wanted[image_metadata.PROPERTIES].split(), *_lost_names(variant, image)}
+    return wanted | {image_metadata.PROPERTIES: " ".join(sorted(names))}
 
 
 def _lost(variant: Variant, image: Image) -> Iterator[Drift]:
@@ -180,13 +180,13 @@ def _lost(variant: Variant, image: Image) -> Iterator[Drift]:
 
 def _lost_names(variant: Variant, image: Image) -> list[str]:
     """The properties that an image was released with, and has no more, and that images.yaml does not declare."""
-    once = image.properties.get(cloud_images.PROPERTIES, "").split()
+    once = image.properties.get(image_metadata.PROPERTIES, "").split()
     return [name for name in once if name not in image.properties and name not in variant.glance.properties]
 
 
 def _data(image: Image, delivery: Delivery) -> Iterator[Drift]:
     """What only sending the data once more can change. A cloud that converts what it imports has it as it wants."""
-    converted = image.disk_format == "raw" and cloud_images.DATA in image.properties
+    converted = image.disk_format == "raw" and image_metadata.DATA in image.properties
     if image.disk_format != delivery.disk_format and not converted:
         found = f"{image.disk_format} until the next upload"
         yield Drift(what="disk_format", wanted=delivery.disk_format, found=found)
@@ -214,16 +214,16 @@ def _changed(image: Image, needed: Changes) -> Iterator[Drift]:
 
 
 def _age(variant: Variant, image: Image, fingerprint: str | None, now: datetime) -> Iterator[Drift]:
-    if fingerprint not in (None, image.properties.get(cloud_images.FINGERPRINT)):
+    if fingerprint not in (None, image.properties.get(image_metadata.FINGERPRINT)):
         yield Drift(what="build", wanted="", found="images.yaml or an element changed since it was built")
-    built = _built(image.properties[cloud_images.BUILD_ID])
+    built = _built(image.properties[image_metadata.BUILD_ID])
     limit = variant.rebuild_age
     if limit is not None and built is not None and now - built >= limit:
         yield Drift(what="age", wanted=f"less than {_span(limit)}", found=_span(now - built))
 
 
 def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
-    branch = image.properties.get(cloud_images.DRIVER, "").partition(".")[0]
+    branch = image.properties.get(image_metadata.DRIVER, "").partition(".")[0]
     if branch.isdecimal():
         asked_for = variant.choice is not None and variant.choice.branch == int(branch)
         for warning in resolver.warnings(int(branch), now.date()):

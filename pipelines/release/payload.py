@@ -16,13 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Artifact, Build, Manifest
-from pipelines.catalog.delivery import DiskFormat
-from pipelines.diskimage import qemu_img
+from pipelines.artifacts.manifest import Artifact, Manifest
+from pipelines.artifacts.store import Build
+from pipelines.catalog.clouds import DiskFormat
 from pipelines.glance.client import CHUNK
-from pipelines.preflight import disk_space
-from pipelines.util import console, locks, process
+from pipelines.util import console, errors, files, locks, process
 from pipelines.util.errors import CloudError, HostError, ProgramError, VerifyError
 
 CONVERT_SECONDS = 3600.0
@@ -157,19 +155,19 @@ def _ready(copy: Path) -> Artifact | None:
 def _convert(whole: Payload, copy: Path) -> Artifact:
     _require_room(whole, copy.parent)
     console.note(f"converting {whole.path} to raw")
-    whole.require(qemu_img.digests(whole.path)[0])
+    whole.require(files.digests(whole.path)[0])
     part = _part(copy)
     # -W: nobody minds in which order a sparse copy is written.
     options = ("-W", "-f", whole.artifact.format, "-O", "raw", str(whole.path), str(part))
     try:
         process.run((process.require("qemu-img", "qemu-utils"), "convert", *options), deadline=CONVERT_SECONDS)
-        sha256, sha512 = qemu_img.digests(part)
+        sha256, sha512 = files.digests(part)
         size = part.stat().st_size
         made = Artifact(path=copy.name, format="raw", size=size, virtual_size=size, sha256=sha256, sha512=sha512)
-        manifest.write_json(_record(copy), made)
+        files.write_json(_record(copy), made)
         os.replace(part, copy)
     except (ProgramError, OSError) as error:
-        remedy = disk_space.FULL if "No space left on device" in str(error) else "Run `./inv verify` on the build."
+        remedy = errors.DISK_FULL if "No space left on device" in str(error) else "Run `./inv verify` on the build."
         raise HostError(f"{whole.path} cannot be converted to raw: {error}", remedy=remedy) from error
     finally:
         part.unlink(missing_ok=True)

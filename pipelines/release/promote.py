@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud, Image
-from pipelines.release import cloud_images
+from pipelines.release import cloud_images, image_metadata
 from pipelines.util.errors import CloudError, UsageError
 
 Shown = Literal["promoted", "superseded", "unchanged"]
@@ -49,7 +49,7 @@ def go_back(cloud: Cloud, variant: Variant, target: Image, now: datetime) -> tup
     left = [image for image in mine if _build_id(target) < _build_id(image) <= last]
     for image in (*gone, *(image for image in left if image not in gone)):
         if not cloud_images.is_rejected(image):
-            cloud.update(image.id, **{cloud_images.REJECTED_AT: _stamp(now)})
+            cloud.update(image.id, **{image_metadata.REJECTED_AT: _stamp(now)})
     if target.hidden or cloud_images.is_rejected(target) or target.name != variant.image_name:
         _reveal(cloud, variant, target, now)
     _hide(cloud, variant, gone, now)
@@ -71,7 +71,7 @@ def before(cloud: Cloud, variant: Variant, build_id: str | None) -> Image:
     shown = [image for image in mine if not image.hidden]
     if len(shown) > 1 and cloud_images.is_rejected(shown[0]) and not cloud_images.is_rejected(shown[-1]):
         return shown[-1]
-    once = [image for image in mine if image.hidden and cloud_images.PROMOTED_AT in image.properties]
+    once = [image for image in mine if image.hidden and image_metadata.PROMOTED_AT in image.properties]
     good = [image for image in once if not cloud_images.is_rejected(image)]
     older = [image for image in good if not shown or _build_id(image) < _build_id(shown[-1])]
     if not older:
@@ -81,20 +81,20 @@ def before(cloud: Cloud, variant: Variant, build_id: str | None) -> Image:
 
 
 def _reveal(cloud: Cloud, variant: Variant, image: Image, now: datetime) -> None:
-    gone = [name for name in (cloud_images.RETIRED_AT, cloud_images.REJECTED_AT) if name in image.properties]
+    gone = [name for name in (image_metadata.RETIRED_AT, image_metadata.REJECTED_AT) if name in image.properties]
     cloud.update(
-        image.id, remove=gone, name=variant.image_name, os_hidden=False, **{cloud_images.PROMOTED_AT: _stamp(now)}
+        image.id, remove=gone, name=variant.image_name, os_hidden=False, **{image_metadata.PROMOTED_AT: _stamp(now)}
     )
 
 
 def _hide(cloud: Cloud, variant: Variant, images: list[Image], now: datetime) -> None:
     for image in images:
-        name = cloud_images.hidden_name(variant, _build_id(image))
-        cloud.update(image.id, name=name, os_hidden=True, **{cloud_images.RETIRED_AT: _stamp(now)})
+        name = image_metadata.hidden_name(variant, _build_id(image))
+        cloud.update(image.id, name=name, os_hidden=True, **{image_metadata.RETIRED_AT: _stamp(now)})
 
 
 def _build_id(image: Image) -> str:
-    return image.properties[cloud_images.BUILD_ID]
+    return image.properties[image_metadata.BUILD_ID]
 
 
 def _stamp(now: datetime) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.glance.client import Cloud, Image
 from pipelines.glance.errors import GlanceError
-from pipelines.release import cloud_images
+from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console, locks
 
 # An unfinished upload may be under way elsewhere; after this it is not.
@@ -46,7 +46,7 @@ def prune(cloud: Cloud, variant: str, image_ids: tuple[str, ...], now: datetime)
                 Pruned(
                     cloud=cloud.name,
                     variant=variant,
-                    build_id=image.properties[cloud_images.BUILD_ID],
+                    build_id=image.properties[image_metadata.BUILD_ID],
                     image_id=image.id,
                     kept=kept,
                 )
@@ -62,8 +62,8 @@ def prune_here(root: Path, variant: str, keep: int) -> tuple[Path, ...]:
     The rest of a build stays: it is small, and says what was released. One that is being uploaded is left for later.
     """
     kept, beyond = 0, []
-    for build in reversed(manifest.builds(root, variant)):
-        if build.state == manifest.COMPLETE and build.image().is_file():
+    for build in reversed(store.builds(root, variant)):
+        if build.state == store.COMPLETE and build.image().is_file():
             if kept >= max(keep, 1) and not _is_uploaded(build.folder):
                 beyond.append(build.image())
             verification = build.verification()

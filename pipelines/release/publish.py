@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from pipelines.artifacts.manifest import Build, Manifest, Verification
-from pipelines.catalog.delivery import Delivery
+from pipelines.artifacts.manifest import Manifest, Verification
+from pipelines.artifacts.store import Build
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import metadefs, properties
 from pipelines.glance.client import Cloud, Image
-from pipelines.release import cloud_images, drift, sharing
+from pipelines.release import cloud_images, drift, image_metadata, repair
 from pipelines.release import promote as release_promote
 from pipelines.release import upload as release_upload
-from pipelines.release.cloud_images import Row, current, inventory, release_digest, status
+from pipelines.release.cloud_images import Row, current, inventory, status
+from pipelines.release.image_metadata import release_digest
 from pipelines.util.errors import CatalogError, UsageError, VerifyError
 
 __all__ = [
@@ -115,14 +117,14 @@ def promote(
     `made` gives the manifest of a build where it is known. Naming a build that somebody went back from shows it again.
     """
     mine = [image for image in cloud_images.ours(cloud, variant.name) if image.status == "active"]
-    wanted = [image for image in mine if build_id in (None, image.properties[cloud_images.BUILD_ID])]
+    wanted = [image for image in mine if build_id in (None, image.properties[image_metadata.BUILD_ID])]
     if not wanted or (build_id is None and cloud_images.is_rejected(wanted[-1])):
         what = f"{cloud.name} has no image of {variant.name} to promote"
         raise UsageError(f"{what}: {build_id}" if build_id else what, remedy="`./inv upload` brings a build there.")
     image = wanted[-1]
     if cloud_images.is_rejected(image):
-        image = cloud.update(image.id, remove=[cloud_images.REJECTED_AT])
-    return _promote(cloud, variant, made(image.properties[cloud_images.BUILD_ID]), image, now)
+        image = cloud.update(image.id, remove=[image_metadata.REJECTED_AT])
+    return _promote(cloud, variant, made(image.properties[image_metadata.BUILD_ID]), image, now)
 
 
 def rollback(
@@ -133,7 +135,7 @@ def rollback(
     Its members and properties are brought to what images.yaml says by now, before users see it.
     """
     image = release_promote.before(cloud, variant, build_id)
-    _update(cloud, variant, made(image.properties[cloud_images.BUILD_ID]), image)
+    _update(cloud, variant, made(image.properties[image_metadata.BUILD_ID]), image)
     retired = release_promote.go_back(cloud, variant, cloud.image(image.id), now)
     return replace(_outcome(cloud, variant, image, "promoted" if retired else "unchanged"), retired=retired)
 
@@ -144,7 +146,7 @@ def update(
     """Give images of a variant what images.yaml says beside their data, and nothing else."""
     images = [image for image in cloud_images.ours(cloud, variant.name) if image.id in image_ids]
     changed = [
-        (image, _update(cloud, variant, made(image.properties[cloud_images.BUILD_ID]), image)) for image in images
+        (image, _update(cloud, variant, made(image.properties[image_metadata.BUILD_ID]), image)) for image in images
     ]
     return tuple(_outcome(cloud, variant, image, "updated" if did else "unchanged") for image, did in changed)
 
@@ -166,7 +168,7 @@ def _outcome(cloud: Cloud, variant: Variant, image: Image, did: Did) -> Outcome:
     return Outcome(
         cloud=cloud.name,
         variant=variant.name,
-        build_id=image.properties[cloud_images.BUILD_ID],
+        build_id=image.properties[image_metadata.BUILD_ID],
         image_id=image.id,
         did=did,
     )
@@ -183,7 +185,7 @@ def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verifi
         )
         remedy = f"Run `./inv verify {variant.name}` for the details, and build it again."
         raise VerifyError(f"{which} is not uploaded, because it failed verification: {failed}", remedy=remedy)
-    held = cloud_images.declared_properties(variant, made)
+    held = image_metadata.declared_properties(variant, made)
     own = properties.check(held, modules_signed=made.modules_signed, packages=made.packages or None)
     faults = own or metadefs.check(cloud, held)
     if faults:
@@ -197,4 +199,4 @@ def _update(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image)
     values = {name: value for name, value in needed.values.items() if name != "name" or cloud_images.is_shown(image)}
     if values or needed.remove:
         cloud.update(image.id, remove=needed.remove, **values)
-    return sharing.share(cloud, variant, image.id) or bool(values or needed.remove)
+    return repair.share(cloud, variant, image.id) or bool(values or needed.remove)

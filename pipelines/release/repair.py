@@ -10,7 +10,7 @@ from datetime import datetime
 from pipelines.artifacts.manifest import Manifest
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud, Image
-from pipelines.release import cloud_images, drift, promote, sharing
+from pipelines.release import cloud_images, drift, image_metadata, promote
 from pipelines.release.drift import Drift
 
 
@@ -29,7 +29,7 @@ def repair(cloud: Cloud, variant: Variant, made: Callable[[str], Manifest | None
         mine = cloud_images.ours(cloud, variant.name)
     current = next((image for image in reversed(mine) if cloud_images.is_shown(image)), None)
     for image in (image for image in mine if image.status == "active"):
-        known = made(image.properties[cloud_images.BUILD_ID])
+        known = made(image.properties[image_metadata.BUILD_ID])
         repaired += _repair(cloud, variant, image, known, now, current=image is current)
     return repaired
 
@@ -44,5 +44,17 @@ def _repair(
     if current and variant.glance.visibility == "shared":
         # Only now: Glance tells the members of shared images alone.
         found += drift.of_members(variant, cloud.members(image.id))
-        sharing.share(cloud, variant, image.id)
+        share(cloud, variant, image.id)
     return found
+
+
+def share(cloud: Cloud, variant: Variant, image_id: str) -> bool:
+    """Give a shared image the members that its variant has, and no other; False when it had them."""
+    if variant.glance.visibility != "shared":
+        return False
+    there, wanted = set(cloud.members(image_id)), set(variant.glance.members)
+    for project in sorted(wanted - there):
+        cloud.add_member(image_id, project)
+    for project in sorted(there - wanted):
+        cloud.remove_member(image_id, project)
+    return there != wanted

@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Artifact, Build, Manifest
+from pipelines.artifacts import store
+from pipelines.artifacts.manifest import Artifact, Manifest
 from pipelines.artifacts.records import Record
+from pipelines.artifacts.store import Build
 from pipelines.glance.client import Cloud, Image
-from pipelines.release import cloud_images
-from pipelines.util import console
+from pipelines.release import cloud_images, image_metadata
+from pipelines.util import console, files
 from pipelines.util.errors import CloudError, HostError
 
 
@@ -23,7 +24,7 @@ def holder(clouds: list[Cloud], made: Manifest) -> tuple[Cloud, Image] | None:
     """The first cloud with an image of ours that has this build's bytes, and that image."""
     for cloud in clouds:
         for image in cloud_images.ours(cloud, made.variant):
-            if image.properties[cloud_images.BUILD_ID] == made.build_id and _has(image, made.artifact):
+            if image.properties[image_metadata.BUILD_ID] == made.build_id and _has(image, made.artifact):
                 return cloud, image
     return None
 
@@ -36,7 +37,7 @@ def retrieve(cloud: Cloud, image: Image, record: Record, root: Path) -> Build:
     made = record.manifest
     folder = root / made.variant / made.build_id
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with manifest.lock(root, made.variant), _folder(folder, record):
+    with store.lock(root, made.variant), _folder(folder, record):
         whole = folder / made.artifact.path
         part = whole.with_name(f".{whole.name}.part")
         try:
@@ -44,32 +45,32 @@ def retrieve(cloud: Cloud, image: Image, record: Record, root: Path) -> Build:
             part.replace(whole)
         finally:
             part.unlink(missing_ok=True)
-    return manifest.newest_complete(root, made.variant, made.build_id)
+    return store.newest_complete(root, made.variant, made.build_id)
 
 
 @contextlib.contextmanager
 def _folder(folder: Path, record: Record) -> Iterator[None]:
     """The build's folder, which has its record and is complete afterwards; one that was not is gone when that fails."""
-    lies_here = manifest.builds(folder.parents[1], record.manifest.variant)
-    if any(build.folder == folder and build.state == manifest.COMPLETE for build in lies_here):
+    lies_here = store.builds(folder.parents[1], record.manifest.variant)
+    if any(build.folder == folder and build.state == store.COMPLETE for build in lies_here):
         yield
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        manifest.set_state(folder, manifest.RUNNING)
+        store.set_state(folder, store.RUNNING)
         yield
         if record.verification is not None:
-            manifest.write_json(folder / "verify.json", record.verification)
-        manifest.write_json(folder / "manifest.json", record.manifest)
-        manifest.set_state(folder, manifest.COMPLETE)
+            files.write_json(folder / "verify.json", record.verification)
+        files.write_json(folder / "manifest.json", record.manifest)
+        store.set_state(folder, store.COMPLETE)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def _has(image: Image, artifact: Artifact) -> bool:
-    same = image.properties.get(cloud_images.SHA256) == artifact.sha256 and image.disk_format == artifact.format
+    same = image.properties.get(image_metadata.SHA256) == artifact.sha256 and image.disk_format == artifact.format
     return same and image.status == "active" and image.size == artifact.size
 
 

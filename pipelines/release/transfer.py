@@ -9,12 +9,13 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.artifacts.manifest import Build, Manifest
-from pipelines.catalog.delivery import Delivery
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.store import Build
+from pipelines.catalog.clouds import Delivery
 from pipelines.glance import interop_import
 from pipelines.glance.client import Cloud, Image
 from pipelines.glance.errors import GlanceError
-from pipelines.release import cloud_images, payload
+from pipelines.release import image_metadata, payload
 from pipelines.release.payload import Payload
 from pipelines.util import console
 from pipelines.util.errors import CloudError
@@ -22,7 +23,7 @@ from pipelines.util.errors import CloudError
 Method = Literal["put", "glance-direct", "web-download"]
 
 # The digest of an image's data where they are not the build's own file, written once they were compared.
-DATA = cloud_images.DATA
+DATA = image_metadata.DATA
 _OTHERWISE = "Write what it offers in images.yaml (`clouds`), or leave the key out."
 
 
@@ -75,13 +76,13 @@ def send(cloud: Cloud, image_id: str, name: str, sent: Payload, way: Way) -> Ima
 
 def holds(image: Image, build: Build, made: Manifest, delivery: Delivery) -> bool:
     """Whether an image has all of this build's data, in a form that the cloud wants."""
-    if image.status != "active" or image.properties.get(cloud_images.BUILD_ID) != made.build_id:
+    if image.status != "active" or image.properties.get(image_metadata.BUILD_ID) != made.build_id:
         return False
     if image.disk_format == made.artifact.format:
         whole = payload.canonical(build, made)
         same = image.size == made.artifact.size and image.hash_value == whole.digest(image.hash_algorithm)
         return same and delivery.disk_format == made.artifact.format
-    converted = image.properties.get(cloud_images.SHA256) == made.artifact.sha256
+    converted = image.properties.get(image_metadata.SHA256) == made.artifact.sha256
     return converted and image.properties.get(DATA) == f"{image.hash_algorithm}:{image.hash_value}"
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.artifacts.manifest import Build
-from pipelines.catalog.delivery import Delivery
+from pipelines.artifacts.store import Build
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud, Image
 from pipelines.glance.errors import GlanceError
-from pipelines.release import cloud_images, payload, prune, transfer
+from pipelines.release import cloud_images, image_metadata, payload, prune, transfer
 from pipelines.util import console, locks
 from pipelines.util.errors import CloudError, PipelineError
 
@@ -46,9 +46,9 @@ def clean(cloud: Cloud, build: Build, delivery: Delivery, now: datetime) -> tupl
     made, images = build.manifest(), cloud_images.ours(cloud, build.variant)
     unfinished = [image for image in images if image.status in UNFINISHED and _abandoned(cloud, image, build, now)]
     # Another host may have made a build in the same second, which bears the same ID.
-    own = [image for image in images if image.properties.get(cloud_images.SHA256) == made.artifact.sha256]
+    own = [image for image in images if image.properties.get(image_metadata.SHA256) == made.artifact.sha256]
     never_shown = [
-        image for image in own if image.status == "active" and cloud_images.PROMOTED_AT not in image.properties
+        image for image in own if image.status == "active" and image_metadata.PROMOTED_AT not in image.properties
     ]
     damaged = [image for image in never_shown if not transfer.holds(image, build, made, delivery)]
     leftovers = [image for image in (*unfinished, *damaged) if image.hidden]
@@ -61,17 +61,17 @@ def clean(cloud: Cloud, build: Build, delivery: Delivery, now: datetime) -> tupl
 def _filled(cloud: Cloud, variant: Variant, build: Build, sent: payload.Payload, way: transfer.Way) -> Image:
     """Create, fill and compare an image, hidden and private; it is gone again when that fails."""
     made, image_id = build.manifest(), str(uuid.uuid4())
-    name = cloud_images.hidden_name(variant, made.build_id)
+    name = image_metadata.hidden_name(variant, made.build_id)
     _note_begun(build.folder, cloud, image_id)
     try:
         cloud.create(
             image_id,
             name=name,
             disk_format=sent.artifact.format,
-            min_disk=cloud_images.min_disk(made),
+            min_disk=image_metadata.min_disk(made),
             min_ram=variant.glance.min_ram,
             tags=variant.glance.tags,
-            properties=cloud_images.properties(variant, made, image_id),
+            properties=image_metadata.properties(variant, made, image_id),
         )
         _require_visibility(cloud, variant, image_id)
         return transfer.send(cloud, image_id, name, sent, way)
@@ -83,7 +83,7 @@ def _filled(cloud: Cloud, variant: Variant, build: Build, sent: payload.Payload,
 
 def _abandoned(cloud: Cloud, image: Image, build: Build, now: datetime) -> bool:
     """Whether nobody is at it: it was begun here, and nobody here holds the lock of its build, but ourselves."""
-    folder = build.folder.parent / image.properties[cloud_images.BUILD_ID]
+    folder = build.folder.parent / image.properties[image_metadata.BUILD_ID]
     if image.id in _begun(folder, cloud):
         return folder == build.folder or locks.holder(_lock(folder, cloud)) is None
     return now - datetime.fromisoformat(image.created_at) > prune.ABANDONED

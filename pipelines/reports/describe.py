@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.build import fingerprint, recipe
 from pipelines.catalog.variant import Variant
 from pipelines.gpus import resolver
 from pipelines.inputs import resolver as inputs_resolver
-from pipelines.release import cloud_images
+from pipelines.release import image_metadata
 
 
 def of(variant: Variant, builds: Path, today: date) -> dict[str, object]:
@@ -27,7 +27,7 @@ def of(variant: Variant, builds: Path, today: date) -> dict[str, object]:
         **(_built(variant, builds) if variant.kind == "build" else _imported(variant)),
         "properties": dict(variant.properties),
         "fingerprint": now.digest,
-        "release_digest": cloud_images.release_digest(variant),
+        "release_digest": image_metadata.release_digest(variant),
         "newest_build": newest_build(builds, variant.name),
     }
 
@@ -51,7 +51,7 @@ def readable(about: Mapping[str, object]) -> dict[str, object]:
 
 def newest_build(builds: Path, variant: str) -> str | None:
     """The ID of the newest complete build."""
-    complete = [build.build_id for build in manifest.builds(builds, variant) if build.state == manifest.COMPLETE]
+    complete = [build.build_id for build in store.builds(builds, variant) if build.state == store.COMPLETE]
     return complete[-1] if complete else None
 
 

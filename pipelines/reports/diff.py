@@ -15,7 +15,7 @@ from pipelines.artifacts.records import Records
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import file_diff
 from pipelines.diskimage.file_diff import FileChange
-from pipelines.release import cloud_images
+from pipelines.release import image_metadata
 from pipelines.util import console
 from pipelines.util.errors import PipelineError, UsageError
 from pipelines.util.failures import stops_everything
@@ -30,7 +30,10 @@ def show(variant: Variant, builds: Path, kept: Records, old: str | None, new: st
     """What changed between two builds, named by their IDs; by default the newest, and the one before it."""
     made = [record.manifest for record in records.everywhere(variant.name, builds, kept)]
     before, after = chosen(made, variant.name, old, new)
-    properties = (cloud_images.declared_properties(variant, before), cloud_images.declared_properties(variant, after))
+    properties = (
+        image_metadata.declared_properties(variant, before),
+        image_metadata.declared_properties(variant, after),
+    )
     found = diff.between(before, after, properties)
     files = _files(builds, before, after)
     if as_json:

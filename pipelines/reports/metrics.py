@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pipelines.artifacts import manifest, records
+from pipelines.artifacts import records, store
 from pipelines.artifacts.records import Record, Records
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud
@@ -24,7 +24,7 @@ from pipelines.util import console, failures, files
 from pipelines.util.errors import HostError, PipelineError
 
 _PREFIX = "gpu_image_"
-_FAILED = frozenset({manifest.FAILED, "leftover"})
+_FAILED = frozenset({store.FAILED, "leftover"})
 _ON_RECORD = {  # of the newest complete build of each variant: the name's rest → its explanation
     "build_timestamp_seconds": "When the newest complete build was begun, as Unix time",
     "build_duration_seconds": "How long the newest complete build took",
@@ -125,7 +125,7 @@ def _values(record: Record) -> Mapping[str, float | None]:
 def _failed(variants: Sequence[Variant], builds: Path) -> GaugeMetricFamily:
     family = _gauge("failed_builds", "Failed builds whose logs are kept on this host", "variant")
     for variant in variants:
-        count = sum(build.state in _FAILED for build in manifest.builds(builds, variant.name))
+        count = sum(build.state in _FAILED for build in store.builds(builds, variant.name))
         family.add_metric([variant.name], count)
     return family
 

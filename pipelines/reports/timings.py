@@ -7,7 +7,7 @@ what a manifest of an older version does not say stays open.
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Manifest
 from pipelines.util import console
 
@@ -18,8 +18,8 @@ _UNKNOWN = "-"
 
 def show(builds: Path, variant: str, *, as_json: bool) -> None:
     """The last complete builds of a variant, newest first; UsageError when there is none."""
-    newest = manifest.newest_complete(builds, variant)
-    complete = [build for build in manifest.builds(builds, variant) if build.state == manifest.COMPLETE]
+    newest = store.newest_complete(builds, variant)
+    complete = [build for build in store.builds(builds, variant) if build.state == store.COMPLETE]
     earlier = [build for build in complete if build.build_id < newest.build_id]
     made = [build.manifest() for build in (newest, *reversed(earlier[-SHOWN_BUILDS + 1 :]))]
     if as_json:

@@ -8,6 +8,9 @@ and CI can rely on: 1 usage or a bug of ours, 2 catalog, 3 build, 4 verify, 5 cl
 # Exit codes from here on are those of interrupts: this, and the number of the signal.
 INTERRUPTED = 128
 
+# What to do when space runs out in the middle of it.
+DISK_FULL = "The disk is full: free some space, or put the builds elsewhere with --builds DIR."
+
 
 class PipelineError(Exception):
     """What failed, in one line or more; `remedy` says what the operator can do."""

@@ -226,3 +226,8 @@ def _signal_group(child: Program, number: int) -> None:
         except PermissionError:  # a group that sudo started is root's
             argv = ["sudo", "-n", "kill", f"-{int(number)}", "--", f"-{child.pid}"]
             subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=10)
+
+
+def as_root() -> tuple[str, ...]:
+    """What to put before a command that needs root: nothing for root, sudo otherwise."""
+    return () if os.geteuid() == 0 else ("sudo", "-n", "--preserve-env")

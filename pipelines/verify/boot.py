@@ -10,7 +10,6 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,53 +18,15 @@ from pipelines.diskimage import qemu
 from pipelines.diskimage.qemu import Firmware
 from pipelines.util import console, process
 from pipelines.util.errors import HostError
-from pipelines.verify import secure_boot
+from pipelines.verify import boot_report
+from pipelines.verify.boot_report import Expectation, Run
 
 DEADLINE_SECONDS = 900.0  # about 170 s are usual under software emulation on two cores
-CHECK_NAMES = (
-    *("boot-reached", "boot-firmware", "cloud-init", "root-grew", "services"),
-    *("kernel-running", "driver-loads", "unsigned-refused", "gpu-check"),
-)
 
 _LARGER = 2 * 2**30  # bytes by which the server's disk is larger than the image
-_SLACK = 2 * 2**20  # bytes that may stay free behind the root partition: GPT's backup, alignment
 _QEMU_IMG_SECONDS = 60.0
 _MARK = "GPU-IMAGE-REPORT "
-_GPU_CHECK_NO_GPU = 3  # gpu-check's exit code for it, in its README
 _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|[^\x20-\x7e]")
-_FIRMWARES = {"bios": (False, False), "uefi": (True, False), "secure": (True, True)}
-_WORDS = {(False, False): "BIOS", (True, False): "UEFI", (True, True): "UEFI with Secure Boot"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Expectation:
-    """What an image should be from inside. `kernel` and `driver` are versions, empty where none is declared;
-    `virtual_size` is in bytes.
-
-    `architecture`, `machine` and `disk_bus` are Glance's architecture, hw_machine_type and hw_disk_bus.
-    `modules_signed`: by a key that the guest trusts, so that Secure Boot accepts them; where that is the site's own,
-    `certificate` (DER) is what its owners enroll. `gpu_check`: whether the image is to have that command.
-    """
-
-    kernel: str
-    architecture: str
-    driver: str
-    virtual_size: int
-    machine: str
-    disk_bus: str
-    modules_signed: bool
-    gpu_check: bool
-    certificate: bytes | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """How a boot went: the guest's report (None: it gave none), wall seconds, and the console's last lines."""
-
-    report: Mapping[str, Any] | None
-    seconds: float
-    emulated: bool
-    last_lines: tuple[str, ...]
 
 
 def boot(
@@ -80,7 +41,7 @@ def boot(
         raise HostError(
             f"an {expectation.architecture} image cannot be booted here", remedy="Verify it without --boot."
         )
-    return judged(_run(image, expectation, firmware, folder, deadline), expectation, firmware)
+    return boot_report.judged(_run(image, expectation, firmware, folder, deadline), expectation, firmware)
 
 
 def user_data(*, want_driver: bool) -> str:
@@ -105,27 +66,6 @@ def report_in(text: str) -> Mapping[str, Any] | None:
                 continue
             return found if isinstance(found, dict) else None
     return None
-
-
-def judged(run: Run, expectation: Expectation, firmware: Firmware) -> tuple[Check, ...]:
-    """The checks that follow from a boot."""
-    report = run.report
-    how = "software emulation" if run.emulated else "KVM"
-    if report is None:
-        last = " | ".join(run.last_lines) or "(nothing)"
-        said = f"no report after {run.seconds:.0f} s under {how}; the console's last lines: {last}"
-        unknown = [Check(name=name, passed=False, detail="the guest did not report") for name in CHECK_NAMES[1:]]
-        return (Check(name="boot-reached", passed=False, detail=said), *unknown)
-    return (
-        Check(name="boot-reached", passed=True, detail=f"reported after {run.seconds:.0f} s under {how}"),
-        _firmware(report, firmware),
-        _cloud_init(report),
-        _root_grew(report, expectation),
-        _services(report),
-        _kernel_running(report, expectation),
-        *_driver(report, expectation, firmware),
-        _gpu_check(report, expectation),
-    )
 
 
 def _run(image: Path, expectation: Expectation, firmware: Firmware, folder: Path, deadline: float) -> Run:
@@ -197,81 +137,3 @@ def _seed(folder: Path, *, want_driver: bool) -> Path:
 def _tail(text: str) -> str:
     lines = [clean for line in text.splitlines() if (clean := _CONTROL.sub("", line).strip())]
     return " | ".join(lines[-8:])
-
-
-def _firmware(report: Mapping[str, Any], firmware: Firmware) -> Check:
-    said = report.get("firmware", {})
-    found = (bool(said.get("uefi")), bool(said.get("secure_boot")))
-    asked = _FIRMWARES[firmware]
-    detail = _WORDS.get(found, "unknown") + ("" if found == asked else f", {_WORDS[asked]} was asked for")
-    return Check(name="boot-firmware", passed=found == asked, detail=detail)
-
-
-def _cloud_init(report: Mapping[str, Any]) -> Check:
-    said = report.get("cloud_init", {})
-    problems = [str(error) for error in said.get("errors", [said.get("unknown", "it did not say")])]
-    if "NoCloud" not in str(said.get("datasource")):
-        problems.append(f"its data source is {said.get('datasource')}, NoCloud was offered")
-    warnings = f", {len(said['warnings'])} warnings: {said['warnings'][0]}" if said.get("warnings") else ""
-    detail = "; ".join(problems) or f"finished without errors{warnings}"
-    return Check(name="cloud-init", passed=not problems, detail=detail)
-
-
-def _root_grew(report: Mapping[str, Any], expectation: Expectation) -> Check:
-    said = report.get("root", {})
-    if "unknown" in said or not said:
-        return Check(name="root-grew", passed=False, detail=f"not known: {said.get('unknown', 'it did not say')}")
-    problems = []
-    if said["disk"] <= expectation.virtual_size:
-        problems.append(f"the disk has {_gib(said['disk'])}, more was offered")
-    if said["disk"] - said["partition_end"] > _SLACK:
-        problems.append(f"the root partition ends at {_gib(said['partition_end'])} of {_gib(said['disk'])}")
-    if said["filesystem"] < said["partition"] * 0.9:
-        problems.append(f"the file system has {_gib(said['filesystem'])} of {_gib(said['partition'])}")
-    fine = f"{_gib(said['filesystem'])} of a disk of {_gib(said['disk'])}"
-    return Check(name="root-grew", passed=not problems, detail="; ".join(problems) or fine)
-
-
-def _services(report: Mapping[str, Any]) -> Check:
-    said = report.get("services", {})
-    problems = [f"{unit} failed" for unit in said.get("failed", [f"unknown ({said.get('unknown', 'it did not say')})"])]
-    return Check(name="services", passed=not problems, detail="; ".join(problems) or "none failed")
-
-
-def _kernel_running(report: Mapping[str, Any], expectation: Expectation) -> Check:
-    running = report.get("kernel", "unknown")
-    if not expectation.kernel:
-        return Check(name="kernel-running", passed=None, detail=f"{running}; none is declared")
-    detail = running if running == expectation.kernel else f"{running} runs, the manifest says {expectation.kernel}"
-    return Check(name="kernel-running", passed=running == expectation.kernel, detail=str(detail))
-
-
-def _driver(report: Mapping[str, Any], expectation: Expectation, firmware: Firmware) -> tuple[Check, Check]:
-    if not expectation.driver:
-        none = Check(name="driver-loads", passed=None, detail="this image has no GPU driver")
-        return none, replace(none, name="unsigned-refused")
-    enforced = firmware == "secure"
-    return (
-        secure_boot.driver_loads(report, enforced=enforced, signed=expectation.modules_signed),
-        secure_boot.unsigned_refused(report, enforced=enforced),
-    )
-
-
-def _gpu_check(report: Mapping[str, Any], expectation: Expectation) -> Check:
-    """On a machine without a GPU, the image's own gpu-check says just that."""
-    said = report.get("gpu_check", {})
-    if "returncode" not in said:
-        return Check(name="gpu-check", passed=False, detail=f"not known: {said.get('unknown', 'it did not say')}")
-    returncode = said["returncode"]
-    if returncode is None:
-        missing = "the element gpu-check is asked for, and there is no /usr/bin/gpu-check"
-        passed, detail = (False, missing) if expectation.gpu_check else (None, "this image has no gpu-check")
-        return Check(name="gpu-check", passed=passed, detail=detail)
-    told = said["errors"] or said["output"]
-    passed = returncode == _GPU_CHECK_NO_GPU and '"verdict": "no GPU"' in said["output"]
-    detail = "says that there is no GPU" if passed else f"ended with {returncode} without a GPU here: {told}"
-    return Check(name="gpu-check", passed=passed, detail=detail)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

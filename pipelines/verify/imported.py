@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import filesystem, qemu_img
+from pipelines.diskimage import filesystem, gpt
 from pipelines.util.errors import ProgramError
 from pipelines.verify.check import Outcome, outcome
 
@@ -47,10 +47,10 @@ def boot_loader(raw: Path, variant: Variant) -> Outcome:
 
 
 def _uefi_problems(raw: Path, architecture: str, windows: bool) -> list[str]:
-    if not qemu_img.has_gpt(raw):
+    if not gpt.has_gpt(raw):
         return ["hw_firmware_type is uefi, and the disk has no GPT: it starts by BIOS (write hw_firmware_type: bios)"]
-    table = qemu_img.partition_table(raw)
-    esp = next((part for part in table.partitions if part.type == qemu_img.ESP), None)
+    table = gpt.partition_table(raw)
+    esp = next((part for part in table.partitions if part.type == gpt.ESP), None)
     if esp is None:
         return [*table.problems, "there is no EFI system partition for hw_firmware_type uefi"]
     try:
@@ -63,7 +63,7 @@ def _uefi_problems(raw: Path, architecture: str, windows: bool) -> list[str]:
 
 def _bios_problems(raw: Path, windows: bool) -> list[str]:
     with raw.open("rb") as source:
-        sector = source.read(qemu_img.SECTOR)
+        sector = source.read(gpt.SECTOR)
     if sector[-2:] != b"\x55\xaa" or not any(sector[:_MBR_CODE]):
         return ["hw_firmware_type is bios, and the first sector has no boot code (write hw_firmware_type: uefi?)"]
     entries = _mbr(sector)
@@ -75,11 +75,11 @@ def _bios_problems(raw: Path, windows: bool) -> list[str]:
 
 
 def _windows_problems(raw: Path) -> list[str]:
-    if qemu_img.has_gpt(raw):
-        starts = [part.start for part in qemu_img.partition_table(raw).partitions]
+    if gpt.has_gpt(raw):
+        starts = [part.start for part in gpt.partition_table(raw).partitions]
     else:
         with raw.open("rb") as source:
-            starts = [entry.start for entry in _mbr(source.read(qemu_img.SECTOR))]
+            starts = [entry.start for entry in _mbr(source.read(gpt.SECTOR))]
     with raw.open("rb") as source:
         names = [os.pread(source.fileno(), 11, start)[3:] for start in starts]
     if _BITLOCKER in names:
@@ -90,7 +90,7 @@ def _windows_problems(raw: Path) -> list[str]:
 def _mbr(sector: bytes) -> list[_MbrPartition]:
     entries = (_MBR_ENTRY.unpack_from(sector, 446 + 16 * number) for number in range(4))
     return [
-        _MbrPartition(active=status == _ACTIVE, type=kind, start=start * qemu_img.SECTOR)
+        _MbrPartition(active=status == _ACTIVE, type=kind, start=start * gpt.SECTOR)
         for status, kind, start, _ in entries
         if kind
     ]

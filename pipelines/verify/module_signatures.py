@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.diskimage import filesystem, kernel_files, qemu_img
-from pipelines.util import process
+from pipelines.diskimage import filesystem, gpt
+from pipelines.diskimage.installed_packages import installed
+from pipelines.util import compression, process
 from pipelines.verify.check import Guest, Outcome, outcome
+from pipelines.verify.kernel_driver import is_precompiled, modules
 
 IN_GUEST = "/usr/share/gpu-image/module-signing.der"
 ON_ESP = "/EFI/gpu-image/module-signing.der"  # where MokManager can be led: "Enroll key from disk"
@@ -23,6 +25,12 @@ _MAGIC = b"~Module signature appended~\n"
 _TRAILER = struct.Struct(">BBBBB3sI")
 _PKCS7 = (0, 0, 2, 0, 0, bytes(3))  # what the trailer must say for the kernel to look at the signature
 _MODULE = re.compile(r"[\w-]+\.ko(\.xz|\.zst|\.gz)?")
+_OPENSSL_SECONDS = 60.0
+
+
+# What modinfo calls the signer: the name in the certificate that Ubuntu's kernels are built with. Their log says it at
+# boot: "Loaded X.509 cert 'Canonical Ltd. Kernel Module Signing: …'".
+SIGNER = "Canonical Ltd. Kernel Module Signing"
 _OPENSSL_SECONDS = 60.0
 
 
@@ -38,7 +46,7 @@ def module_signatures(guest: Guest) -> Outcome:
     for path, content in _added(guest).items():
         paths.setdefault(content, []).append(path)
     for content, copies in paths.items():
-        if wrong := fault(kernel_files.decompressed(content), declared):
+        if wrong := fault(compression.decompressed(content), declared):
             problems += [f"{path} {wrong}" for path in copies]
     if not paths:
         problems.append("there is no module to look at")
@@ -76,7 +84,7 @@ def parted(module: bytes) -> tuple[bytes, bytes]:
 
 
 def _misplaced(guest: Guest, certificate: bytes) -> list[str]:
-    esp = next((part for part in qemu_img.partition_table(guest.disk).partitions if part.type == qemu_img.ESP), None)
+    esp = next((part for part in gpt.partition_table(guest.disk).partitions if part.type == gpt.ESP), None)
     there = esp is not None and ON_ESP.upper() in map(str.upper, filesystem.esp_files(guest.disk, esp))
     on_esp = filesystem.esp_content(guest.disk, esp, ON_ESP) if esp is not None and there else None
     found = {IN_GUEST: guest.files.read(IN_GUEST), f"{ON_ESP} on the ESP": on_esp}
@@ -99,3 +107,38 @@ def _is_added(name: str) -> bool:
     if name.startswith("kernel/"):
         return name.rsplit("/", 1)[1].startswith("nvidia") and not name.startswith("kernel/drivers/")
     return True
+
+
+def distribution_modules(guest: Guest) -> Outcome:
+    """Every module is of the distribution's package for exactly this kernel, and signed by the distribution."""
+    if not is_precompiled(guest):
+        return None, "the variant's modules are compiled in the build"
+    release = guest.manifest.kernel
+    folder = f"/lib/modules/{release}/kernel/nvidia-"
+    problems = []
+    if not any(re.fullmatch(rf"linux-modules-nvidia-.+-{re.escape(release)}", name) for name in installed(guest.files)):
+        problems.append(f"no package linux-modules-nvidia-…-{release} is installed")
+    found = modules(guest)
+    for path, content in found.items():
+        if not path.startswith(folder):
+            problems.append(f"{path} is not the distribution's own")
+        elif (name := signer(compression.decompressed(content))) != SIGNER:
+            problems.append(f"{path} is signed by {name or 'nobody'}, not by {SIGNER}")
+    if not found:
+        problems.append("there is no module to look at")
+    return outcome(problems, f"{len(found)} modules for {release}, signed by {SIGNER}")
+
+
+def signer(module: bytes) -> str | None:
+    """Who signed a module (not compressed), as modinfo says it; None where nobody did."""
+    try:
+        _, signature = parted(module)
+    except ValueError:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "signature")
+        path.write_bytes(signature)
+        argv = [process.require("openssl", "openssl"), "cms", "-cmsout", "-print", "-inform", "DER", "-in", str(path)]
+        said = process.run(argv, deadline=_OPENSSL_SECONDS).stdout
+    issuer = re.search(r"issuer:.*?\bCN ?= ?(.+?)(?:, \w+ ?=.*)?$", said, re.MULTILINE)
+    return issuer[1].strip() if issuer else None

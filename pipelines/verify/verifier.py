@@ -13,20 +13,21 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Artifact, Build, Check, Manifest, Verification
+from pipelines.artifacts.manifest import Artifact, Check, Manifest, Verification
+from pipelines.artifacts.store import Build
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import filesystem, installed_packages, qemu, qemu_img
+from pipelines.diskimage import filesystem, gpt, installed_packages, qemu, qemu_img
 from pipelines.diskimage.qemu import Firmware
+from pipelines.util import files as util_files
 from pipelines.util.errors import PipelineError
-from pipelines.verify import boot, distribution_modules, first_boot, imported, kernel_driver, module_signatures, sealing
+from pipelines.verify import boot, boot_report, first_boot, imported, kernel_driver, module_signatures, sealing
 from pipelines.verify.check import Guest, Outcome, carried_out, not_carried_out, outcome, raise_for_host
 
 # What the removable-media path and the distributions' signed GRUB are called (UEFI specification 2.10, table 3.3).
 _EFI_NAMES = {"amd64": ("BOOTX64.EFI", "GRUBX64.EFI"), "arm64": ("BOOTAA64.EFI", "GRUBAA64.EFI")}
 _EFI_VENDORS = {"rhel": "redhat"}  # the folder in the ESP, where it is not the distribution's ID
 _NOT_OURS = "imported image; cannot be verified inside: its maker answers for it"
-_ROOT_TYPES = {"amd64": qemu_img.ROOT_X86_64, "arm64": qemu_img.ROOT_ARM64}
+_ROOT_TYPES = {"amd64": gpt.ROOT_X86_64, "arm64": gpt.ROOT_ARM64}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +44,7 @@ class Disk:
     """An artifact as a raw disk."""
 
     path: Path
-    table: qemu_img.PartitionTable
+    table: gpt.PartitionTable
     variant: Variant
 
 
@@ -68,7 +69,9 @@ def verify(build: Build, variant: Variant, now: datetime, *, firmware: Firmware 
             checks=(*checks, *booted),
         )
         decides = firmware == qemu.firmware_of(dict(variant.properties))
-        manifest.write_json(build.folder / "verify.json", result if decides else replace(result, checks=tuple(checks)))
+        util_files.write_json(
+            build.folder / "verify.json", result if decides else replace(result, checks=tuple(checks))
+        )
     except (PipelineError, OSError) as error:
         raise_for_host(error)
         raise
@@ -122,7 +125,7 @@ def partition_table(subject: Disk) -> Outcome:
     problems = list(subject.table.problems)
     parts = subject.table.partitions
     architecture = _architecture(subject.variant)
-    wanted = [*([qemu_img.BIOS_BOOT] if architecture == "amd64" else []), qemu_img.ESP, _ROOT_TYPES[architecture]]
+    wanted = [*([gpt.BIOS_BOOT] if architecture == "amd64" else []), gpt.ESP, _ROOT_TYPES[architecture]]
     if [part.type for part in parts] != wanted:
         expected = "BIOS boot, ESP and root" if architecture == "amd64" else "ESP and root"
         problems.append(f"{expected} were expected, there are: {', '.join(part.name for part in parts)}")
@@ -136,7 +139,7 @@ def partition_table(subject: Disk) -> Outcome:
 
 def esp(subject: Disk) -> Outcome:
     """UEFI finds the signed shim on its removable-media path, shim finds GRUB, GRUB finds its menu."""
-    partition = next((part for part in subject.table.partitions if part.type == qemu_img.ESP), None)
+    partition = next((part for part in subject.table.partitions if part.type == gpt.ESP), None)
     if partition is None or subject.variant.base is None:
         return False, "there is no EFI system partition"
     shim, grub = _EFI_NAMES[_architecture(subject.variant)]
@@ -186,7 +189,7 @@ DISK_CHECKS: tuple[tuple[str, Callable[[Disk], Outcome]], ...] = (
 GUEST_CHECKS = (("identity", identity), ("packages", packages), *kernel_driver.CHECKS, *sealing.CHECKS)
 DRIVER_CHECKS = (
     *kernel_driver.DRIVER_CHECKS,
-    ("distribution-modules", distribution_modules.distribution_modules),
+    ("distribution-modules", module_signatures.distribution_modules),
     ("module-signatures", module_signatures.module_signatures),
     *first_boot.CHECKS,
 )
@@ -200,7 +203,7 @@ def _inside(image: Image, made: Manifest) -> list[Check]:
     checks: list[Check] = []
     try:
         with qemu_img.raw(image.path) as raw:
-            table = qemu_img.partition_table(raw)
+            table = gpt.partition_table(raw)
             subject = Disk(path=raw, table=table, variant=image.variant)
             checks += [carried_out(name, judge, subject) for name, judge in DISK_CHECKS]
             with filesystem.opened(raw, _root(table), image.variant.disk.filesystem) as files:
@@ -234,7 +237,7 @@ def _same(names: Iterable[str], passed: bool | None, detail: str) -> list[Check]
     return [Check(name=name, passed=passed, detail=detail) for name in names]
 
 
-def _root(table: qemu_img.PartitionTable) -> qemu_img.Partition:
+def _root(table: gpt.PartitionTable) -> gpt.Partition:
     if not table.partitions:
         raise ValueError("the disk has no partitions")
     return table.partitions[-1]
@@ -254,9 +257,9 @@ def _boot(image: Image, made: Manifest, folder: Path, firmware: Firmware) -> tup
     return boot.boot(image.path, expectation=_expectation(made, image.variant), firmware=firmware, folder=folder)
 
 
-def _expectation(made: Manifest, variant: Variant) -> boot.Expectation:
+def _expectation(made: Manifest, variant: Variant) -> boot_report.Expectation:
     properties, certificate = variant.properties, made.driver.get("certificate")
-    return boot.Expectation(
+    return boot_report.Expectation(
         kernel=made.kernel,
         architecture=properties.get("architecture", "x86_64"),
         driver=made.driver.get("version", "") if variant.gpu else "",

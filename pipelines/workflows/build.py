@@ -10,8 +10,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from pipelines.artifacts import choosing, manifest
-from pipelines.artifacts.manifest import Build, Verification
+from pipelines.artifacts import store
+from pipelines.artifacts.manifest import Verification
+from pipelines.artifacts.store import Build
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import qemu
 from pipelines.gpus import resolver
@@ -128,11 +129,11 @@ def verify(
     if firmware is not None:
         _firmware(firmware)  # a wrong name is said once, and before any work
     if build_id is not None and len(variants) > 1:
-        variants = [choosing.owner(variants, root, build_id)]
+        variants = [local_builds.owner(variants, root, build_id)]
     outcomes: dict[str, Verification | PipelineError] = {}
     for variant in variants:
         try:
-            made = manifest.newest_complete(root, variant.name, build_id)
+            made = store.newest_complete(root, variant.name, build_id)
             outcomes[variant.name] = verify_one(made, variant, now, boot=boot, firmware=firmware)
         except PipelineError as error:
             if failures.stops_everything(error):

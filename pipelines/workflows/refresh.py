@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pipelines.artifacts import choosing, manifest
-from pipelines.artifacts.manifest import Build, Manifest
+from pipelines.artifacts import store
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.store import Build
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud
 from pipelines.plan import model, planner
@@ -158,14 +159,14 @@ def _here(run: Refresh, variant: Variant, action: Action) -> tuple[str, str]:
     if action.verb == "build":
         made = workflows_build.make(variant, run.site.root, run.now(), verbose=run.verbose)
     else:
-        made = manifest.newest_complete(run.site.root, variant.name, action.build_id)
+        made = store.newest_complete(run.site.root, variant.name, action.build_id)
     workflows_build.require_passed(workflows_build.verify_one(made, variant, run.now, boot=run.site.boots))
     return made.build_id, ""
 
 
 def _keep_record(run: Refresh, variant: Variant) -> None:
     """What is released has a record, from which a later run, elsewhere, knows what is in it."""
-    for build in choosing.complete(run.site.root, variant)[-1:]:
+    for build in store.complete(run.site.root, variant)[-1:]:
         run.site.records.put(build)
 
 
@@ -236,7 +237,7 @@ def _carried_out(run: Refresh, variant: Variant, cloud: Cloud, action: Action) -
 def _brought(run: Refresh, variant: Variant, action: Action) -> Build:
     """The build to upload: it lies here, or is fetched from a cloud that has it."""
     with run.fetching:
-        for build in choosing.complete(run.site.root, variant):
+        for build in store.complete(run.site.root, variant):
             if build.build_id == action.build_id and _is_whole(build):
                 return build
         record = run.site.records.known_build(variant.name, action.build_id or "")

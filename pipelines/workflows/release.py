@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.artifacts import choosing
-from pipelines.catalog.delivery import Delivery
+from pipelines.artifacts import store
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud
 from pipelines.plan import retention
@@ -18,7 +18,7 @@ from pipelines.release import prune as release_prune
 from pipelines.release import publish
 from pipelines.util import console, failures
 from pipelines.util.errors import UsageError
-from pipelines.workflows import build
+from pipelines.workflows import build, local_builds
 from pipelines.workflows import site as workflows_site
 from pipelines.workflows.site import Site
 
@@ -41,14 +41,18 @@ def upload(
     it is the only one, a note among several.
     """
     if build_id is not None:
-        variants = [choosing.owner(variants, root, build_id)]
+        variants = [local_builds.owner(variants, root, build_id)]
     with failures.each([variant.name for variant in variants]) as one:
         for variant in variants:
             with one(variant.name):
-                if len(variants) > 1 and not choosing.complete(root, variant):
+                if len(variants) > 1 and not store.complete(root, variant):
                     console.note(f"{variant.name}: no complete build; nothing to upload")
                     continue
-                made = choosing.present(root, variant) if build_id is None else choosing.named(root, variant, build_id)
+                made = (
+                    local_builds.present(root, variant)
+                    if build_id is None
+                    else local_builds.named(root, variant, build_id)
+                )
                 verification = made.verification() or build.verify_one(made, variant, now)
                 build.require_passed(verification)
                 console.say(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.artifacts import choosing
+from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.records import Records
 from pipelines.build import fingerprint
@@ -19,7 +19,7 @@ from pipelines.glance.client import Cloud
 from pipelines.inputs import updates
 from pipelines.plan import planner
 from pipelines.plan.model import Action, CloudImage, Inventory, LocalBuild, Target
-from pipelines.release import cloud_images
+from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console
 from pipelines.util.errors import BuildError, CloudError, HostError, PipelineError
 from pipelines.workflows import local_builds
@@ -102,7 +102,7 @@ def target(site: Site, variant: Variant, *, asks: bool = False) -> Target:
         variant=variant.name,
         fingerprint=resolved.digest,
         parts=resolved.parts,
-        clouds={name: cloud_images.release_digest(one) for name, one in in_clouds.items()},
+        clouds={name: image_metadata.release_digest(one) for name, one in in_clouds.items()},
         formats={name: site.catalog.delivery(name).disk_format for name in in_clouds},
         keep=variant.keep,
         rebuild_age=variant.rebuild_age,
@@ -125,7 +125,7 @@ def _asked_of_servers(site: Site, variant: Variant) -> Fingerprint:
 
 def manifest_of(site: Site, variant: str, build_id: str) -> Manifest | None:
     """The manifest of a build that lies here or is on record."""
-    for build in choosing.complete(site.root, site.catalog.variants[variant]):
+    for build in store.complete(site.root, site.catalog.variants[variant]):
         if build.build_id == build_id:
             return build.manifest()
     record = site.records.known_build(variant, build_id)
@@ -134,13 +134,13 @@ def manifest_of(site: Site, variant: str, build_id: str) -> Manifest | None:
 
 def manifests(site: Site, variant: Variant) -> list[Manifest]:
     """The manifests of all builds of a variant that lie here or are on record, the oldest first."""
-    here = {build.build_id: build.manifest() for build in choosing.complete(site.root, variant)}
+    here = {build.build_id: build.manifest() for build in store.complete(site.root, variant)}
     on_record = {record.manifest.build_id: record.manifest for record in site.records.known(variant.name)}
     return [made for _, made in sorted((on_record | here).items())]
 
 
 def _builds(site: Site, variant: Variant) -> Iterator[LocalBuild]:
-    here = list(local_builds.local_builds(choosing.complete(site.root, variant), boots=site.boots))
+    here = list(local_builds.local_builds(store.complete(site.root, variant), boots=site.boots))
     yield from here
     ids = {build.build_id for build in here}
     for record in site.records.known(variant.name):

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import interop_import
 from pipelines.glance.client import Cloud, Image
-from pipelines.release import cloud_images, repair
+from pipelines.release import cloud_images, image_metadata, repair
 from pipelines.release import drift as release_drift
 from pipelines.release.cloud_images import Row
 from pipelines.release.drift import Drift
@@ -152,7 +152,7 @@ def _of_variant(
         yield (current or [*others, *mine][-1]).id, each
     twice = release_drift.duplicates(mine)
     for image in mine:
-        made = workflows_site.manifest_of(site, variant.name, image.properties[cloud_images.BUILD_ID])
+        made = workflows_site.manifest_of(site, variant.name, image.properties[image_metadata.BUILD_ID])
         shared = image is current and image.visibility == "shared"
         members = cloud.members(image.id) if shared else None
         found = release_drift.drift(
@@ -169,5 +169,5 @@ def _of_variant(
 
 
 def _seen(row: Row, image: Image, found: Sequence[Drift]) -> Seen:
-    driver = image.properties.get(cloud_images.DRIVER, "") if row.state != "foreign" else ""
+    driver = image.properties.get(image_metadata.DRIVER, "") if row.state != "foreign" else ""
     return Seen(row=row, size=image.size, driver=driver, drift=tuple(found))

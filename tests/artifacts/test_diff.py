@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import diff, manifest, records
+from pipelines.artifacts import diff, manifest, records, store
 from pipelines.artifacts.diff import Change
 from pipelines.artifacts.manifest import Artifact, Manifest
 from pipelines.artifacts.records import Records
 from pipelines.diskimage import file_diff
 from pipelines.diskimage.file_diff import FileChange
 from pipelines.reports import diff as reports_diff
+from pipelines.util import files
 from pipelines.util.errors import UsageError, VerifyError
 from tests.cli.test_tasks import inv
 from tests.support.small_image import KERNEL, VARIANT, Guest, Link, record
@@ -29,8 +30,8 @@ def made(build_id: str, **fields: object) -> Manifest:
 def built(root: Path, build: Manifest) -> Path:
     folder = root / build.variant / build.build_id
     folder.mkdir(parents=True, exist_ok=True)
-    manifest.write_json(folder / "manifest.json", build)
-    manifest.set_state(folder, manifest.COMPLETE)
+    files.write_json(folder / "manifest.json", build)
+    store.set_state(folder, store.COMPLETE)
     return folder
 
 
@@ -109,7 +110,7 @@ def test_builds_that_are_only_on_record_are_compared_but_for_their_files(
     elsewhere, builds = tmp_path / "elsewhere", tmp_path / "builds"
     kept: Records = records.open(str(tmp_path / "kept"), elsewhere)
     built(elsewhere, made(OLD, packages={"bash": "5.2"}))
-    kept.put(manifest.newest_complete(elsewhere, VARIANT.name))
+    kept.put(store.newest_complete(elsewhere, VARIANT.name))
     built(builds, made(NEW, packages={"bash": "5.3"}))
     reports_diff.show(VARIANT, builds, records.open(str(tmp_path / "kept"), builds), None, None, as_json=True)
     said = json.loads(capsys.readouterr().out)
@@ -142,8 +143,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image.rename(folder / image.name)
         record(folder, folder / image.name)
         made_here = manifest.read_manifest(folder / "manifest.json")
-        manifest.write_json(folder / "manifest.json", replace(made_here, build_id=build_id))
-        manifest.set_state(folder, manifest.COMPLETE)
+        files.write_json(folder / "manifest.json", replace(made_here, build_id=build_id))
+        store.set_state(folder, store.COMPLETE)
     return root
 
 

@@ -11,22 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.manifest import (
-    Artifact,
-    Check,
-    Verification,
-    build_id,
-    builds,
-    digest,
-    lock,
-    newest_complete,
-    read_manifest,
-    read_verification,
-    set_state,
-    write_json,
-)
+from pipelines.artifacts.manifest import Artifact, Check, Verification, build_id, read_manifest, read_verification
+from pipelines.artifacts.store import builds, lock, newest_complete, set_state
 from pipelines.util import locks, process
 from pipelines.util.errors import HostError, UsageError, VerifyError
+from pipelines.util.files import canonical_digest as digest
+from pipelines.util.files import write_json
 from tests.support.small_image import manifest
 
 ARTIFACT = Artifact(path="image.qcow2", format="qcow2", size=1, virtual_size=2, sha256="a" * 64, sha512="b" * 128)
@@ -256,8 +246,8 @@ def holder_of(root: Path, variant: str) -> str | None:
 def holder(tmp_path: Path) -> Iterator[process.Program]:
     """Another process that holds the lock of debian-cuda below tmp_path."""
     script = (
-        "import pathlib, sys, time; from pipelines.artifacts import manifest\n"
-        "with manifest.lock(pathlib.Path(sys.argv[1]), 'debian-cuda'): print('held', flush=True); time.sleep(60)"
+        "import pathlib, sys, time; from pipelines.artifacts import store\n"
+        "with store.lock(pathlib.Path(sys.argv[1]), 'debian-cuda'): print('held', flush=True); time.sleep(60)"
     )
     env = {**process.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
     child = process.start([sys.executable, "-c", script, str(tmp_path)], log=tmp_path / "log", env=env)

@@ -11,9 +11,11 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from pipelines.artifacts import manifest, record_backends, records
-from pipelines.artifacts.manifest import Artifact, Build, Check, Manifest, Verification
+from pipelines.artifacts import record_backends, records, store
+from pipelines.artifacts.manifest import Artifact, Check, Manifest, Verification
 from pipelines.artifacts.records import Record, Records
+from pipelines.artifacts.store import Build
+from pipelines.util import files as util_files
 from pipelines.util.errors import CatalogError, CloudError, HostError, VerifyError
 from tests.support.small_image import manifest as good_manifest
 
@@ -34,13 +36,13 @@ def verified(build_id: str, *, passed: bool = True) -> Verification:
 def built(builds: Path, build_id: str, *, passed: bool | None = True) -> Build:
     folder = builds / NAME / build_id
     folder.mkdir(parents=True, exist_ok=True)
-    manifest.write_json(folder / "manifest.json", made(build_id))
+    util_files.write_json(folder / "manifest.json", made(build_id))
     if passed is not None:
-        manifest.write_json(folder / "verify.json", verified(build_id, passed=passed))
+        util_files.write_json(folder / "verify.json", verified(build_id, passed=passed))
     (folder / "sbom.cdx.json").write_bytes(b"{}")
     (folder / "image.qcow2").write_bytes(b"large")
-    manifest.set_state(folder, manifest.COMPLETE)
-    return manifest.newest_complete(builds, NAME, build_id)
+    store.set_state(folder, store.COMPLETE)
+    return store.newest_complete(builds, NAME, build_id)
 
 
 @pytest.fixture
@@ -220,7 +222,7 @@ def test_the_builds_own_folder_has_the_records_of_complete_builds_and_putting_ch
     builds: Path, named: str
 ) -> None:
     build = built(builds, OLD)
-    manifest.set_state(built(builds, NEW).folder, manifest.FAILED, "after its manifest was written")
+    store.set_state(built(builds, NEW).folder, store.FAILED, "after its manifest was written")
     before = {path: path.stat().st_mtime_ns for path in builds.rglob("*")}
     kept = records.open("builds" if named == "builds" else str(builds), builds)
     kept.put(build)

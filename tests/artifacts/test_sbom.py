@@ -11,10 +11,11 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from pipelines.artifacts import manifest, sbom
+from pipelines.artifacts import sbom, store
 from pipelines.artifacts.manifest import Artifact, Manifest
 from pipelines.build import builder
 from pipelines.catalog import loader
+from pipelines.util import files
 from tests.cli.test_tasks import inv
 from tests.support.small_image import manifest as good_manifest
 
@@ -136,7 +137,7 @@ def test_show_prints_the_document_of_the_newest_build_also_of_one_that_left_none
     for build_id in ("20261121T120000Z-01234567", "20261122T120000Z-01234567"):
         folder = tmp_path / "debian-cuda" / build_id
         folder.mkdir(parents=True)
-        manifest.write_json(folder / "manifest.json", replace(DEBIAN, build_id=build_id))
-        manifest.set_state(folder, manifest.COMPLETE)
+        files.write_json(folder / "manifest.json", replace(DEBIAN, build_id=build_id))
+        store.set_state(folder, store.COMPLETE)
     shown = inv("show", "debian-cuda", "--sbom", "--builds", tmp_path)
     assert shown.stdout.encode() == sbom.sbom(replace(DEBIAN, build_id="20261122T120000Z-01234567"))

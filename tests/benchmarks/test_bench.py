@@ -16,9 +16,9 @@ import yaml
 from benchmarks import goals, measurement, packages
 from benchmarks.measurement import Measurement
 from pipelines.build import element_selection, recipe
-from pipelines.build.elements import OURS
 from pipelines.catalog import loader
 from pipelines.util.errors import UsageError
+from pipelines.util.paths import OURS
 
 PROJECT = Path(__file__).parent.parent.parent
 STANDINS = PROJECT / "benchmarks" / "standins"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.build import builder
 from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
@@ -119,7 +119,7 @@ def test_a_download_that_fails_leads_to_doctor(tmp_path: Path, builds: Path) -> 
 def test_the_log_of_a_failed_build_is_kept_and_its_image_is_not(tmp_path: Path, builds: Path) -> None:
     with pytest.raises(BuildError):
         builder.build(plain(tmp_path, "fail"), builds, NOW)
-    (failed,) = manifest.builds(builds, "plain")
+    (failed,) = store.builds(builds, "plain")
     assert failed.state == "failed"
     assert "does not compile" in (failed.folder / "build.log").read_text()
     assert not (failed.folder / "image.qcow2").exists()
@@ -130,7 +130,7 @@ def test_only_the_last_failures_are_kept(tmp_path: Path, builds: Path) -> None:
     for hour in range(5):
         with pytest.raises(BuildError):
             builder.build(plain(tmp_path, "fail"), builds, NOW + timedelta(hours=hour))
-    assert [kept.build_id[:11] for kept in manifest.builds(builds, "plain")] == [
+    assert [kept.build_id[:11] for kept in store.builds(builds, "plain")] == [
         "20261122T04",
         "20261122T05",
         "20261122T06",
@@ -158,7 +158,7 @@ def test_too_little_space_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_second_build_of_a_variant_is_told_who_is_at_it(tmp_path: Path, builds: Path) -> None:
-    with manifest.lock(builds, "plain"), pytest.raises(HostError, match=f"process {os.getpid()}"):
+    with store.lock(builds, "plain"), pytest.raises(HostError, match=f"process {os.getpid()}"):
         builder.build(plain(tmp_path), builds, NOW)
 
 
@@ -166,11 +166,11 @@ def test_what_a_crash_left_is_cleaned_by_the_next_build(tmp_path: Path, builds: 
     crashed = builds / "plain" / "20261121T000000Z-00000000"
     (crashed / "scratch" / "tree").mkdir(parents=True)
     (crashed / "build.log").write_text("the last words")
-    manifest.set_state(crashed, manifest.RUNNING)
+    store.set_state(crashed, store.RUNNING)
     builder.build(plain(tmp_path), builds, NOW)
     assert left_behind(builds) == []
     assert (crashed / "build.log").read_text() == "the last words"
-    assert [found.state for found in manifest.builds(builds, "plain")] == ["failed", "complete"]
+    assert [found.state for found in store.builds(builds, "plain")] == ["failed", "complete"]
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ def test_sigterm_leaves_nothing_behind_in_any_stage(tmp_path: Path, builds: Path
     program = interrupted(catalog_file(tmp_path, f"hang-{phase}"), builds, phase, signal.SIGTERM)
     assert program.returncode == 143
     assert left_behind(builds) == []
-    assert [found.state for found in manifest.builds(builds, "plain")] == ["failed"]
+    assert [found.state for found in store.builds(builds, "plain")] == ["failed"]
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, builds: Path) -> None:
     program = interrupted(catalog_file(tmp_path, "hang-install.d"), builds, "install.d", signal.SIGINT)
     assert program.returncode == 130
     assert left_behind(builds) == []
-    assert [found.state for found in manifest.builds(builds, "plain")] == ["failed"]
+    assert [found.state for found in store.builds(builds, "plain")] == ["failed"]
 
 
 @pytest.mark.slow
@@ -210,7 +210,7 @@ def test_a_reader_who_goes_away_does_not_break_off_the_build(tmp_path: Path, bui
     command = f"{sys.executable} -m invoke --search-root {PROJECT} build plain --verbose"
     command += f" --catalog {catalog_file(tmp_path)} --builds {builds} 2>&1 >/dev/null | head -n 1"
     subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.DEVNULL, timeout=60)
-    assert [found.state for found in manifest.builds(builds, "plain")] == ["complete"]
+    assert [found.state for found in store.builds(builds, "plain")] == ["complete"]
 
 
 def test_sigkill_of_ourselves_ends_the_build_too_and_the_next_one_cleans_up(tmp_path: Path, builds: Path) -> None:

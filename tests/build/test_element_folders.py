@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.build import element_folders, recipe
+from pipelines.build import layers as build_layers
+from pipelines.build import recipe
 from pipelines.build.recipe import Recipe, Run
 from pipelines.catalog import loader
 
@@ -27,7 +28,7 @@ def plan(tmp_path: Path) -> Recipe:
 
 def written(plan: Recipe, folder: Path, layers: int, *, begins: bool, ends: bool) -> Path:
     run = Run(layers=plan.layers[:layers], begins_with_tree=begins, ends_with_tree=ends)
-    element_folders.write(plan, run, folder)
+    build_layers.write(plan, run, folder)
     return folder
 
 
@@ -42,7 +43,7 @@ def test_a_phase_is_run_once_and_only_once_over_all_runs(plan: Recipe, tmp_path:
         written(plan, tmp_path / "variant", 3, begins=True, ends=False),
     ]
     for element, source in plan.closure.items():
-        if element in {*element_folders.FOR_OTHERS, *element_folders.BETWEEN_RUNS}:
+        if element in {*build_layers.FOR_OTHERS, *build_layers.BETWEEN_RUNS}:
             continue
         scripts = {path.relative_to(source) for path in source.glob("*.d/*") if path.parent.name in PHASES}
         for script in scripts:

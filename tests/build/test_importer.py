@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts import store
+from pipelines.artifacts.store import Build
 from pipelines.build import importer
 from pipelines.build.importer import fingerprint_parts
 from pipelines.catalog.variant import Guest, Variant
-from pipelines.diskimage import qemu_img
+from pipelines.diskimage import gpt, qemu_img
+from pipelines.util import files
 from pipelines.util.errors import BuildError, CatalogError, HostError
 from pipelines.verify.imported import boot_loader
 from pipelines.verify.verifier import verify
@@ -104,10 +105,10 @@ def test_a_disk_grows_to_its_declared_size_and_its_second_table_moves_to_the_end
 ) -> None:
     made = importer.build(variant(windows, format="raw", size="1GiB"), builds, NOW)
     raw = raw_of(made, tmp_path)
-    table = qemu_img.partition_table(raw)
+    table = gpt.partition_table(raw)
     assert raw.stat().st_size == 1024 * MIB
     assert table.problems == ()
-    assert table.partitions == qemu_img.partition_table(windows).partitions
+    assert table.partitions == gpt.partition_table(windows).partitions
 
 
 def test_a_disk_with_an_mbr_grows_too(tmp_path: Path, builds: Path) -> None:
@@ -135,7 +136,7 @@ def test_the_manifest_says_what_was_made_of_what(imported: tuple[Build, Variant]
     build, wanted = imported
     made = build.manifest()
     assert made.build_id == f"20261122T030000Z-{made.fingerprint[:8]}"
-    assert made.fingerprint == manifest.digest(fingerprint_parts(wanted))
+    assert made.fingerprint == files.canonical_digest(fingerprint_parts(wanted))
     assert made.base == {"type": "windows", "distribution": "windows", "release": "11", "architecture": "amd64"}
     assert wanted.source is not None
     assert made.inputs == {"ready image": wanted.source.sha256}
@@ -254,7 +255,7 @@ def test_an_image_is_refused_that(
     with pytest.raises(BuildError) as caught:
         importer.build(variant(image, format=declared), builds, NOW)
     assert says in f"{caught.value.what} {caught.value.remedy}"
-    assert manifest.builds(builds, "windows-vdi") == []
+    assert store.builds(builds, "windows-vdi") == []
 
 
 def test_an_image_with_another_checksum_is_refused(windows: Path, builds: Path) -> None:
@@ -267,7 +268,7 @@ def test_a_disk_is_never_shrunk(tmp_path: Path, builds: Path) -> None:
     with pytest.raises(BuildError, match="larger than the declared") as caught:
         importer.build(variant(large), builds, NOW)
     assert "Write `size: 2GiB` or more" in caught.value.remedy
-    assert manifest.builds(builds, "windows-vdi") == []
+    assert store.builds(builds, "windows-vdi") == []
 
 
 def test_a_disk_whose_end_is_missing_does_not_grow(windows: Path, builds: Path) -> None:
@@ -313,7 +314,7 @@ def interrupting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 def test_an_interrupt_leaves_a_failed_build_with_its_log_alone(windows: Path, builds: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         importer.build(variant(windows, format="raw"), builds, NOW)
-    [failed] = manifest.builds(builds, "windows-vdi")
+    [failed] = store.builds(builds, "windows-vdi")
     assert failed.state == "failed"
     assert {path.name for path in failed.folder.iterdir()} == {"build.log", "state.json"}
     assert "98766" not in run("ps", "-eo", "args")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store as artifacts_store
 from pipelines.build import builder
 from pipelines.cache import store
 from pipelines.catalog import loader
@@ -63,7 +63,7 @@ def variant(tmp_path: Path, archive: WebServer, name: str = "first", how: str = 
     return loader.load(path).variants[name]
 
 
-def stages(made: manifest.Build) -> set[str]:
+def stages(made: artifacts_store.Build) -> set[str]:
     return {stage.partition("/")[0] for stage in made.manifest().stages if "take" not in stage}
 
 

@@ -1,6 +1,6 @@
 """What is diskimage-builder doing?"""
 
-from pipelines.build.progress import Progress
+from pipelines.build.dib import Progress
 
 OWNERS = {
     "install.d/01-package-installs": ("base", "package-installs"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipelines.build import element_selection
 from pipelines.catalog import inheritance, json_schema, loader
 from pipelines.catalog.base import KERNELS, RELEASES
-from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.loader import Catalog
 from pipelines.util.errors import CatalogError
 

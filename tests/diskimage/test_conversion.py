@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.diskimage import conversion, qemu_img
+from pipelines.diskimage import qemu_img
 from pipelines.util.errors import BuildError
 from tests.support.small_image import MIB, run
 
@@ -53,7 +53,7 @@ def test_the_artifact_is_the_same_disk_sound_and_compressed_as_asked(
     raw: Path, tmp_path: Path, compression: str
 ) -> None:
     target = tmp_path / "image.qcow2"
-    conversion.convert(raw, target, compression=compression)
+    qemu_img.convert(raw, target, compression=compression)
     run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(raw), str(target))
     info = qemu_img.info(target)
     assert (info.format, info.virtual_size, info.compression) == ("qcow2", SIZE, compression)
@@ -63,7 +63,7 @@ def test_the_artifact_is_the_same_disk_sound_and_compressed_as_asked(
 
 
 def test_the_artifact_is_not_larger_than_with_one_core_and_zlib(raw: Path, tmp_path: Path) -> None:
-    conversion.convert(raw, tmp_path / "ours", compression="zstd")
+    qemu_img.convert(raw, tmp_path / "ours", compression="zstd")
     run("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), str(tmp_path / "theirs"))
     assert (tmp_path / "ours").stat().st_size <= (tmp_path / "theirs").stat().st_size
 
@@ -71,7 +71,7 @@ def test_the_artifact_is_not_larger_than_with_one_core_and_zlib(raw: Path, tmp_p
 def test_holes_are_not_read(raw: Path, tmp_path: Path) -> None:
     os.truncate(raw, 2**40)  # a terabyte, for which reading takes minutes
     started = time.monotonic()
-    conversion.convert(raw, tmp_path / "image.qcow2", compression="zstd")
+    qemu_img.convert(raw, tmp_path / "image.qcow2", compression="zstd")
     assert time.monotonic() - started < 30
     listed = ["qemu-img", "map", "--output=json", str(tmp_path / "image.qcow2")]
     extents = json.loads(subprocess.run(listed, capture_output=True, check=True).stdout)
@@ -80,7 +80,7 @@ def test_holes_are_not_read(raw: Path, tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_with_the_remedy_and_leaves_nothing(raw: Path, full: Path) -> None:
     with pytest.raises(BuildError, match=r"full/image.qcow2: .*No space left on device") as caught:
-        conversion.convert(raw, full / "image.qcow2", compression="zstd")
+        qemu_img.convert(raw, full / "image.qcow2", compression="zstd")
     assert "free some space" in caught.value.remedy
     assert list(full.iterdir()) == []
 
@@ -88,7 +88,7 @@ def test_a_full_disk_is_said_with_the_remedy_and_leaves_nothing(raw: Path, full:
 @pytest.mark.usefixtures("endless")
 def test_a_conversion_without_end_is_ended_and_leaves_nothing(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"no end after 0.5 s"):
-        conversion.convert(raw, tmp_path / "image.qcow2", compression="zstd", deadline=0.5)
+        qemu_img.convert(raw, tmp_path / "image.qcow2", compression="zstd", deadline=0.5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "disk.raw"]
     assert "98767" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
 
@@ -97,5 +97,5 @@ def test_an_older_artifact_stays_when_a_new_one_fails(tmp_path: Path) -> None:
     target = tmp_path / "image.qcow2"
     target.write_text("the older one")
     with pytest.raises(BuildError, match="absent"):
-        conversion.convert(tmp_path / "absent.raw", target, compression="zstd")
+        qemu_img.convert(tmp_path / "absent.raw", target, compression="zstd")
     assert target.read_text() == "the older one"

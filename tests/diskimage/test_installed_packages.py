@@ -10,7 +10,7 @@ import pytest
 from pipelines.catalog.base import Base
 from pipelines.catalog.driver import Driver, NvidiaRepository
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import filesystem, installed_packages, qemu_img
+from pipelines.diskimage import filesystem, gpt, installed_packages
 from pipelines.diskimage.installed_packages import Package
 from pipelines.verify import check, kernel_driver, sealing
 from tests.support.small_image import VARIANT, Guest, Link, driver_module, initramfs, manifest
@@ -99,7 +99,7 @@ def guest(good_database: bytes) -> Guest:
 
 def examined(name: str, guest: Guest, folder: Path, variant: Variant = ROCKY) -> check.Check:
     raw = guest.disk(folder)
-    with filesystem.opened(raw, qemu_img.partition_table(raw).partitions[-1], "ext4") as files:
+    with filesystem.opened(raw, gpt.partition_table(raw).partitions[-1], "ext4") as files:
         subject = check.Guest(manifest=MADE, variant=variant, disk=raw, files=files)
         return check.carried_out(name, CHECKS[name], subject)
 
@@ -112,7 +112,7 @@ def refused(name: str, guest: Guest, folder: Path, variant: Variant = ROCKY) -> 
 
 def test_rpms_database_is_read_with_epochs_and_locks(guest: Guest, tmp_path: Path) -> None:
     raw = guest.disk(tmp_path)
-    with filesystem.opened(raw, qemu_img.partition_table(raw).partitions[-1], "ext4") as files:
+    with filesystem.opened(raw, gpt.partition_table(raw).partitions[-1], "ext4") as files:
         found = installed_packages.installed(files)
     assert found["nvidia-driver-cuda"] == Package(version=f"3:{DRIVER}-1.el9", held=True)
     assert found["nvidia-driver-cuda"].upstream == DRIVER

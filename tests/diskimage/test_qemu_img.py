@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.diskimage import filesystem, kernel_files, qemu_img
+from pipelines.diskimage import filesystem, gpt, kernel_files, qemu_img
 from pipelines.diskimage.filesystem import FileSystem
-from pipelines.diskimage.qemu_img import Partition, PartitionTable
+from pipelines.diskimage.gpt import Partition, PartitionTable
+from pipelines.util import files as util_files
 from pipelines.util.errors import HostError, ProgramError, VerifyError
 from tests.support.small_image import (
     DRIVER,
@@ -67,7 +68,7 @@ def copy(raw: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(raw: Path) -> PartitionTable:
-    return qemu_img.partition_table(raw)
+    return gpt.partition_table(raw)
 
 
 def patch(path: Path, offset: int, content: bytes) -> None:
@@ -142,7 +143,7 @@ def test_a_raw_image_is_read_where_it_is(raw: Path) -> None:
 def test_digests_are_those_of_the_whole_file_in_its_order(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "file").write_bytes(content)
-    assert qemu_img.digests(tmp_path / "file") == (
+    assert util_files.digests(tmp_path / "file") == (
         hashlib.sha256(content).hexdigest(),
         hashlib.sha512(content).hexdigest(),
     )
@@ -154,15 +155,15 @@ def test_digests_are_those_of_the_whole_file_in_its_order(tmp_path: Path, size: 
 def test_partitions_have_types_names_and_places_in_bytes(table: PartitionTable) -> None:
     assert table.problems == ()
     assert table.partitions == (
-        Partition(number=1, start=MIB, size=MIB, type=qemu_img.BIOS_BOOT, name="bios-boot"),
-        Partition(number=2, start=ESP_START, size=ROOT_START - ESP_START, type=qemu_img.ESP, name="esp"),
-        Partition(number=3, start=ROOT_START, size=ROOT_SIZE, type=qemu_img.ROOT_X86_64, name="root"),
+        Partition(number=1, start=MIB, size=MIB, type=gpt.BIOS_BOOT, name="bios-boot"),
+        Partition(number=2, start=ESP_START, size=ROOT_START - ESP_START, type=gpt.ESP, name="esp"),
+        Partition(number=3, start=ROOT_START, size=ROOT_SIZE, type=gpt.ROOT_X86_64, name="root"),
     )
 
 
 def test_a_disk_that_grew_without_its_backup_table_is_not_sound(copy: Path) -> None:
     os.truncate(copy, SIZE + MIB)
-    assert qemu_img.partition_table(copy).problems == (
+    assert gpt.partition_table(copy).problems == (
         f"the primary GPT header says it is in sector 1 and the other in {SIZE // 512 - 1}",
         f"there is no backup GPT header in sector {(SIZE + MIB) // 512 - 1}",
     )
@@ -170,7 +171,7 @@ def test_a_disk_that_grew_without_its_backup_table_is_not_sound(copy: Path) -> N
 
 def test_a_header_with_a_changed_byte_is_not_believed(copy: Path, table: PartitionTable) -> None:
     patch(copy, 512 + 72, b"\x09")
-    damaged = qemu_img.partition_table(copy)
+    damaged = gpt.partition_table(copy)
     assert damaged.problems == ("the primary GPT header has a wrong checksum",)
     assert damaged.partitions == table.partitions
 
@@ -184,13 +185,13 @@ def test_two_sound_copies_that_differ_are_found(copy: Path) -> None:
     header[16:20] = bytes(4)
     header[16:20] = struct.pack("<I", zlib.crc32(header))
     patch(copy, 512, bytes(header))
-    assert qemu_img.partition_table(copy).problems == ("the primary and the backup table differ",)
+    assert gpt.partition_table(copy).problems == ("the primary and the backup table differ",)
 
 
 def test_a_disk_without_a_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(bytes(MIB))
     with pytest.raises(ValueError, match="there is no GUID partition table"):
-        qemu_img.partition_table(tmp_path / "empty")
+        gpt.partition_table(tmp_path / "empty")
 
 
 def test_the_esp_is_read_without_mounting(raw: Path, table: PartitionTable) -> None:
@@ -301,7 +302,7 @@ def test_a_damaged_file_system_is_an_error(copy: Path, table: PartitionTable) ->
 
 @pytest.mark.slow  # mounts, so it needs root and a loop device
 def test_xfs_is_read_through_a_mount_that_nobody_else_sees(xfs: Path) -> None:
-    whole = Partition(number=1, start=0, size=xfs.stat().st_size, type=qemu_img.ROOT_X86_64, name="root")
+    whole = Partition(number=1, start=0, size=xfs.stat().st_size, type=gpt.ROOT_X86_64, name="root")
     with filesystem.opened(xfs, whole, "xfs") as files:
         assert files.text("/link") == "here\n"
         assert set(files.walk("/")) == {"/etc", "/etc/file", "/link"}

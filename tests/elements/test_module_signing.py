@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.diskimage import kernel_files
+from pipelines.util import compression
 from pipelines.verify.module_signatures import fault
 from tests.support.signing import Pair, certified_again, der, make_pair
 from tests.support.small_image import kernel_module
@@ -74,7 +74,7 @@ def signed(secrets: Path, tree: Path, **environment: str) -> bytes:
     """The installed module after signing, as the kernel reads it."""
     result = sign(secrets, tree, **environment)
     assert result.returncode == 0, result.stderr
-    return kernel_files.decompressed(next((tree / INSTALLED).iterdir()).read_bytes())
+    return compression.decompressed(next((tree / INSTALLED).iterdir()).read_bytes())
 
 
 def refused(secrets: Path, tree: Path | None = None) -> str:

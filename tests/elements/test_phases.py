@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.diskimage import qemu_img
+from pipelines.diskimage import gpt
 from tests.elements.chroot import MODINFO, Chroot
 
 ELEMENTS = Path(__file__).parent.parent.parent / "elements"
@@ -464,7 +464,7 @@ def test_the_disk_has_the_declared_size_and_its_root_last(tmp_path: Path, tree: 
     assert disk.stat().st_size == 2 * 2**30
     table = json.loads(output("sfdisk", "--json", disk))["partitiontable"]
     assert [partition["name"] for partition in table["partitions"]] == ["bios-boot", "esp", "root"]
-    assert qemu_img.partition_table(disk).problems == ()
+    assert gpt.partition_table(disk).problems == ()
 
 
 def test_both_firmwares_find_their_boot_code(tmp_path: Path, tree: Path) -> None:

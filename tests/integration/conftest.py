@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.build import fingerprint
 from pipelines.catalog import loader
 from pipelines.devcloud import manager
@@ -34,19 +34,19 @@ def inv() -> Inv:
 
 
 @pytest.fixture(scope="session")
-def real() -> Callable[[str], manifest.Build]:
+def real() -> Callable[[str], store.Build]:
     """A real, verified build of a variant of images.yaml, by its name."""
     return _real
 
 
-def _real(name: str) -> manifest.Build:
+def _real(name: str) -> store.Build:
     wanted = fingerprint.present(loader.load(PROJECT / "images.yaml").variants[name], BUILDS).digest
-    for build in reversed(manifest.builds(BUILDS, name)):
-        if build.state == manifest.COMPLETE and build.manifest().fingerprint == wanted:
+    for build in reversed(store.builds(BUILDS, name)):
+        if build.state == store.COMPLETE and build.manifest().fingerprint == wanted:
             return build
     result = run_inv("build", name)
     assert result.returncode == 0, result.stderr
-    return manifest.newest_complete(BUILDS, name)
+    return store.newest_complete(BUILDS, name)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from tests.integration.conftest import Inv
 from tests.support.signing import Pair, make_pair
 from tests.support.standins import driver
@@ -46,7 +46,7 @@ def built(pair: Pair, inv: Inv, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def test_the_finished_image_has_signed_modules_and_no_key(built: tuple[Path, Path], pair: Pair) -> None:
-    made = manifest.newest_complete(built[1], NAME)
+    made = store.newest_complete(built[1], NAME)
     checks = {check["name"]: check for check in json.loads((made.folder / "verify.json").read_text())["checks"]}
     assert [check for check in checks.values() if check["passed"] is False] == []
     for name in ("module-signatures", "dkms", "private-keys"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.devcloud import manager
 from pipelines.glance import client
 from pipelines.release import cloud_images
@@ -19,7 +19,7 @@ from tests.integration.conftest import BUILDS, PROJECT, Inv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-Real = Callable[[str], manifest.Build]
+Real = Callable[[str], store.Build]
 
 
 def left_on_the_host(builds: Path) -> list[str]:

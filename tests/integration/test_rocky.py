@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.build import elements as build_elements
-from pipelines.diskimage import filesystem_readers, qemu_img
+from pipelines.diskimage import filesystem_readers, gpt, qemu_img
 from tests.integration.conftest import Inv
 from tests.support.fakes.web_server import WebServer
 from tests.support.standins import rocky, rocky_site, rocky_tree, rpm
@@ -116,7 +116,7 @@ def test_a_rocky_9_image_is_built_and_all_of_it_is_good(server: WebServer, tmp_p
     assert made.returncode == 0, made.stderr
     checks = json.loads(inv("verify", "rocky-cuda", "--json", *here).stdout)["checks"]
     assert [check for check in checks if check["passed"] is False] == []
-    build = manifest.newest_complete(tmp_path / "builds", "rocky-cuda")
+    build = store.newest_complete(tmp_path / "builds", "rocky-cuda")
     assert build.manifest().packages["nvidia-driver-cuda"] == "3:580.95.05-1.el9"
     assert f"kernel-{rocky_site.OLD_KERNEL}" not in build.manifest().packages
     assert label_of(build.image(), "etc/shadow").startswith("system_u:object_r:shadow_t")
@@ -125,6 +125,6 @@ def test_a_rocky_9_image_is_built_and_all_of_it_is_good(server: WebServer, tmp_p
 def label_of(image: Path, path: str) -> str:
     """A file's SELinux label in an image whose root is xfs."""
     with qemu_img.raw(image) as raw:
-        root = qemu_img.partition_table(raw).partitions[-1]
+        root = gpt.partition_table(raw).partitions[-1]
         with filesystem_readers.mounted(raw, root) as mounted:
             return os.getxattr(f"{mounted.root}/{path}", "security.selinux").decode()

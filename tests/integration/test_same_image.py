@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store as artifacts_store
 from pipelines.build import builder
 from pipelines.cache import store
 from pipelines.catalog import loader
-from pipelines.diskimage import kernel_files
+from pipelines.util import compression
 from pipelines.verify import module_signatures
 from tests.integration.conftest import BUILDS, PROJECT
 from tests.support import same_image
@@ -29,7 +29,7 @@ def without_build_id(content: bytes) -> object:
 
 def without_signature(content: bytes) -> object:
     """A module's code, and whether it is signed."""
-    module = kernel_files.decompressed(content)
+    module = compression.decompressed(content)
     try:
         return module_signatures.parted(module)[0], True
     except ValueError:
@@ -99,25 +99,25 @@ def builds() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def plain(builds: Path) -> manifest.Build:
+def plain(builds: Path) -> artifacts_store.Build:
     """Made in one run, from nothing."""
     return built(builds, cached=False)
 
 
 @pytest.fixture(scope="module")
-def of_layers(builds: Path) -> manifest.Build:
+def of_layers(builds: Path) -> artifacts_store.Build:
     """Made of the base layer and the driver layer of an earlier build."""
     return out_of_cache(builds, {"driver layer"})
 
 
 @pytest.fixture(scope="module")
-def of_modules(builds: Path, of_layers: manifest.Build) -> manifest.Build:
+def of_modules(builds: Path, of_layers: artifacts_store.Build) -> artifacts_store.Build:
     """Made of the base layer and the compiled kernel modules of an earlier build; its driver layer is new."""
     store.drop(builds / ".cache", store.LAYERS, of_layers.manifest().cached["driver layer"])
     return out_of_cache(builds, {"base layer", "kernel modules"})
 
 
-def out_of_cache(builds: Path, wanted: set[str]) -> manifest.Build:
+def out_of_cache(builds: Path, wanted: set[str]) -> artifacts_store.Build:
     """A build that takes so much; the one before it has left that, where nothing else has."""
     made = built(builds, cached=True)
     if made.manifest().cached.keys() != wanted:
@@ -126,12 +126,12 @@ def out_of_cache(builds: Path, wanted: set[str]) -> manifest.Build:
     return made
 
 
-def built(builds: Path, *, cached: bool) -> manifest.Build:
+def built(builds: Path, *, cached: bool) -> artifacts_store.Build:
     variant = loader.load(PROJECT / "images.yaml").variants["debian-cuda"]
     return builder.build(variant, builds, datetime.now(UTC), cached=cached)
 
 
-def differences(plain: manifest.Build, accelerated: manifest.Build) -> str:
+def differences(plain: artifacts_store.Build, accelerated: artifacts_store.Build) -> str:
     """What differs and may not, to be read."""
     images = [made.folder / made.manifest().artifact.path for made in (plain, accelerated)]
     kept = [entry.created_at for entry in store.entries(BUILDS / ".cache") if entry.kind in store.KINDS]
@@ -140,15 +140,19 @@ def differences(plain: manifest.Build, accelerated: manifest.Build) -> str:
     return "\n".join(map(str, found))
 
 
-def test_an_image_of_kept_layers_is_the_plain_one(plain: manifest.Build, of_layers: manifest.Build) -> None:
+def test_an_image_of_kept_layers_is_the_plain_one(
+    plain: artifacts_store.Build, of_layers: artifacts_store.Build
+) -> None:
     assert differences(plain, of_layers) == ""
 
 
-def test_an_image_of_kept_kernel_modules_is_the_plain_one(plain: manifest.Build, of_modules: manifest.Build) -> None:
+def test_an_image_of_kept_kernel_modules_is_the_plain_one(
+    plain: artifacts_store.Build, of_modules: artifacts_store.Build
+) -> None:
     assert differences(plain, of_modules) == ""
 
 
-def test_the_manifests_say_the_same(plain: manifest.Build, of_layers: manifest.Build) -> None:
+def test_the_manifests_say_the_same(plain: artifacts_store.Build, of_layers: artifacts_store.Build) -> None:
     one, two = plain.manifest(), of_layers.manifest()
     same = ("fingerprint", "base", "kernel", "driver", "cuda", "packages", "elements", "inputs", "archives")
     assert {name: getattr(one, name) for name in same} == {name: getattr(two, name) for name in same}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from tests.integration.conftest import PROJECT, Inv
 from tests.support.fakes import web_server
 from tests.support.standins import cloud_image, driver, workshop
@@ -45,7 +45,7 @@ def built(site: Site, inv: Inv, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def test_the_build_is_good_and_the_kernel_contract_holds_in_it(built: tuple[Path, Path]) -> None:
-    made = manifest.newest_complete(built[1], NAME)
+    made = store.newest_complete(built[1], NAME)
     checks = {check["name"]: check for check in json.loads((made.folder / "verify.json").read_text())["checks"]}
     assert [check for check in checks.values() if check["passed"] is False] == []
     for name in ("kernel", "driver-modules", "dkms", "headers", "user-space", "nouveau", "holds"):
@@ -53,14 +53,14 @@ def test_the_build_is_good_and_the_kernel_contract_holds_in_it(built: tuple[Path
 
 
 def test_the_driver_is_ubuntus_server_branch_with_open_modules(built: tuple[Path, Path]) -> None:
-    about = manifest.newest_complete(built[1], NAME).manifest()
+    about = store.newest_complete(built[1], NAME).manifest()
     assert about.driver == {"version": driver.VERSION, "modules": "open", "source": "archive"}
     assert about.packages["nvidia-dkms-580-server-open"].startswith(driver.VERSION)
     assert "nvidia-dkms-580-server" not in about.packages
 
 
 def test_the_manifest_says_which_base_it_was_and_who_signed_it(built: tuple[Path, Path], site: Site) -> None:
-    about = manifest.newest_complete(built[1], NAME).manifest()
+    about = store.newest_complete(built[1], NAME).manifest()
     assert about.base["sha256"] == site.image_sha256
     assert about.base["signed_by"] == site.image_key.fingerprint
     assert (about.base["distribution"], about.base["release"]) == ("ubuntu", "24.04")
@@ -86,7 +86,7 @@ def refused(site: Site, inv: Inv, folder: Path) -> str:
     result = inv("build", NAME, "--catalog", images_yaml(site, folder), "--builds", builds)
     assert result.returncode == 3, result.stderr
     assert [path for path in builds.rglob("*") if path.is_file() and path.stat().st_size > 10_000] == []
-    assert manifest.builds(builds, NAME) == []
+    assert store.builds(builds, NAME) == []
     return result.stderr
 
 

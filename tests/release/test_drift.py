@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipelines.artifacts.manifest import Artifact, Manifest
-from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.driver import Driver
 from pipelines.catalog.variant import Base, Variant
 from pipelines.glance import image as glance_image
 from pipelines.glance.client import Image
-from pipelines.release import cloud_images
+from pipelines.release import image_metadata
 from pipelines.release.drift import changes, drift, duplicates, hidden_by_hand, of_variant
 from tests.support.cloud_fixtures import NOW, make_variant
 
@@ -39,7 +39,7 @@ def make_manifest(variant: Variant, **changed: object) -> Manifest:
 def image(variant: Variant, made: Manifest, number: int = 1, **changed: object) -> Image:
     """An image as it is right after its release."""
     image_id = f"00000000-0000-0000-0000-{number:012d}"
-    properties = cloud_images.properties(variant, made, image_id)
+    properties = image_metadata.properties(variant, made, image_id)
     answered = {
         "id": image_id,
         "name": variant.name,
@@ -52,7 +52,7 @@ def image(variant: Variant, made: Manifest, number: int = 1, **changed: object) 
         "min_ram": variant.glance.min_ram,
         "created_at": "2026-11-21T12:30:00Z",
         "tags": list(variant.glance.tags),
-        cloud_images.PROMOTED_AT: "2026-11-21T12:31:00Z",
+        image_metadata.PROMOTED_AT: "2026-11-21T12:31:00Z",
     }
     right = glance_image.read(answered | properties)
     return dataclasses.replace(right, **changed)  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ def test_what_the_cloud_itself_converted_and_we_compared_is_in_the_right_format(
     made = make_manifest(variant)
     raw = image(variant, made, disk_format="raw")
     assert len(drift(variant, raw, made, NOW, delivery=Delivery())) == 1
-    compared = with_property(raw, **{cloud_images.DATA: "sha512:ab"})
+    compared = with_property(raw, **{image_metadata.DATA: "sha512:ab"})
     assert drift(variant, compared, made, NOW, delivery=Delivery()) == ()
 
 
@@ -289,7 +289,7 @@ def test_one_image_that_is_shown_is_in_order_and_none_or_several_are_not() -> No
     hidden = dataclasses.replace(new, hidden=True)
     [none] = of_variant(variant, [hidden], [])
     assert none.repairable
-    retired = with_property(hidden, **{cloud_images.RETIRED_AT: "2026-11-21T13:00:00Z"})
+    retired = with_property(hidden, **{image_metadata.RETIRED_AT: "2026-11-21T13:00:00Z"})
     assert hidden_by_hand([retired]) is None
     assert [each.repairable for each in of_variant(variant, [retired], [])] == [False]
     assert of_variant(variant, [], []) == ()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts.store import Build
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client
-from pipelines.release import cloud_images, prune, publish
+from pipelines.release import cloud_images, image_metadata, prune, publish
 from pipelines.util.errors import CloudError, UsageError
 from tests.support.cloud_fixtures import NOW, make_variant, verified
 from tests.support.fakes.proxy import Proxy, Request, answer
@@ -32,7 +32,7 @@ def release(cloud: client.Cloud, variant: Variant, build: Build, **options: bool
 def shown(cloud: client.Cloud, variant: Variant) -> list[str]:
     """The builds that users get by the variant's name, and that are whole."""
     found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": variant.name})
-    return [image.properties[cloud_images.BUILD_ID] for image in found if image.status == "active"]
+    return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
 
 def states(cloud: client.Cloud, variant: Variant) -> dict[str, str]:
@@ -122,7 +122,7 @@ def test_users_who_may_see_an_image_may_see_the_one_that_a_rollback_shows(
     release(cloud, shared, new)
     publish.rollback(cloud, shared, old.build_id, nothing_known, NOW)
     (image,) = cloud_images.current(cloud, before.name)
-    assert (image.properties[cloud_images.BUILD_ID], image.visibility) == (old.build_id, "community")
+    assert (image.properties[image_metadata.BUILD_ID], image.visibility) == (old.build_id, "community")
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_members_see_an_image_from_the_moment_that_it_is_shown(
     def look() -> None:
         for build_id in shown(cloud, variant):
             for image in cloud_images.ours(cloud, variant.name):
-                if image.properties[cloud_images.BUILD_ID] == build_id:
+                if image.properties[image_metadata.BUILD_ID] == build_id:
                     members.append(set(cloud.members(image.id)))
 
     proxy.after_change = look
@@ -225,7 +225,7 @@ def test_without_a_manifest_declared_properties_follow_the_catalog_and_derived_o
     assert outcome.did == "updated"
     assert (after["os_admin_user"], after["hw_rng_model"]) == ("root", "virtio")
     kept = {name: value for name, value in before.items() if name not in ("os_admin_user", "hw_rng_model")}
-    changing = {cloud_images.RELEASE_DIGEST, cloud_images.PROPERTIES}
+    changing = {image_metadata.RELEASE_DIGEST, image_metadata.PROPERTIES}
     assert {n: v for n, v in kept.items() if n not in changing}.items() <= after.items()
     assert publish.update(cloud, changed, [image_id], nothing_known)[0].did == "unchanged"
 
@@ -270,7 +270,7 @@ def test_an_upload_that_may_be_under_way_is_left_alone_for_a_day(
     cloud: client.Cloud, variant: Variant, several: list[str], make_build: MakeBuild
 ) -> None:
     build = make_build(variant)
-    held = cloud_images.properties(variant, build.manifest(), "00000000-0000-4000-8000-00000000beef")
+    held = image_metadata.properties(variant, build.manifest(), "00000000-0000-4000-8000-00000000beef")
     cloud.create(
         "00000000-0000-4000-8000-00000000beef",
         name="half",

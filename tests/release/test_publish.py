@@ -17,15 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts.store import Build
 from pipelines.build import importer
-from pipelines.catalog.delivery import Delivery
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Glance, Variant
 from pipelines.devcloud import manager
 from pipelines.glance import client
-from pipelines.release import cloud_images, payload, publish
-from pipelines.util import locks
+from pipelines.release import cloud_images, image_metadata, payload, publish
+from pipelines.util import files, locks
 from pipelines.util.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.verify.verifier import verify
 from tests.glance.test_client import revoke
@@ -102,7 +101,7 @@ def test_a_released_image_is_labelled_as_it_was_made_and_not_as_the_catalog_is_n
         driver={"version": "580.1", "modules": "open"},
         packages={"qemu-guest-agent": "1:8.2"},
     )
-    manifest.write_json(build.folder / "manifest.json", made)
+    files.write_json(build.folder / "manifest.json", made)
     image = cloud.image(release(cloud, variant, build).image_id)
     assert image.min_disk == 5
     wanted = {
@@ -166,7 +165,7 @@ def test_the_loser_of_a_race_is_hidden(
     proxy.after_change = meanwhile
     slow = release(behind, variant, old_build)
     assert slow.did == "superseded"
-    assert [image.properties[cloud_images.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
+    assert [image.properties[image_metadata.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
 
 
 @pytest.mark.slow
@@ -182,7 +181,7 @@ def test_two_runs_that_show_their_images_at_once_agree_on_the_newest(
     proxy.on("PATCH", "/v2/images", just_before_showing)
     slow = release(behind, variant, old_build)
     assert slow.did == "superseded"
-    assert [image.properties[cloud_images.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
+    assert [image.properties[image_metadata.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
 
 
 def test_only_release_data_that_changed_is_updated_in_place(cloud: client.Cloud, make_build: MakeBuild) -> None:
@@ -507,10 +506,10 @@ def test_our_own_death_during_an_upload(
     build = make_build(variant)
     code = (
         "import pathlib, sys; from tests.support.cloud_fixtures import NOW, make_variant, verified\n"
-        "import dataclasses; from pipelines.artifacts import manifest\n"
+        "import dataclasses; from pipelines.artifacts import store\n"
         "from pipelines.glance import client; from pipelines.release import publish\n"
         "folder, clouds, name = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]\n"
-        "build = manifest.Build(folder=folder, variant=name, build_id=folder.name, state='complete')\n"
+        "build = store.Build(folder=folder, variant=name, build_id=folder.name, state='complete')\n"
         "variant = dataclasses.replace(make_variant(), name=name)\n"
         "publish.upload(client.connect('local', extra=clouds), variant, build, verified(build), NOW)"
     )
@@ -529,7 +528,7 @@ def test_an_upload_that_may_be_under_way_elsewhere_is_left_alone_for_a_day(
 ) -> None:
     build, elsewhere = make_build(variant), make_build(variant)
     image_id = str(uuid.uuid4())
-    marks = cloud_images.properties(variant, elsewhere.manifest(), image_id)
+    marks = image_metadata.properties(variant, elsewhere.manifest(), image_id)
     elsewhere.folder.rename(elsewhere.folder.with_name("not-here"))
     made = cloud.create(image_id, name="theirs", disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties=marks)
     release(cloud, variant, build)
@@ -543,7 +542,7 @@ def test_an_unfinished_upload_of_an_older_build_here_is_removed(
 ) -> None:
     older, build = make_build(variant), make_build(variant)
     image_id = str(uuid.uuid4())
-    marks = cloud_images.properties(variant, older.manifest(), image_id)
+    marks = image_metadata.properties(variant, older.manifest(), image_id)
     cloud.create(image_id, name="older", disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties=marks)
     (older.folder / f".upload-{cloud.name}.begun").write_text(f"{image_id}\n")
     assert release(cloud, variant, build).removed == (image_id,)
@@ -554,7 +553,7 @@ def test_an_active_image_with_other_data_is_replaced(
 ) -> None:
     build = make_build(variant)
     image_id = str(uuid.uuid4())
-    marks = cloud_images.properties(variant, build.manifest(), image_id)
+    marks = image_metadata.properties(variant, build.manifest(), image_id)
     cloud.create(image_id, name="wrong", disk_format="raw", min_disk=1, min_ram=1, tags=[], properties=marks)
     cloud.upload(image_id, lambda: iter([b"half of it"]), len(b"half of it"))
     outcome = release(cloud, variant, build)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts.store import Build
 from pipelines.glance import client
-from pipelines.release import cloud_images, publish
+from pipelines.release import cloud_images, image_metadata, publish
 from pipelines.util.errors import PipelineError
 from tests.support.cloud_fixtures import NOW, make_variant, verified
 from tests.support.fakes.proxy import Proxy, Request, answer, cut_after
@@ -66,7 +66,7 @@ FAULTS: dict[str, Fault] = {
 
 def shown(cloud: client.Cloud, name: str) -> list[str]:
     found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": name})
-    return [image.properties[cloud_images.BUILD_ID] for image in found if image.status == "active"]
+    return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts.store import Build
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client
-from pipelines.release import cloud_images, prune, publish
+from pipelines.release import cloud_images, image_metadata, prune, publish
 from pipelines.util.errors import PipelineError
 from tests.support.cloud_fixtures import NOW, make_variant, verified
 from tests.support.fakes.proxy import Proxy, Request
@@ -37,7 +37,7 @@ class World:
 
     def shown(self) -> list[str]:
         found = self.cloud.images(owner=self.cloud.project_id, hidden=False, properties={"name": self.variant.name})
-        return [image.properties[cloud_images.BUILD_ID] for image in found if image.status == "active"]
+        return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
     def do(self, verb: str) -> None:
         match verb:
@@ -58,7 +58,7 @@ class World:
         """Make room for the next history."""
         self.proxy.reset()
         for image in self.cloud.images(
-            owner=self.cloud.project_id, properties={cloud_images.VARIANT: self.variant.name}
+            owner=self.cloud.project_id, properties={image_metadata.VARIANT: self.variant.name}
         ):
             self.cloud.delete(image.id)
 
@@ -120,7 +120,7 @@ def _live(world: World, history: list[tuple[str, int | None, bool]]) -> None:
     assert world.shown() == [world.builds[-1].build_id]
     assert cloud.image(theirs.id) == theirs
     known = {image.id for image in cloud_images.inventory(cloud) if image.variant == world.variant.name}
-    everything = cloud.images(owner=cloud.project_id, properties={cloud_images.VARIANT: world.variant.name})
+    everything = cloud.images(owner=cloud.project_id, properties={image_metadata.VARIANT: world.variant.name})
     assert {image.id for image in everything} - known == {theirs.id}
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.manifest import Build
-from pipelines.catalog.delivery import Delivery
+from pipelines.artifacts.store import Build
+from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client, interop_import
 from pipelines.glance import image as glance_image
 from pipelines.glance.errors import GlanceError
-from pipelines.release import cloud_images, payload, transfer
+from pipelines.release import image_metadata, payload, transfer
 from pipelines.release.payload import Payload
 from pipelines.release.transfer import Way
 from pipelines.util import locks
@@ -48,7 +48,7 @@ def web(tmp_path: Path) -> Iterator[WebServer]:
 def record(cloud: client.Cloud, build: Build, disk_format: str = "qcow2") -> str:
     """An image without data, for a build."""
     made, image_id = build.manifest(), str(uuid.uuid4())
-    about = {cloud_images.BUILD_ID: made.build_id, cloud_images.SHA256: made.artifact.sha256}
+    about = {image_metadata.BUILD_ID: made.build_id, image_metadata.SHA256: made.artifact.sha256}
     cloud.create(image_id, name="x", disk_format=disk_format, min_disk=1, min_ram=1, tags=[], properties=about)
     return image_id
 
@@ -306,8 +306,8 @@ def test_a_copy_is_gone_when_the_upload_fails(build: Build) -> None:
 def test_a_copy_that_somebody_left_who_was_killed_is_swept_away(build: Build) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from pipelines.artifacts import manifest; from pipelines.release import payload\n"
-        "build = manifest.builds(Path(sys.argv[1]), sys.argv[2])[0]\n"
+        "from pipelines.artifacts import store; from pipelines.release import payload\n"
+        "build = store.builds(Path(sys.argv[1]), sys.argv[2])[0]\n"
         "with payload.prepared(build, build.manifest(), 'raw'): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     argv = [sys.executable, "-c", program, str(build.folder.parent.parent), build.variant]
@@ -328,8 +328,8 @@ def test_a_half_made_copy_of_any_build_of_the_variant_is_swept_away(
     (tools / "qemu-img").chmod(0o755)
     program = (
         "import sys; from pathlib import Path\n"
-        "from pipelines.artifacts import manifest; from pipelines.release import payload\n"
-        "build = manifest.builds(Path(sys.argv[1]), sys.argv[2])[0]\n"
+        "from pipelines.artifacts import store; from pipelines.release import payload\n"
+        "build = store.builds(Path(sys.argv[1]), sys.argv[2])[0]\n"
         "with payload.prepared(build, build.manifest(), 'raw'): pass\n"
     )
     argv = [sys.executable, "-c", program, str(build.folder.parent.parent), build.variant]

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.artifacts import manifest, records
+from pipelines.artifacts import records, store
 from pipelines.artifacts.manifest import Artifact, Check, Verification
 from pipelines.glance.client import Cloud
 from pipelines.plan.model import CloudImage
 from pipelines.reports import metrics
 from pipelines.reports.metrics import Asked
+from pipelines.util import files
 from pipelines.util.errors import CloudError, HostError
 from tests.cli.test_tasks import inv
 from tests.support.small_image import VARIANT
@@ -35,18 +36,18 @@ def builds(tmp_path: Path) -> Path:
             path="image.qcow2", format="qcow2", size=size, virtual_size=2, sha256="a" * 64, sha512="b" * 128
         )
         made = replace(good_manifest(artifact), build_id=build_id, seconds=300.5, layers={"base": 84.0, "driver": 37.5})
-        manifest.write_json(folder / "manifest.json", made)
-        manifest.set_state(folder, manifest.COMPLETE)
+        files.write_json(folder / "manifest.json", made)
+        store.set_state(folder, store.COMPLETE)
     failed = root / NAME / "20261123T110000Z-01234567"
     failed.mkdir()
-    manifest.set_state(failed, manifest.FAILED, "no space")
+    store.set_state(failed, store.FAILED, "no space")
     return root
 
 
 def verified(builds: Path, *, passed: bool) -> None:
     check = Check(name="format", passed=passed, detail="")
     result = Verification(variant=NAME, build_id=NEW, checked_at="2026-11-22T12:00:00Z", checks=(check,))
-    manifest.write_json(builds / NAME / NEW / "verify.json", result)
+    files.write_json(builds / NAME / NEW / "verify.json", result)
 
 
 def parsed(text: str) -> Samples:

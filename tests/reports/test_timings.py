@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Artifact, Manifest
 from pipelines.reports import timings
+from pipelines.util import files
 from pipelines.util.errors import UsageError
 from tests.cli.test_tasks import inv
 
@@ -37,8 +38,8 @@ def kept(root: Path, *manifests: Manifest) -> None:
     for each in manifests:
         folder = root / each.variant / each.build_id
         folder.mkdir(parents=True)
-        manifest.write_json(folder / "manifest.json", each)
-        manifest.set_state(folder, manifest.COMPLETE)
+        files.write_json(folder / "manifest.json", each)
+        store.set_state(folder, store.COMPLETE)
 
 
 def test_what_takes_longest_now_comes_first_then_what_took_longest_before() -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import manifest, store
 from pipelines.catalog.variant import Base, Disk, Glance, Variant
 from pipelines.devcloud import manager
 from pipelines.glance import client
+from pipelines.util import files
 from tests.support.fakes.proxy import Proxy
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -99,11 +100,11 @@ def make_variant(**release: object) -> Variant:
 
 
 @pytest.fixture
-def make_build(tmp_path: Path) -> Callable[..., manifest.Build]:
+def make_build(tmp_path: Path) -> Callable[..., store.Build]:
     """Makes complete builds, each a minute younger than the one before (and `later`, in hours); real qcow2 images."""
     ages = itertools.count()
 
-    def make(variant: Variant, *, kib: int = 200, later: int = 0) -> manifest.Build:
+    def make(variant: Variant, *, kib: int = 200, later: int = 0) -> store.Build:
         made_at = NOW + timedelta(minutes=next(ages), hours=later)
         fingerprint = hashlib.sha256(os.urandom(8)).hexdigest()
         build_id = manifest.build_id(made_at, fingerprint)
@@ -122,14 +123,14 @@ def make_build(tmp_path: Path) -> Callable[..., manifest.Build]:
             cuda={},
             artifacts=(_artifact(image),),
         )
-        manifest.write_json(folder / "manifest.json", about)
-        manifest.set_state(folder, manifest.COMPLETE)
-        return manifest.Build(folder=folder, variant=variant.name, build_id=build_id, state="complete")
+        files.write_json(folder / "manifest.json", about)
+        store.set_state(folder, store.COMPLETE)
+        return store.Build(folder=folder, variant=variant.name, build_id=build_id, state="complete")
 
     return make
 
 
-def verified(build: manifest.Build, *, passed: bool = True) -> manifest.Verification:
+def verified(build: store.Build, *, passed: bool = True) -> manifest.Verification:
     """What verify says about a build."""
     check = manifest.Check(name="image is what was built", passed=passed, detail="")
     return manifest.Verification(

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.diskimage import filesystem, installed_packages, kernel_files, qemu_img
-from pipelines.diskimage.qemu_img import Partition
+from pipelines.diskimage import filesystem, gpt, installed_packages, qemu_img
+from pipelines.diskimage.gpt import Partition
+from pipelines.util import compression
 
 _BOOT_CODE = 440  # bytes of the MBR; the disk's signature and the protective partition follow
 _INITRAMFS = re.compile(r"/boot/initr(d\.img|amfs)-.*")
@@ -52,7 +53,7 @@ Things = Mapping[str, Thing]
 def opened(image: Path, since: datetime.datetime) -> Iterator[Things]:
     """Everything in an image (qcow2 or raw) by its name; contents can be read while it is open. Needs root."""
     with qemu_img.raw(image) as raw:
-        root = qemu_img.partition_table(raw).partitions[-1]
+        root = gpt.partition_table(raw).partitions[-1]
         with _mounted(raw, root) as folder:
             yield {**on_disk(raw), **packages(raw), **in_folder(folder, since)}
 
@@ -60,12 +61,12 @@ def opened(image: Path, since: datetime.datetime) -> Iterator[Things]:
 def on_disk(raw: Path) -> Things:
     """What a raw disk has around the root's files: partitions, boot code, the ESP, the file system's own facts."""
     things = {"disk": Thing(facts={"size": str(raw.stat().st_size)}), "boot code": _piece(raw, 0, _BOOT_CODE)}
-    for part in qemu_img.partition_table(raw).partitions:
+    for part in gpt.partition_table(raw).partitions:
         facts = {name: str(getattr(part, name)) for name in ("number", "start", "size", "type")}
         things[f"partition {part.name}"] = Thing(facts=facts)
-        if part.type == qemu_img.BIOS_BOOT:
+        if part.type == gpt.BIOS_BOOT:
             things["BIOS boot partition"] = _piece(raw, part.start, part.size)
-        elif part.type == qemu_img.ESP:
+        elif part.type == gpt.ESP:
             things |= _esp(raw, part)
         else:
             things["file system"] = Thing(facts=_superblock(raw, part))
@@ -74,7 +75,7 @@ def on_disk(raw: Path) -> Things:
 
 def packages(raw: Path) -> Things:
     """The packages of the guest on a raw disk, with their versions."""
-    with filesystem.opened(raw, qemu_img.partition_table(raw).partitions[-1], "ext4") as files:
+    with filesystem.opened(raw, gpt.partition_table(raw).partitions[-1], "ext4") as files:
         installed = installed_packages.installed(files)
     return {
         f"package {name}": Thing(facts={"version": package.version, "held": str(package.held)})
@@ -119,7 +120,7 @@ def in_initramfs(data: bytes, since: datetime.datetime) -> Things:
         data = data[at:].lstrip(b"\0")  # archives are padded
         if not data:
             break
-        data = data if data.startswith(_CPIO_MAGIC) else kernel_files.decompressed(data)
+        data = data if data.startswith(_CPIO_MAGIC) else compression.decompressed(data)
         inside, at = _archive(data, since)
         things |= {f"{archive}/{name}": thing for name, thing in inside.items()}
     return things

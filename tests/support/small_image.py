@@ -12,8 +12,10 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.artifacts.manifest import Artifact, Build, Manifest, set_state, write_json
+from pipelines.artifacts.manifest import Artifact, Manifest
+from pipelines.artifacts.store import Build, set_state
 from pipelines.catalog.variant import Base, Disk, Driver, Variant
+from pipelines.util.files import write_json
 
 KERNEL = "6.12.57+deb13-amd64"
 DRIVER = "550.163.01"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
+from pipelines.artifacts import store
 from tests.build.test_builder import FAKES, PROJECT, left_behind
 from tests.cli.test_tasks import inv
 
@@ -59,7 +59,7 @@ def catalog(tmp_path: Path, **environments: str) -> tuple[str | Path, ...]:
 def states(tmp_path: Path) -> dict[str, list[str]]:
     root = tmp_path / "builds"
     folders = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
-    return {name: [build.state for build in manifest.builds(root, name)] for name in folders}
+    return {name: [build.state for build in store.builds(root, name)] for name in folders}
 
 
 @pytest.mark.slow

@@ -15,8 +15,9 @@ import yaml
 from pipelines.artifacts.manifest import Check
 from pipelines.diskimage import qemu
 from pipelines.util.errors import HostError
-from pipelines.verify import boot, guest_probe
-from pipelines.verify.boot import Expectation, Run, judged, report_in
+from pipelines.verify import boot, boot_report, guest_probe
+from pipelines.verify.boot import report_in
+from pipelines.verify.boot_report import Expectation, Run, judged
 from tests.support.small_image import run
 
 GIB = 2**30
@@ -56,7 +57,7 @@ def verdict(
 def test_a_good_boot_passes_every_check() -> None:
     went = Run(report=REPORT, seconds=150.4, emulated=True, last_lines=())
     checks = judged(went, EXPECTATION, "uefi")
-    assert tuple(check.name for check in checks) == boot.CHECK_NAMES
+    assert tuple(check.name for check in checks) == boot_report.CHECK_NAMES
     assert {check.name for check in checks if not check.passed} == {"unsigned-refused"}  # which only Secure Boot does
     assert checks[0].detail == "reported after 150 s under software emulation"
 
@@ -73,7 +74,7 @@ def test_a_guest_that_says_nothing_of_its_services_is_not_taken_for_good() -> No
 def test_a_silent_guest_fails_every_check_and_the_console_is_quoted() -> None:
     went = Run(report=None, seconds=900.0, emulated=False, last_lines=("Kernel panic - not syncing",))
     checks = judged(went, EXPECTATION, "uefi")
-    assert [check.passed for check in checks] == [False] * len(boot.CHECK_NAMES)
+    assert [check.passed for check in checks] == [False] * len(boot_report.CHECK_NAMES)
     assert checks[0].detail == "no report after 900 s under KVM; the console's last lines: Kernel panic - not syncing"
 
 
@@ -307,7 +308,7 @@ def test_a_boot_returns_what_the_guest_reports(image: Path, fake_qemu: Path, tmp
     (tmp_path / "said").write_text(f"\n{guest_probe.MARK}{json.dumps(REPORT)}\n")
     install(fake_qemu, f'cat {tmp_path}/said > "{path_of("report")}"; echo booting > "{path_of("console")}"')
     checks = boot.boot(image, expectation=EXPECTATION, firmware="uefi", folder=tmp_path, deadline=20)
-    assert {check.name for check in checks if check.passed} == {*boot.CHECK_NAMES} - {"unsigned-refused"}
+    assert {check.name for check in checks if check.passed} == {*boot_report.CHECK_NAMES} - {"unsigned-refused"}
     assert (tmp_path / "console-uefi.log").read_text() == "booting\n"
 
 

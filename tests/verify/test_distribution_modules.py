@@ -10,10 +10,10 @@ import pytest
 from pipelines.catalog.base import Base
 from pipelines.catalog.driver import Driver
 from pipelines.catalog.variant import Variant
-from pipelines.diskimage import filesystem, qemu_img
+from pipelines.diskimage import filesystem, gpt
 from pipelines.verify import check, kernel_driver
 from pipelines.verify.check import Outcome
-from pipelines.verify.distribution_modules import SIGNER, distribution_modules
+from pipelines.verify.module_signatures import SIGNER, distribution_modules
 from tests.support import signing
 from tests.support.small_image import (
     DRIVER,
@@ -44,7 +44,7 @@ PRECOMPILED = replace(
 
 def examined(guest: Guest, folder: Path, judge: Callable[..., Outcome], variant: Variant = PRECOMPILED) -> Outcome:
     raw = guest.disk(folder)
-    with filesystem.opened(raw, qemu_img.partition_table(raw).partitions[-1], "ext4") as files:
+    with filesystem.opened(raw, gpt.partition_table(raw).partitions[-1], "ext4") as files:
         return judge(check.Guest(manifest=MADE, variant=variant, disk=raw, files=files))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.diskimage import filesystem, qemu_img
+from pipelines.diskimage import filesystem, gpt
 from pipelines.verify import check
 from pipelines.verify.first_boot import boot_time_services, licences
 from tests.support.small_image import VARIANT, Guest, Link, manifest
@@ -32,7 +32,7 @@ def opened(folder: Path, files: dict[str, str | Link]) -> Iterator[check.Guest]:
     guest = Guest(folders=(*Guest().folders, "etc/nvidia/ClientConfigToken"))
     guest.files |= files
     raw = guest.disk(folder)
-    with filesystem.opened(raw, qemu_img.partition_table(raw).partitions[-1], "ext4") as found:
+    with filesystem.opened(raw, gpt.partition_table(raw).partitions[-1], "ext4") as found:
         yield check.Guest(manifest=manifest(), variant=VARIANT, disk=raw, files=found)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.catalog.variant import Secret
-from pipelines.diskimage import filesystem, qemu_img
+from pipelines.diskimage import filesystem, gpt
 from pipelines.verify import check
 from pipelines.verify.check import Check
 from pipelines.verify.module_signatures import module_signatures
@@ -51,7 +51,7 @@ def look(guest: Guest, folder: Path, pair: Pair | None, secrets: dict[str, Secre
     if pair is not None:
         made = replace(made, driver={**made.driver, "certificate": pair.certificate.read_text()})
     variant = replace(VARIANT, secrets=secrets or {})
-    with filesystem.opened(raw, qemu_img.partition_table(raw).partitions[-1], "ext4") as files:
+    with filesystem.opened(raw, gpt.partition_table(raw).partitions[-1], "ext4") as files:
         subject = check.Guest(manifest=made, variant=variant, disk=raw, files=files)
         return check.carried_out("module-signatures", module_signatures, subject)
 

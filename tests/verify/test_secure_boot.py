@@ -10,7 +10,7 @@ import pytest
 from pipelines.diskimage import qemu, uefi_variables
 from pipelines.util.errors import HostError
 from pipelines.verify import guest_probe
-from pipelines.verify.secure_boot import driver_loads, unsigned_refused
+from pipelines.verify.boot_report import driver_loads, unsigned_refused
 
 # As Debian's modprobe says it, through its install command.
 NO_GPU = "could not insert 'nvidia_current': No such device\ncould not insert 'nvidia': Invalid argument"

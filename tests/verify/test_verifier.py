@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.manifest import Build, Verification
+from pipelines.artifacts.manifest import Verification
+from pipelines.artifacts.store import Build
 from pipelines.catalog.driver import Driver, NvidiaRepository
 from pipelines.catalog.variant import Base, Variant
-from pipelines.diskimage import filesystem, qemu, qemu_img
+from pipelines.diskimage import filesystem, gpt, qemu
 from pipelines.util.errors import HostError, Interrupted, ProgramError, VerifyError
-from pipelines.verify import boot, kernel_driver, sealing
+from pipelines.verify import boot_report, kernel_driver, sealing
 from pipelines.verify import check as verify_check
 from pipelines.verify.verifier import DRIVER_CHECKS, identity, packages, verify
 from tests.support.small_image import (
@@ -88,7 +89,7 @@ def said(name: str, guest: Guest, folder: Path, variant: Variant = VARIANT) -> s
 
 def examined(name: str, guest: Guest, folder: Path, variant: Variant = VARIANT) -> verify_check.Check:
     raw = guest.disk(folder)
-    root = qemu_img.partition_table(raw).partitions[-1]
+    root = gpt.partition_table(raw).partitions[-1]
     with filesystem.opened(raw, root, "ext4") as files:
         subject = verify_check.Guest(manifest=manifest(), variant=variant, disk=raw, files=files)
         return verify_check.carried_out(name, GUEST_CHECKS[name], subject)
@@ -146,7 +147,7 @@ def test_a_boot_adds_its_checks_to_the_result(good: Build, tmp_path: Path, monke
     qemu.kvm_works.cache_clear()
     for result in results.values():
         assert "the fake starts nothing" in failed(result)["boot-reached"]
-        assert set(failed(result)) == set(boot.CHECK_NAMES)
+        assert set(failed(result)) == set(boot_report.CHECK_NAMES)
     # The image asks for UEFI: what another firmware makes of it is reported, and decides nothing.
     assert written is not None
     assert written.passed

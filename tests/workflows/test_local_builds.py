@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts import store
+from pipelines.artifacts.store import Build
 from pipelines.build import fingerprint, importer
 from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import qemu
+from pipelines.util import files
 from pipelines.util.errors import VerifyError
 from pipelines.workflows import build as workflows_build
 from pipelines.workflows import local_builds
@@ -56,12 +57,12 @@ class Folder:
         """A build more, newer than the others, of what the variant is now but for the changes to its manifest."""
         build = self._make(self.variant)
         about = replace(build.manifest(), **{"archives": self._archives} | changes)
-        manifest.write_json(build.folder / "manifest.json", about)
+        files.write_json(build.folder / "manifest.json", about)
         present = fingerprint.present(self.variant, self.root)  # which looks at the newest build's inputs
         fields = {"fingerprint": present.digest, "parts": present.parts} | changes
-        manifest.write_json(build.folder / "manifest.json", replace(about, **fields))
+        files.write_json(build.folder / "manifest.json", replace(about, **fields))
         if good is not None:
-            manifest.write_json(build.folder / "verify.json", verified(build, passed=good))
+            files.write_json(build.folder / "verify.json", verified(build, passed=good))
         return build
 
     def standing(self) -> tuple[str | None, str]:
@@ -71,7 +72,7 @@ class Folder:
 
     def built(self) -> list[str]:
         """The builds that are there, oldest first."""
-        return [build.build_id for build in manifest.builds(self.root, self.variant.name)]
+        return [build.build_id for build in store.builds(self.root, self.variant.name)]
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.artifacts import manifest, records
+from pipelines.artifacts import records, store
 from pipelines.catalog.loader import Catalog, load
 from pipelines.glance import client
 from pipelines.plan import model
-from pipelines.release import cloud_images, publish, restore
-from pipelines.reports import refresh_rows, refresh_summary
+from pipelines.release import cloud_images, image_metadata, publish, restore
+from pipelines.reports import refresh_summary
 from pipelines.util.errors import CloudError, HostError
 from pipelines.util.failures import SeveralFailed
 from pipelines.workflows import refresh
@@ -81,12 +81,12 @@ def refreshed(run: Refresh) -> list[tuple[str, str | None]]:
 
 
 def rows_of(run: Refresh) -> list[refresh_summary.Row]:
-    return refresh_rows.rows(run, run.site.catalog.select(None))
+    return refresh_summary.rows(run, run.site.catalog.select(None))
 
 
 def shown(cloud: client.Cloud, name: str) -> list[str]:
     found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": name})
-    return [image.properties[cloud_images.BUILD_ID] for image in found if image.status == "active"]
+    return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
 
 def states(cloud: client.Cloud, name: str) -> list[str]:
@@ -197,8 +197,8 @@ def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_bu
     fresh = run_of(images, cloud, member, builds="fresh")
     assert refreshed(fresh) == [("upload", "local-member")]
     assert shown(member, name) == shown(cloud, name)
-    (build,) = manifest.builds(images.parent / "fresh", name)
-    assert build.state == manifest.COMPLETE
+    (build,) = store.builds(images.parent / "fresh", name)
+    assert build.state == store.COMPLETE
 
 
 def test_images_beyond_keep_go_here_too_and_come_back_where_a_cloud_needs_them(
@@ -207,7 +207,7 @@ def test_images_beyond_keep_go_here_too_and_come_back_where_a_cloud_needs_them(
     refreshed(run_of(images, cloud))
     week = NOW + timedelta(days=7)
     refreshed(run_of(images, cloud, now=week))
-    old, new = manifest.builds(images.parent / "builds", name)
+    old, new = store.builds(images.parent / "builds", name)
     assert [build.image().is_file() for build in (old, new)] == [False, True]
     assert old.manifest().build_id == old.build_id
     new.image().unlink()
@@ -219,7 +219,7 @@ def test_a_build_whose_image_is_cut_short_is_fetched_again(
     cloud: client.Cloud, member: client.Cloud, images: Path, name: str
 ) -> None:
     refreshed(run_of(images, cloud))
-    (build,) = manifest.builds(images.parent / "builds", name)
+    (build,) = store.builds(images.parent / "builds", name)
     whole = build.image().read_bytes()
     build.image().write_bytes(whole[:1000])
     refreshed(run_of(images, cloud, member))
@@ -236,7 +236,7 @@ def test_a_promotion_that_broke_off_with_two_images_shown_is_finished(
     old, new = cloud_images.ours(cloud, name)
     cloud.update(old.id, name=name, os_hidden=False)
     assert refreshed(run_of(images, cloud, now=week)) == [("promote", "local")]
-    assert shown(cloud, name) == [new.properties[cloud_images.BUILD_ID]]
+    assert shown(cloud, name) == [new.properties[image_metadata.BUILD_ID]]
 
 
 @pytest.mark.slow
@@ -251,7 +251,7 @@ def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
     other = replace(record, manifest=replace(record.manifest, artifacts=(artifact,)))
     with pytest.raises(CloudError, match="is not"):
         restore.retrieve(cloud, image, other, tmp_path / "elsewhere")
-    assert manifest.builds(tmp_path / "elsewhere", name) == []
+    assert store.builds(tmp_path / "elsewhere", name) == []
 
 
 def test_where_there_is_no_record_that_is_said_and_age_alone_decides(
@@ -274,7 +274,7 @@ def test_after_a_rollback_nothing_is_built_until_something_changes(
 ) -> None:
     refreshed(run_of(images, cloud))
     refreshed(run_of(images, cloud, now=NOW + timedelta(days=7)))
-    before, bad = sorted(build.build_id for build in manifest.builds(images.parent / "builds", name))
+    before, bad = sorted(build.build_id for build in store.builds(images.parent / "builds", name))
     publish.rollback(cloud, run_of(images, cloud).site.catalog.variants[name], None, lambda _: None, NOW)
     assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7, hours=1))) == []
     assert shown(cloud, name) == [before]
@@ -288,7 +288,7 @@ def test_a_cloud_without_any_image_is_an_error_while_a_rollback_holds_builds_bac
     refreshed(run_of(images, cloud))
     week = NOW + timedelta(days=7)
     refreshed(run_of(images, cloud, now=week))
-    bad = manifest.builds(images.parent / "builds", name)[-1].build_id
+    bad = store.builds(images.parent / "builds", name)[-1].build_id
     publish.rollback(cloud, run_of(images).site.catalog.variants[name], None, lambda _: None, week)
     (before,) = cloud_images.current(cloud, name)
     cloud.delete(before.id)
@@ -379,13 +379,13 @@ def test_the_summary_says_what_was_done_and_what_is_new(cloud: client.Cloud, ima
     run = run_of(images, cloud)
     refreshed(run)
     (image,) = cloud_images.current(cloud, name)
-    rows = refresh_rows.rows(run, run.site.catalog.select(None))
+    rows = refresh_summary.rows(run, run.site.catalog.select(None))
     assert [(row.cloud, row.action) for row in rows] == [("", "built"), ("local", "released")]
     assert rows[1].image_id == image.id
     assert image.id in refresh_summary.markdown(rows)
     again = run_of(images, cloud)
     refreshed(again)
-    assert [row.action for row in refresh_rows.rows(again, again.site.catalog.select(None))] == ["nothing to do"]
+    assert [row.action for row in refresh_summary.rows(again, again.site.catalog.select(None))] == ["nothing to do"]
 
 
 def test_the_summary_has_what_failed_before_anything_was_done(images: Path) -> None:

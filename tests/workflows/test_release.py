@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest, records
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts import records, store
+from pipelines.artifacts.store import Build
 from pipelines.build import fingerprint
 from pipelines.catalog import loader
 from pipelines.catalog.loader import Catalog
 from pipelines.catalog.variant import Glance, Variant
 from pipelines.glance import client
-from pipelines.release import cloud_images
-from pipelines.util import failures
+from pipelines.release import cloud_images, image_metadata
+from pipelines.util import failures, files
 from pipelines.util.errors import UsageError, VerifyError
 from pipelines.workflows import build as workflows_build
 from pipelines.workflows import release
@@ -51,7 +51,7 @@ def test_a_build_that_fails_verification_is_kept_for_inspection(images: Catalog,
     # The fake's image is an empty disk: real verification refuses it.
     with pytest.raises(VerifyError, match="partition-table"):
         workflows_build.build(images.select("good"), tmp_path / "builds", now)
-    (kept,) = manifest.builds(tmp_path / "builds", "good")
+    (kept,) = store.builds(tmp_path / "builds", "good")
     assert kept.state == "complete"
     assert kept.image().exists()
     verification = kept.verification()
@@ -67,15 +67,15 @@ def test_a_failing_variant_does_not_stop_the_others(
     assert caught.value.exit_code == 3
     assert "2 of 2 failed: broken, good" in caught.value.what
     assert "does not compile" in capsys.readouterr().err
-    assert [build.state for build in manifest.builds(tmp_path / "builds", "good")] == ["complete"]
+    assert [build.state for build in store.builds(tmp_path / "builds", "good")] == ["complete"]
 
 
 def made_from(variant: Variant, build: Build, *, good: bool | None = True, **changes: object) -> Build:
     """The build as one of what the variant is now, with the verdict of its verification."""
     fields = {"fingerprint": fingerprint.present(variant, builds_root(build)).digest} | changes
-    manifest.write_json(build.folder / "manifest.json", replace(build.manifest(), **fields))
+    files.write_json(build.folder / "manifest.json", replace(build.manifest(), **fields))
     if good is not None:
-        manifest.write_json(build.folder / "verify.json", verified(build, passed=good))
+        files.write_json(build.folder / "verify.json", verified(build, passed=good))
     return build
 
 
@@ -85,7 +85,7 @@ def builds_root(build: Build) -> Path:
 
 def shown(cloud: client.Cloud, variant: Variant) -> list[str]:
     """The builds that users get by the variant's name."""
-    return [image.properties[cloud_images.BUILD_ID] for image in cloud_images.current(cloud, variant.name)]
+    return [image.properties[image_metadata.BUILD_ID] for image in cloud_images.current(cloud, variant.name)]
 
 
 def only(*variants: Variant) -> Catalog:
@@ -233,7 +233,7 @@ def test_images_beyond_keep_stay_hidden_for_a_while_and_are_pruned_then(
     assert release.prunable(place, [kept_one], NOW + timedelta(days=2)) == []
     later = NOW + timedelta(days=3)
     release.prune(place, release.prunable(place, [kept_one], later), later)
-    assert [image.properties[cloud_images.BUILD_ID] for image in cloud_images.ours(cloud, kept_one.name)] == [
+    assert [image.properties[image_metadata.BUILD_ID] for image in cloud_images.ours(cloud, kept_one.name)] == [
         made.build_id
     ]
     assert release.prunable(place, [kept_one], later) == []

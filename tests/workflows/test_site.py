@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import manifest, records
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts import records
+from pipelines.artifacts.store import Build
 from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
 from pipelines.inputs import resolver
+from pipelines.util import files
 from pipelines.workflows import site as workflows_site
 from pipelines.workflows.site import Site
 from tests.support.cloud_fixtures import NOW
@@ -61,7 +62,7 @@ def on_record(site: Site, server: WebServer, make_build: MakeBuild) -> None:
     build = make_build(site.catalog.variants["a"])
     base = build.manifest().base | {"url": f"{server.url}/noble.squashfs"}
     made = replace(build.manifest(), base=base, inputs={resolver.BASE_IMAGE: A})
-    manifest.write_json(build.folder / "manifest.json", made)
+    files.write_json(build.folder / "manifest.json", made)
     site.records.put(build)
 
 

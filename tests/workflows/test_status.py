@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts import records
-from pipelines.artifacts.manifest import Build
+from pipelines.artifacts.store import Build
 from pipelines.catalog.loader import Catalog
 from pipelines.catalog.loader import Cloud as CloudWish
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client
 from pipelines.release import cloud_images, publish
-from pipelines.reports import report_status
+from pipelines.reports import tables
 from pipelines.util.errors import UsageError
 from pipelines.util.failures import SeveralFailed
 from pipelines.workflows import status
@@ -182,7 +182,7 @@ def test_the_json_has_every_image_of_ours_with_its_drift(
     cloud.update(image.id, min_ram=1)
     found = asked(cloud, variant, tmp_path / "builds")
     capsys.readouterr()
-    report_status.show([found], as_json=True)
+    tables.status([found], as_json=True)
     [row] = json.loads(capsys.readouterr().out)
     assert (row["id"], row["state"], row["cloud"]) == (image.id, "current", "local")
     wanted = {"what": "min_ram", "wanted": "512", "found": "1", "repairable": True, "asked_for": False}
@@ -192,7 +192,7 @@ def test_the_json_has_every_image_of_ours_with_its_drift(
 
 def in_json(found: Sequence[Survey], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     capsys.readouterr()
-    report_status.show(found, as_json=True)
+    tables.status(found, as_json=True)
     return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
 
 
@@ -258,7 +258,7 @@ def test_a_variant_that_was_never_released_is_absent_and_no_drift(
 ) -> None:
     found = asked(cloud, variant, tmp_path / "builds")
     assert (found.absent, found.images, found.needs_attention) == ((variant.name,), (), False)
-    report_status.show([found], as_json=False)
+    tables.status([found], as_json=False)
     assert variant.name in capsys.readouterr().err
 
 
