@@ -15,7 +15,7 @@ from pipelines.diskimage.file_diff import FileChange
 from pipelines.reports import diff as reports_diff
 from pipelines.util import files
 from pipelines.util.errors import UsageError, VerifyError
-from tests.cli.test_tasks import inv
+from tests.support.command_line import inv
 from tests.support.small_image import KERNEL, VARIANT, Guest, Link, record
 from tests.support.small_image import manifest as good_manifest
 

@@ -17,6 +17,7 @@ from pipelines.util import locks, process
 from pipelines.util.errors import HostError, UsageError, VerifyError
 from pipelines.util.files import canonical_digest as digest
 from pipelines.util.files import write_json
+from tests.support.paths import PROJECT
 from tests.support.small_image import manifest
 
 ARTIFACT = Artifact(path="image.qcow2", format="qcow2", size=1, virtual_size=2, sha256="a" * 64, sha512="b" * 128)
@@ -249,7 +250,7 @@ def holder(tmp_path: Path) -> Iterator[process.Program]:
         "import pathlib, sys, time; from pipelines.artifacts import store\n"
         "with store.lock(pathlib.Path(sys.argv[1]), 'debian-cuda'): print('held', flush=True); time.sleep(60)"
     )
-    env = {**process.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    env = {**process.environment(), "PYTHONPATH": str(PROJECT)}
     child = process.start([sys.executable, "-c", script, str(tmp_path)], log=tmp_path / "log", env=env)
     while "held" not in (tmp_path / "log").read_text():
         assert child.poll() is None, (tmp_path / "log").read_text()

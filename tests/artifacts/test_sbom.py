@@ -16,10 +16,10 @@ from pipelines.artifacts.manifest import Artifact, Manifest
 from pipelines.build import builder
 from pipelines.catalog import loader
 from pipelines.util import files
-from tests.cli.test_tasks import inv
+from tests.support.command_line import inv
+from tests.support.paths import PROJECT
 from tests.support.small_image import manifest as good_manifest
 
-PROJECT = Path(__file__).parent.parent.parent
 ARTIFACT = Artifact(path="image.qcow2", format="qcow2", size=1, virtual_size=2, sha256="a" * 64, sha512="b" * 128)
 DEBIAN = replace(
     good_manifest(ARTIFACT),

@@ -19,8 +19,8 @@ from pipelines.build import element_selection, recipe
 from pipelines.catalog import loader
 from pipelines.util.errors import UsageError
 from pipelines.util.paths import OURS
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent.parent
 STANDINS = PROJECT / "benchmarks" / "standins"
 
 

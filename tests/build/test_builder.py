@@ -17,9 +17,9 @@ from pipelines.build import builder
 from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
 from pipelines.util.errors import BuildError, HostError
+from tests.support.leftovers import left_behind
+from tests.support.paths import FAKES, PROJECT
 
-PROJECT = Path(__file__).parent.parent.parent
-FAKES = PROJECT / "tests" / "support" / "fakes"
 NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
 
 OTHER_PHASES = ("root", "post-install", "block-device", "cleanup")
@@ -56,22 +56,6 @@ def catalog_file(tmp_path: Path, how: str = "well") -> Path:
 
 def plain(tmp_path: Path, how: str = "well") -> Variant:
     return loader.load(catalog_file(tmp_path, how)).variants["plain"]
-
-
-def left_behind(builds: Path) -> list[str]:
-    """Mounts and processes of a build, and files that are neither logs nor results. Other tests' are none of its."""
-    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{builds}/" in line]
-    listed = subprocess.run(["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False)
-    sleepers = [pid for pid in listed.stdout.split() if f"{builds}/" in environment_of(pid)]
-    files = [str(path) for path in builds.rglob("*") if path.name == "scratch"]
-    return mounts + sleepers + files
-
-
-def environment_of(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
-        return ""
 
 
 def test_a_build_leaves_its_image_manifest_and_log_and_nothing_else(tmp_path: Path, builds: Path) -> None:

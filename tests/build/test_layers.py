@@ -14,8 +14,8 @@ from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
 from pipelines.util.errors import BuildError
 from tests.support.fakes.web_server import WebServer, answer, serving
+from tests.support.paths import FAKES
 
-FAKES = Path(__file__).parent.parent / "support" / "fakes"
 NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
 INDEX, LATER = "0123456789abcdef" * 4, "f" * 64
 CATALOG = """

@@ -12,9 +12,9 @@ from pipelines.build import builder, secrets
 from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
 from pipelines.util.errors import HostError
+from tests.support.paths import FAKES
 from tests.support.signing import Pair, make_pair
 
-FAKES = Path(__file__).parent.parent / "support" / "fakes"
 NOW = datetime(2026, 11, 22, 3, 0, 0, tzinfo=UTC)
 # What the fake does first: it shows where the secrets are mounted, and what it was given.
 SPY = """#!/bin/bash

@@ -20,7 +20,7 @@ from pipelines.inputs.fetch import Wanted, fetch
 from pipelines.inputs.http import Patience
 from pipelines.reports import cache
 from pipelines.util.errors import BuildError, UsageError
-from tests.cli.test_tasks import inv
+from tests.support.command_line import inv
 from tests.support.fakes.web_server import WebServer, cut_after, serving, wait
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -20,8 +20,8 @@ from pipelines.catalog.base import KERNELS, RELEASES
 from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.loader import Catalog
 from pipelines.util.errors import CatalogError
+from tests.support.paths import PROJECT
 
-ROOT = Path(__file__).parent.parent.parent
 DEBIAN = "base: {distribution: debian, release: trixie}, disk: {size: 4GiB}"
 GPU = "driver: {source: archive, modules: open}"
 SIGNED_SUMS = "source: cloud-image, url: 'https://x/y', sha256sums_url: 'https://x/SUMS'"
@@ -64,7 +64,7 @@ def one(rest: str) -> str:
 
 
 def test_our_own_catalog_has_the_images_that_we_promise() -> None:
-    ours = loader.load(ROOT / "images.yaml")
+    ours = loader.load(PROJECT / "images.yaml")
     gpu = {name: variant.gpu for name, variant in ours.variants.items()}
     assert gpu == {
         "debian-base": False,
@@ -77,13 +77,13 @@ def test_our_own_catalog_has_the_images_that_we_promise() -> None:
 
 
 def test_our_own_catalog_is_good_by_the_schema_that_editors_use() -> None:
-    text = (ROOT / "images.yaml").read_text(encoding="utf-8")
+    text = (PROJECT / "images.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=./images.schema.json\n")
     jsonschema.validate(yaml.safe_load(text), loader.json_schema(), jsonschema.Draft202012Validator)
 
 
 def test_the_schema_in_the_repository_is_current() -> None:
-    assert (ROOT / "images.schema.json").read_text(encoding="utf-8") == json_schema.text()
+    assert (PROJECT / "images.schema.json").read_text(encoding="utf-8") == json_schema.text()
 
 
 def test_the_schema_describes_every_key_that_an_image_may_have() -> None:
@@ -759,7 +759,7 @@ def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:
 
 @pytest.mark.parametrize("distribution", RELEASES)
 def test_the_catalog_takes_the_kernels_that_have_packages(distribution: str) -> None:
-    names = (ROOT / "elements/target-kernel/pkg-map").read_text(encoding="utf-8")
+    names = (PROJECT / "elements/target-kernel/pkg-map").read_text(encoding="utf-8")
     family = {"rocky": "redhat", "rhel": "redhat"}.get(distribution, distribution)
     sections = json.loads(names)
     found = [section.get(family, {}) for section in sections.values()]

@@ -24,8 +24,8 @@ from pipelines.ci import job_matrix, render
 from pipelines.ci import options as ci_options
 from pipelines.ci.options import Wish
 from pipelines.util.errors import UsageError
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent.parent
 PROGRAMS = Path(sys.executable).parent
 NOW = datetime(2026, 1, 1, 3, tzinfo=UTC)  # in the first ISO week of 2026
 IMAGES = """\

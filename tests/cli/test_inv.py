@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent.parent
+from tests.support.paths import PROJECT
+
 NOBODY = 65534
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import lint
+from tests.support.paths import PROJECT
 
 IMAGES = """\
 version: 1
@@ -18,7 +19,7 @@ images:
 
 
 def test_our_own_catalog_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    assert lint.passes(Path(__file__).parent.parent.parent / "images.yaml")
+    assert lint.passes(PROJECT / "images.yaml")
     assert "images are right" in capsys.readouterr().err
 
 

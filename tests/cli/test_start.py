@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent.parent
+from tests.support.paths import PROJECT
+
 # Each takes longer to import than all of ours, and is for clouds, records, downloads, signed boots, terminals, builds.
 HEAVY = {
     "cryptography",

@@ -1,16 +1,15 @@
 """Does the command line keep its contract: exit codes, JSON on stdout alone, remedies on stderr?"""
 
 import json
-import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent.parent
+from tests.support.command_line import inv
+
 GOOD = """\
 version: 1
 images:
@@ -27,12 +26,6 @@ images:
     base: {distribution: debian, release: trixie}
     driver: {source: archive, modules: proprietary}
 """
-
-
-def inv(*arguments: str | Path, cwd: Path = PROJECT, **environment: str) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-m", "invoke", "--search-root", PROJECT, *arguments]
-    values = os.environ | environment
-    return subprocess.run(argv, cwd=cwd, env=values, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.inputs import repositories as inputs_repositories
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
 from tests.support.fakes.web_server import WebServer, answer, serving
 from tests.support.standins import archive, keys, rpm
 from tests.support.standins.keys import Key

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
+from tests.support.paths import ELEMENTS
 
-PHASE = Path(__file__).parent.parent.parent / "elements/cloud-guest/install.d/60-write-apt-template"
+PHASE = ELEMENTS / "cloud-guest/install.d/60-write-apt-template"
 WRITTEN = "/etc/cloud/cloud.cfg.d/90-gpu-image-apt.cfg"
 
 

@@ -8,13 +8,11 @@ import os
 import subprocess
 from pathlib import Path
 
-import diskimage_builder
 import pytest
 
-from tests.elements.chroot import MODINFO, Chroot
+from tests.support.chroot import MODINFO, Chroot
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
-DIB = Path(diskimage_builder.__file__).parent / "elements"
 DRIVER = "580.95.05"
 
 
@@ -26,7 +24,7 @@ class Guest:
         for command in (*(ELEMENTS / f"{family}-family/bin").iterdir(), *(ELEMENTS / "nvidia-driver/bin").iterdir()):
             chroot.program(command.name, command.read_text())
         chroot.program("pkg-map", 'exec python3 /usr/local/sbin/pkg-map.py "$@"')
-        chroot.file("/usr/local/sbin/pkg-map.py", (DIB / "pkg-map/bin/pkg-map").read_text())
+        chroot.file("/usr/local/sbin/pkg-map.py", (DIB_ELEMENTS / "pkg-map/bin/pkg-map").read_text())
         for element in ("cuda-toolkit", "cuda-libraries", "container-toolkit", "fabric-manager"):
             chroot.file(f"/usr/share/pkg-map/{element}", (ELEMENTS / element / "pkg-map").read_text())
         chroot.program("install-packages", 'echo "installing $*"')

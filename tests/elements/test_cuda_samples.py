@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
+from tests.support.paths import ELEMENTS
 
-ELEMENT = Path(__file__).parent.parent.parent / "elements/cuda-samples"
+ELEMENT = ELEMENTS / "cuda-samples"
 BUILD = ELEMENT / "post-install.d/85-build-samples"
 PKG_MAP = Path(sysconfig.get_path("purelib"), "diskimage_builder/elements/pkg-map/bin/pkg-map")
 # Unpacks what the real packages have, as far as it is used, and says what it was asked for.

@@ -6,7 +6,6 @@ phase runs on this host with DIB's own pkg-map on the element's, and prints the 
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,13 @@ from pipelines.build import element_selection
 from pipelines.gpus import resolver
 from pipelines.gpus.database import facts
 from tests.elements.matrix import FLAVOURS, RELEASES, ROWS, SOURCES, Case, branch
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
-DIB = next(Path(sys.prefix).glob("lib/python3*/site-packages/diskimage_builder/elements"))
 _PKG_MAP = f"""#!/bin/bash
 shift # --element
 element=$1
 shift
-exec {sys.executable} -IS {DIB}/pkg-map/bin/pkg-map --pkg-map "{ELEMENTS}/$element/pkg-map" "$@"
+exec {sys.executable} -IS {DIB_ELEMENTS}/pkg-map/bin/pkg-map --pkg-map "{ELEMENTS}/$element/pkg-map" "$@"
 """
 
 

@@ -3,19 +3,17 @@
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
 from tests.support.standins import archive, deb, driver, keys, ubuntu
 from tests.support.standins.deb import Deb
 
 pytestmark = pytest.mark.slow
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
-DIB = next(Path(sys.prefix).glob("lib/python3*/site-packages/diskimage_builder/elements"))
 KERNEL = "6.12.1-amd64"
 RUNFILE = {"DIB_NVIDIA_MODULES": "open", "DIB_NVIDIA_DESKTOP": "0", "ARCH": "amd64"}
 
@@ -66,7 +64,7 @@ def guest(chroot: Chroot, repositories: Path) -> Chroot:
     """A Debian whose archive and NVIDIA's repository are on its own disk."""
     chroot.copy(repositories, "/srv")
     chroot.file("/usr/share/pkg-map/nvidia-packages", (ELEMENTS / "nvidia-packages/pkg-map").read_text())
-    chroot.copy(DIB / "pkg-map/bin/pkg-map", "/usr/local/bin/pkg-map")
+    chroot.copy(DIB_ELEMENTS / "pkg-map/bin/pkg-map", "/usr/local/bin/pkg-map")
     chroot.commands("nvidia-packages")
     chroot.copy(repositories / "keyring.deb", "/var/tmp/nvidia-keyring")
     return chroot

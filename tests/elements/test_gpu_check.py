@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-GPU_CHECK = Path(__file__).parent.parent.parent / "elements/gpu-check/static/usr/bin/gpu-check"
+from tests.support.paths import ELEMENTS
+
+GPU_CHECK = ELEMENTS / "gpu-check/static/usr/bin/gpu-check"
 VERSION = "580.95.05"
 H100, L40S = "NVIDIA H100 80GB HBM3", "NVIDIA L40S"
 # By nvidia-smi's field names, as an H100 on an HGX board answers.

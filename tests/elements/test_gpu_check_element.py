@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
+from tests.support.paths import ELEMENTS
 
-ELEMENT = Path(__file__).parent.parent.parent / "elements/gpu-check"
+ELEMENT = ELEMENTS / "gpu-check"
 ENABLE = ELEMENT / "post-install.d/70-enable-first-boot"
 UNIT = ELEMENT / "static/usr/lib/systemd/system/gpu-check.service"
 INSTANCE, DONE = "/var/lib/cloud/data/instance-id", "/var/lib/gpu-check/done"

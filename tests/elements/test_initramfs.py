@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
+from tests.support.paths import ELEMENTS
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 KERNEL = "6.12.1-amd64"
 PREPARE = ELEMENTS / "end-with-tree/post-install.d/97-prepare-initramfs"
 BEGIN = f"guest-begin-initramfs {KERNEL}"

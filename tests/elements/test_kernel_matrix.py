@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
-DIB = next(Path(sys.prefix).glob("lib/python3*/site-packages/diskimage_builder/elements"))
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
+
 TABLE = {
     ("debian bookworm", "generic", "amd64"): "linux-image-amd64 linux-headers-amd64",
     ("debian trixie", "generic", "amd64"): "linux-image-amd64 linux-headers-amd64",
@@ -33,7 +33,7 @@ TABLE = {
 def asked_for(folder: Path, flavour: str, architecture: str, headers: str = "1") -> list[str]:
     """The names that the element asks for, before any release's own."""
     told = {"DIB_KERNEL_FLAVOUR": flavour, "DIB_KERNEL_HEADERS": headers, "ARCH": architecture}
-    squash = DIB / "package-installs/bin/package-installs-squash"
+    squash = DIB_ELEMENTS / "package-installs/bin/package-installs-squash"
     argv = [sys.executable, squash, "--elements", "target-kernel", "--path", ELEMENTS, folder / "asked.json"]
     subprocess.run(argv, env=os.environ | told, check=True, capture_output=True)
     return [name for name, _ in json.loads((folder / "asked.json").read_text())["install.d"]["install"]]
@@ -41,7 +41,7 @@ def asked_for(folder: Path, flavour: str, architecture: str, headers: str = "1")
 
 def called(release: str, *names: str) -> str:
     distribution, number = release.split()
-    argv = [sys.executable, DIB / "pkg-map/bin/pkg-map", "--pkg-map", ELEMENTS / "target-kernel/pkg-map"]
+    argv = [sys.executable, DIB_ELEMENTS / "pkg-map/bin/pkg-map", "--pkg-map", ELEMENTS / "target-kernel/pkg-map"]
     argv += ["--distro", distribution, "--release", number, *names]
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     return " ".join(result.stdout.split()) if result.returncode == 0 else "refused"

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-ELEMENT = Path(__file__).parent.parent.parent / "elements/nvidia-driver"
+from tests.support.paths import ELEMENTS
+
+ELEMENT = ELEMENTS / "nvidia-driver"
 LEND, RETURN = ELEMENT / "extra-data.d/40-lend-modules", ELEMENT / "post-root.d/10-return-modules"
 
 

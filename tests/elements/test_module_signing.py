@@ -14,12 +14,13 @@ import pytest
 
 from pipelines.util import compression
 from pipelines.verify.module_signatures import fault
+from tests.support.paths import ELEMENTS
 from tests.support.signing import Pair, certified_again, der, make_pair
 from tests.support.small_image import kernel_module
 
 pytestmark = pytest.mark.slow
 
-ELEMENT = Path(__file__).parent.parent.parent / "elements/module-signing"
+ELEMENT = ELEMENTS / "module-signing"
 PROGRAM = ELEMENT / "host-bin/module-signing-sign"
 KERNEL = "6.12.1-amd64"
 INSTALLED = f"usr/lib/modules/{KERNEL}/updates/dkms"

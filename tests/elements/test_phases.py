@@ -2,15 +2,15 @@
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipelines.diskimage import gpt
-from tests.elements.chroot import MODINFO, Chroot
+from tests.support.chroot import MODINFO, Chroot
+from tests.support.host_phases import assembled, output, run_on_host
+from tests.support.paths import ELEMENTS
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 CONTRACT = ELEMENTS / "nvidia-driver/post-install.d/90-check-kernel-contract"
 COMPILE = ELEMENTS / "nvidia-driver/post-install.d/50-compile-modules"
 USER_SPACE = ELEMENTS / "nvidia-driver/post-install.d/91-check-user-space"
@@ -439,24 +439,6 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def assembled(tmp_path: Path, tree: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    (hooks / "host-bin").symlink_to(ELEMENTS / "gpt-disk/host-bin")
-    defaults = {
-        "DIB_GPT_DISK_SIZE": "2G",
-        "DIB_GPT_DISK_ROOT_FSTYPE": "ext4",
-        "DIB_GPT_DISK_ROOT_LABEL": "cloudimg-rootfs",
-        "DISTRO_NAME": "debian",
-        "ARCH": "amd64",
-    }
-    paths = {"TMP_IMAGE_DIR": tmp_path, "TMP_MOUNT_PATH": tree, "TMP_HOOKS_PATH": hooks, "TMP_DIR": tmp_path}
-    paths["DIB_MANIFEST_SAVE_DIR"] = tmp_path
-    return run_on_host(
-        ELEMENTS / "gpt-disk/cleanup.d/98-assemble-disk", check=False, **{**defaults, **paths, **environment}
-    )
-
-
 def test_the_disk_has_the_declared_size_and_its_root_last(tmp_path: Path, tree: Path) -> None:
     result = assembled(tmp_path, tree)
     assert result.returncode == 0, result.stdout
@@ -572,22 +554,3 @@ def test_a_disk_too_small_for_its_content_is_said_with_the_remedy(tmp_path: Path
     assert result.returncode != 0
     assert "the disk of 300M leaves" in result.stdout
     assert "disk.size" in result.stdout
-
-
-def output(*argv: str | Path) -> str:
-    environment = os.environ | {"MTOOLS_SKIP_CHECK": "1", "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    return subprocess.run(argv, capture_output=True, text=True, check=True, env=environment).stdout
-
-
-def run_on_host(script: Path, *, check: bool = True, **environment: str | Path) -> "subprocess.CompletedProcess[str]":
-    values = {name: str(value) for name, value in environment.items()}
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    return subprocess.run(
-        ["bash", script],
-        env={"PATH": path, "LC_ALL": "C", **values},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=check,
-        timeout=60,
-    )

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.chroot import Chroot
-from tests.elements.test_phases import assembled, output, run_on_host
+from tests.support.chroot import Chroot
+from tests.support.host_phases import assembled, output, run_on_host
+from tests.support.paths import ELEMENTS
 from tests.support.standins import keys, rocky, rpm
 from tests.support.standins.keys import Key
 from tests.support.standins.rpm import Rpm
 
 pytestmark = pytest.mark.slow
 
-FAMILY = Path(__file__).parent.parent.parent / "elements/redhat-family"
+FAMILY = ELEMENTS / "redhat-family"
 OLD, NEW = "5.14.0-427.el9", "5.14.0-1427.el9"  # in this order for rpm, and in the other as text
 INSTALL = "rpm --install --force-debian --nosignature"  # Debian's rpm wants to be told that this is meant
 LIBRARY = "/usr/lib64/libcuda.so.580.95.05"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.elements import rules
+from tests.support.paths import ELEMENTS
 
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 GUARD = 'if [ "${DIB_DEBUG_TRACE:-0}" -gt 0 ]; then\n    set -x\nfi\nset -eu\nset -o pipefail\n'
 GOOD = f"#!/bin/bash\n#\n# Runs in the chroot. Guarantees that nothing happens.\n\n{GUARD}\ntrue\n"
 

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.chroot import Chroot
+from tests.support.chroot import Chroot
+from tests.support.paths import ELEMENTS
 
 pytestmark = pytest.mark.slow
 
-ELEMENT = Path(__file__).parent.parent.parent / "elements/trusted-base"
+ELEMENT = ELEMENTS / "trusted-base"
 MIB = 2**20
 X86, ARM = 62, 183
 OS_RELEASE = 'ID=ubuntu\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\nPRETTY_NAME="Ubuntu 24.04 LTS"\n'

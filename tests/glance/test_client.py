@@ -3,8 +3,6 @@
 import hashlib
 import io
 import os
-import time
-import urllib.request
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from pipelines.glance import client
 from pipelines.glance import cloud as glance_cloud
 from pipelines.glance.errors import GlanceError
 from pipelines.util.errors import CloudError
-from tests.support.cloud_fixtures import QUOTA_MIB, TestCloud
+from tests.support.cloud_fixtures import QUOTA_MIB, TestCloud, revoke
 from tests.support.fakes.proxy import Fault, Proxy, Request, answer, cut_after, redirect
 
 DATA = os.urandom(300_000)
@@ -298,13 +296,3 @@ def test_a_proxy_for_other_hosts_is_not_asked_about_loopback(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert client.connect("local", extra=local_cloud.root / "clouds.yaml").project_id
-
-
-def revoke(local_cloud: TestCloud, cloud: client.Cloud) -> None:
-    """End a token's life at Keystone, without its holder being told."""
-    token = cloud._changes.http_client.get_token()
-    request = urllib.request.Request(f"{local_cloud.again().keystone_url}/v3/auth/tokens", method="DELETE")
-    request.add_header("X-Auth-Token", token)
-    request.add_header("X-Subject-Token", token)
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
-    time.sleep(1.1)  # Glance remembers for a second that the token was good

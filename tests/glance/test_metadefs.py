@@ -13,8 +13,8 @@ from pipelines.glance.metadefs import Definition, check
 from pipelines.util.errors import CloudError
 from tests.support.cloud_fixtures import DEFINITIONS, TestCloud, make_variant
 from tests.support.fakes.proxy import Proxy, answer
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent.parent
 SITE = {
     "namespace": "ACME::Images",
     "visibility": "public",

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ from pipelines.glance import properties
 from pipelines.gpus.resolver import Choice, Impossible, Wish, by_pci_id, known, models_of, placement, resolve, warnings
 from pipelines.reports import gpus as reports_gpus
 from pipelines.util.errors import CatalogError, UsageError
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent.parent
 DATA = yaml.safe_load((PROJECT / "pipelines" / "gpus" / "gpus.yaml").read_text())
 TODAY = date(2026, 11, 22)
 TRIXIE = Wish(distribution="debian", release="trixie", source="nvidia-repo")

@@ -12,14 +12,11 @@ from pipelines.artifacts import store
 from pipelines.build import fingerprint
 from pipelines.catalog import loader
 from pipelines.devcloud import manager
+from tests.support.command_line import Inv
 from tests.support.fakes import web_server
+from tests.support.paths import BUILDS, PROJECT
 from tests.support.standins import site as sites
 from tests.support.standins.site import Site
-
-PROJECT = Path(__file__).parent.parent.parent
-BUILDS = PROJECT / "builds"
-
-Inv = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def run_inv(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":

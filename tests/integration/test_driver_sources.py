@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import diskimage_builder
 import pytest
 
 from pipelines.build import element_selection
-from tests.integration.conftest import PROJECT
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
 from tests.support.signing import make_pair, signed
 from tests.support.standins import driver, ubuntu, workshop
 from tests.support.standins.deb import Deb
@@ -24,20 +23,7 @@ from tests.support.standins.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-ELEMENTS = PROJECT / "elements"
-DIB = Path(diskimage_builder.__file__).parent / "elements"
 PHASES = ("pre-install.d", "install.d", "post-install.d")  # an initramfs, in finalise.d, is real builds' alone
-UBUNTU = {
-    "DISTRO_NAME": "ubuntu",
-    "DIB_RELEASE": "noble",
-    "DIB_KERNEL_FLAVOUR": "generic",
-    "DIB_KERNEL_HEADERS": "1",
-    "DIB_NVIDIA_MODULES": "open",
-    "DIB_NVIDIA_BRANCH": "580",
-    "DIB_NVIDIA_VERSION": driver.VERSION,
-    "DIB_NVIDIA_DESKTOP": "0",
-    "DIB_NVIDIA_SIGNER": "Canonical Ltd. Kernel Module Signing",
-}
 
 
 @dataclass(frozen=True)
@@ -69,8 +55,12 @@ def installed(prepared: Prepared, folder: Path, source: str, **environment: str 
         element_selection.DRIVERS[source],
     )
     elements = {name: ELEMENTS / name for name in (*ours, *(["nvidia-packages"] if source == "nvidia-repo" else []))}
-    elements |= {name: DIB / name for name in ("dpkg", "pkg-map", "install-static")}
-    given = {**UBUNTU, "DIB_NVIDIA_SOURCE": source, **{key: str(value) for key, value in environment.items()}}
+    elements |= {name: DIB_ELEMENTS / name for name in ("dpkg", "pkg-map", "install-static")}
+    given = {
+        **ubuntu.ENVIRONMENT,
+        "DIB_NVIDIA_SOURCE": source,
+        **{key: str(value) for key, value in environment.items()},
+    }
     result = guest.phases(elements, given, *PHASES, known=("dpkg", "pkg-map"))
     assert result.returncode == 0, result.stdout[-6000:]
     assert f"Kernel contract holds: kernel {prepared.kernel}, NVIDIA {driver.VERSION}" in result.stdout
@@ -80,7 +70,12 @@ def installed(prepared: Prepared, folder: Path, source: str, **environment: str 
 def identity(guest: Guest, source: str) -> object:
     """What the guest says of itself."""
     elements = {name: ELEMENTS / name for name in ("nvidia-driver", "guest-identity")}
-    about = {**UBUNTU, "DIB_NVIDIA_SOURCE": source, "DIB_GPU_IMAGE_VARIANT": "test", "DIB_GPU_IMAGE_BUILD_ID": "1"}
+    about = {
+        **ubuntu.ENVIRONMENT,
+        "DIB_NVIDIA_SOURCE": source,
+        "DIB_GPU_IMAGE_VARIANT": "test",
+        "DIB_GPU_IMAGE_BUILD_ID": "1",
+    }
     about["DIB_MANIFEST_IMAGE_DIR"] = "/root"
     result = guest.phases(elements, about, "finalise.d", known=("nvidia-driver",))
     assert result.returncode == 0, result.stdout
@@ -129,8 +124,13 @@ def test_nvidias_repository_keeps_the_contract_and_stays_known_by_its_own_addres
     assert identity(guest, "nvidia-repo") == expected(prepared)
     owner = guest.run("dpkg-query --show --showformat='${Version}' nvidia-dkms-580-open").stdout
     assert owner == ubuntu.REPOSITORY_VERSION
-    elements = {name: ELEMENTS / name for name in ("debian-family", "nvidia-packages")} | {"pkg-map": DIB / "pkg-map"}
-    about = {**UBUNTU, "DIB_NVIDIA_SOURCE": "nvidia-repo", **{name: str(value) for name, value in mirror.items()}}
+    elements = {name: ELEMENTS / name for name in ("debian-family", "nvidia-packages")}
+    elements["pkg-map"] = DIB_ELEMENTS / "pkg-map"
+    about = {
+        **ubuntu.ENVIRONMENT,
+        "DIB_NVIDIA_SOURCE": "nvidia-repo",
+        **{name: str(value) for name, value in mirror.items()},
+    }
     result = guest.phases(elements, about, "finalise.d", known=("debian-family", "pkg-map"))
     assert result.returncode == 0, result.stdout
     sources = guest.run("cat /etc/apt/sources.list.d/nvidia-cuda.list; ls /etc/apt/sources.list.d").stdout
@@ -154,7 +154,7 @@ def precompiled(kernel: str, modules: Mapping[str, bytes]) -> tuple[Deb, ...]:
 def test_modules_that_ubuntu_compiled_and_signed_keep_the_contract_without_dkms(
     prepared: Prepared, archive: Guest, tmp_path: Path
 ) -> None:
-    pair = make_pair(tmp_path, UBUNTU["DIB_NVIDIA_SIGNER"])
+    pair = make_pair(tmp_path, ubuntu.ENVIRONMENT["DIB_NVIDIA_SIGNER"])
     built = archive.changes / f"usr/lib/modules/{prepared.kernel}/updates/dkms"
     modules = {path.name: signed(lzma.decompress(path.read_bytes()), pair) for path in built.iterdir()}
     prepared.site.add(*precompiled(prepared.kernel, modules))

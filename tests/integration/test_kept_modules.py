@@ -14,8 +14,8 @@ import pytest
 
 from pipelines.build import module_cache
 from pipelines.cache import store
-from tests.integration.test_driver_sources import DIB, ELEMENTS, UBUNTU
-from tests.support.standins import driver, workshop
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
+from tests.support.standins import driver, ubuntu, workshop
 from tests.support.standins.guest import Guest
 from tests.support.standins.site import Site
 
@@ -61,8 +61,10 @@ Building = Callable[..., Build]
 
 
 def phases(guest: Guest, *names: str, **environment: str) -> str:
-    elements = {name: ELEMENTS / name for name in OURS} | {name: DIB / name for name in (*KNOWN, "install-static")}
-    given = {**UBUNTU, "DIB_NVIDIA_SOURCE": "archive", **environment}
+    elements = {name: ELEMENTS / name for name in OURS} | {
+        name: DIB_ELEMENTS / name for name in (*KNOWN, "install-static")
+    }
+    given = {**ubuntu.ENVIRONMENT, "DIB_NVIDIA_SOURCE": "archive", **environment}
     result = guest.phases(elements, given, *names, known=KNOWN)
     assert result.returncode == 0, result.stdout[-6000:]
     return result.stdout

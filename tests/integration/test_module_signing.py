@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.artifacts import store
-from tests.integration.conftest import Inv
+from tests.support.command_line import Inv
 from tests.support.signing import Pair, make_pair
 from tests.support.standins import driver
 

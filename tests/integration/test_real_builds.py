@@ -15,7 +15,8 @@ from pipelines.artifacts import store
 from pipelines.devcloud import manager
 from pipelines.glance import client
 from pipelines.release import cloud_images
-from tests.integration.conftest import BUILDS, PROJECT, Inv
+from tests.support.command_line import Inv
+from tests.support.paths import BUILDS, PROJECT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

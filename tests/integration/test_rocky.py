@@ -12,7 +12,7 @@ import pytest
 from pipelines.artifacts import store
 from pipelines.build import elements as build_elements
 from pipelines.diskimage import filesystem_readers, gpt, qemu_img
-from tests.integration.conftest import Inv
+from tests.support.command_line import Inv
 from tests.support.fakes.web_server import WebServer
 from tests.support.standins import rocky, rocky_site, rocky_tree, rpm
 from tests.support.standins.guest import Guest

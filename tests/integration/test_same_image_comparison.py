@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_same_image import ALLOWED
 from tests.support import image_contents, same_image, signing
 from tests.support.image_contents import Thing
 from tests.support.same_image import Allowed, Difference
+from tests.support.same_image_allowed import ALLOWED
 from tests.support.small_image import (
     BUILT,
     ESP_START,

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from pipelines.artifacts import store
-from tests.integration.conftest import PROJECT, Inv
+from tests.support.command_line import Inv
 from tests.support.fakes import web_server
+from tests.support.paths import PROJECT
 from tests.support.standins import cloud_image, driver, workshop
 from tests.support.standins.site import Site
 

@@ -27,8 +27,7 @@ from pipelines.release import cloud_images, image_metadata, payload, publish
 from pipelines.util import files, locks
 from pipelines.util.errors import CatalogError, CloudError, HostError, VerifyError
 from pipelines.verify.verifier import verify
-from tests.glance.test_client import revoke
-from tests.support.cloud_fixtures import NOW, QUOTA_MIB, TestCloud, make_variant, verified
+from tests.support.cloud_fixtures import NOW, QUOTA_MIB, TestCloud, make_variant, revoke, verified
 from tests.support.fakes.proxy import Proxy, Request, answer, cut_after
 from tests.support.ready_image import converted, gpt_disk
 from tests.support.ready_image import variant as imported

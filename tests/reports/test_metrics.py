@@ -15,7 +15,7 @@ from pipelines.reports import metrics
 from pipelines.reports.metrics import Asked
 from pipelines.util import files
 from pipelines.util.errors import CloudError, HostError
-from tests.cli.test_tasks import inv
+from tests.support.command_line import inv
 from tests.support.small_image import VARIANT
 from tests.support.small_image import manifest as good_manifest
 

@@ -17,7 +17,7 @@ from pipelines.reports.charts import Column
 from pipelines.reports.status_page import History
 from pipelines.util.errors import CloudError, HostError
 from pipelines.workflows.status import Seen, Survey
-from tests.support.cloud_fixtures import NOW
+from tests.support.cloud_fixtures import NOW, site
 
 HOSTILE = "<img src=http://127.0.0.1:9/x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 LONG = "x" * 300
@@ -153,7 +153,5 @@ def test_nothing_is_drawn_of_no_builds_and_of_builds_without_times() -> None:
 
 
 def test_a_page_that_cannot_be_written_is_the_hosts_fault(tmp_path: Path) -> None:
-    from tests.workflows.test_status import site
-
     with pytest.raises(HostError, match="cannot write"):
         status_page.write(tmp_path / "none" / "status.html", site([], tmp_path), [], [], NOW)

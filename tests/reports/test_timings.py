@@ -11,7 +11,7 @@ from pipelines.artifacts.manifest import Artifact, Manifest
 from pipelines.reports import timings
 from pipelines.util import files
 from pipelines.util.errors import UsageError
-from tests.cli.test_tasks import inv
+from tests.support.command_line import inv
 
 CACHED = {"base layer": "key", "kernel modules": "key"}
 COLD = {"base/root.d/08-debootstrap": 18.2, "driver/post-install.d/50-compile-modules": 175.6, "variant/convert": 13.3}

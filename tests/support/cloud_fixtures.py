@@ -4,7 +4,9 @@ import hashlib
 import itertools
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.artifacts import manifest, store
+from pipelines.artifacts import manifest, records, store
+from pipelines.catalog.loader import Catalog
 from pipelines.catalog.variant import Base, Disk, Glance, Variant
 from pipelines.devcloud import manager
 from pipelines.glance import client
 from pipelines.util import files
+from pipelines.workflows.site import Site
 from tests.support.fakes.proxy import Proxy
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -136,6 +140,22 @@ def verified(build: store.Build, *, passed: bool = True) -> manifest.Verificatio
     return manifest.Verification(
         variant=build.variant, build_id=build.build_id, checked_at=NOW.isoformat(), checks=(check,)
     )
+
+
+def revoke(local_cloud: TestCloud, cloud: client.Cloud) -> None:
+    """End a token's life at Keystone, without its holder being told."""
+    token = cloud._changes.http_client.get_token()
+    request = urllib.request.Request(f"{local_cloud.again().keystone_url}/v3/auth/tokens", method="DELETE")
+    request.add_header("X-Auth-Token", token)
+    request.add_header("X-Subject-Token", token)
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+    time.sleep(1.1)  # Glance remembers for a second that the token was good
+
+
+def site(variants: Sequence[Variant], root: Path, *clouds: client.Cloud) -> Site:
+    """All that a workflow knows of the site with these variants and clouds, its builds below `root`."""
+    catalog = Catalog(version=1, records="builds", clouds={}, variants={variant.name: variant for variant in variants})
+    return Site(catalog=catalog, root=root, records=records.open("builds", root), clouds=clouds)
 
 
 def _qcow2(path: Path, kib: int) -> None:

@@ -11,11 +11,10 @@ import pytest
 
 from pipelines.inputs import gpg
 from pipelines.util.errors import BuildError
+from tests.support.paths import ELEMENTS
 from tests.support.standins import archive, cache, deb, driver, keys, runfile, ubuntu
 from tests.support.standins.deb import Deb
 from tests.support.standins.keys import Key
-
-ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.util import console, jobs
 from pipelines.util.errors import BuildError, PipelineError, UsageError
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent.parent
 Work = Callable[[], None]
 
 

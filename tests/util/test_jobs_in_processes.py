@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.artifacts import store
-from tests.build.test_builder import FAKES, PROJECT, left_behind
-from tests.cli.test_tasks import inv
+from tests.support.command_line import inv
+from tests.support.leftovers import left_behind
+from tests.support.paths import FAKES, PROJECT
 
 # Counts its calls; where DIB_MEET says so, it goes on only when so many of them have come, and where DIB_BEGUN says so,
 # a second after so many builds have begun. A layer that it leaves is made from an archive that does not change.

@@ -18,6 +18,7 @@ from pipelines.util.errors import HostError
 from pipelines.verify import boot, boot_report, guest_probe
 from pipelines.verify.boot import report_in
 from pipelines.verify.boot_report import Expectation, Run, judged
+from tests.support.paths import ELEMENTS
 from tests.support.small_image import run
 
 GIB = 2**30
@@ -176,7 +177,7 @@ def test_the_boot_test_understands_the_gpu_check_of_our_element(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sys").mkdir()
-    ours = Path(__file__).parent.parent.parent / "elements/gpu-check/static/usr/bin/gpu-check"
+    ours = ELEMENTS / "gpu-check/static/usr/bin/gpu-check"
     installed = tmp_path / "gpu-check"
     installed.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ours}" --root "{tmp_path}" "$@"\n')
     installed.chmod(0o755)

@@ -21,10 +21,10 @@ from pipelines.workflows import build as workflows_build
 from pipelines.workflows import local_builds
 from tests.support.cloud_fixtures import make_variant, verified
 from tests.support.fakes.web_server import WebServer, answer, serving
+from tests.support.paths import FAKES
 from tests.support.ready_image import converted, gpt_disk
 from tests.support.ready_image import variant as ready_variant
 
-FAKES = Path(__file__).parent.parent / "support" / "fakes"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 INDEX = "main/binary-amd64/Packages"
 ARCHIVE = "/debian/dists/trixie-security"

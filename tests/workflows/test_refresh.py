@@ -27,9 +27,10 @@ from pipelines.util.failures import SeveralFailed
 from pipelines.workflows import refresh
 from pipelines.workflows.refresh import Refresh
 from pipelines.workflows.site import Site
-from tests.cli.test_tasks import PROJECT, inv
 from tests.support.cloud_fixtures import TestCloud
+from tests.support.command_line import inv
 from tests.support.fakes.proxy import Proxy, answer
+from tests.support.paths import PROJECT
 from tests.support.ready_image import converted, gpt_disk, variant
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

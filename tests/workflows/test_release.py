@@ -22,11 +22,11 @@ from pipelines.util.errors import UsageError, VerifyError
 from pipelines.workflows import build as workflows_build
 from pipelines.workflows import release
 from pipelines.workflows import site as workflows_site
-from tests.cli.test_tasks import inv
 from tests.support.cloud_fixtures import make_variant, verified
+from tests.support.command_line import inv
+from tests.support.paths import FAKES
 
 MakeBuild = Callable[..., Build]
-FAKES = Path(__file__).parent.parent / "support" / "fakes"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 

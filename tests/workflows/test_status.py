@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts import records
 from pipelines.artifacts.store import Build
-from pipelines.catalog.loader import Catalog
 from pipelines.catalog.loader import Cloud as CloudWish
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client
@@ -20,10 +18,9 @@ from pipelines.reports import tables
 from pipelines.util.errors import UsageError
 from pipelines.util.failures import SeveralFailed
 from pipelines.workflows import status
-from pipelines.workflows.site import Site
 from pipelines.workflows.status import Survey
-from tests.cli.test_tasks import inv
-from tests.support.cloud_fixtures import NOW, TestCloud, make_variant, verified
+from tests.support.cloud_fixtures import NOW, TestCloud, make_variant, site, verified
+from tests.support.command_line import inv
 from tests.support.fakes.proxy import Proxy, answer
 
 MakeBuild = Callable[..., Build]
@@ -33,11 +30,6 @@ MakeBuild = Callable[..., Build]
 def behind(proxied: Path) -> client.Cloud:
     """The same cloud, its Glance behind the proxy."""
     return client.connect("local", extra=proxied)
-
-
-def site(variants: Sequence[Variant], root: Path, *clouds: client.Cloud) -> Site:
-    catalog = Catalog(version=1, records="builds", clouds={}, variants={variant.name: variant for variant in variants})
-    return Site(catalog=catalog, root=root, records=records.open("builds", root), clouds=clouds)
 
 
 def release(cloud: client.Cloud, variant: Variant, build: Build) -> client.Image:

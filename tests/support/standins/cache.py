@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent.parent.parent / "builds" / ".standins"
+from tests.support.paths import PROJECT
+
+FOLDER = PROJECT / "builds" / ".standins"
 
 
 def made(name: str, inputs: str, make: Callable[[Path], None]) -> Path:

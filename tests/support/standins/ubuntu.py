@@ -15,6 +15,18 @@ BRANCH = 580
 ARCHIVE_VERSION = f"{driver.VERSION}-0ubuntu0.24.04.2"
 REPOSITORY_VERSION = f"{driver.VERSION}-0ubuntu1"
 _KERNEL_VERSION = "6.8.0-79.79"
+# What our elements read of a build of Ubuntu with the driver as precompiled or DKMS packages.
+ENVIRONMENT = {
+    "DISTRO_NAME": "ubuntu",
+    "DIB_RELEASE": "noble",
+    "DIB_KERNEL_FLAVOUR": "generic",
+    "DIB_KERNEL_HEADERS": "1",
+    "DIB_NVIDIA_MODULES": "open",
+    "DIB_NVIDIA_BRANCH": "580",
+    "DIB_NVIDIA_VERSION": driver.VERSION,
+    "DIB_NVIDIA_DESKTOP": "0",
+    "DIB_NVIDIA_SIGNER": "Canonical Ltd. Kernel Module Signing",
+}
 # Ubuntu's kernel packages → Debian's.
 _KERNELS = {
     "linux-image-generic": "linux-image-amd64",

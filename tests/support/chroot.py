@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.support.paths import ELEMENTS
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A modinfo that reads modules of a test's, which are text: field=value lines.
 MODINFO = 'for file; do echo "filename: $file"; sed "s/=/: /" "$file"; done'
-_ELEMENTS = Path(__file__).parent.parent.parent / "elements"
 _ENTER = """
 set -eu
 mount -t tmpfs tmpfs "$1"
@@ -58,7 +59,7 @@ class Chroot:
 
     def commands(self, element: str) -> None:
         """What an element's bin/ has, where DIB puts it; a program of the test's is found before it."""
-        for path in (_ELEMENTS / element / "bin").iterdir():
+        for path in (ELEMENTS / element / "bin").iterdir():
             self.file(f"/usr/local/bin/{path.name}", path.read_text())
             (self._files / f"usr/local/bin/{path.name}").chmod(0o755)
 
