@@ -12,11 +12,13 @@ from benchmarks import packages, site, stock
 from benchmarks.packages import Packages
 from benchmarks.site import Site, Taken
 from pipelines.build.recipe import Command
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.variant import Variant
 from pipelines.preflight import apt_mirrors
 from pipelines.util import process
 from pipelines.util.errors import BuildError, HostError
 
+_SECURITY = DISTRIBUTIONS["debian"].security_variable
 HERE = Path(__file__).resolve().parent / "mkosi"
 _TOOLS = (
     *("mkosi", "systemd-repart", "apt", "ca-certificates", "cpio", "debian-archive-keyring", "dosfstools"),
@@ -84,7 +86,7 @@ def prepare(variant: Variant, packages: Packages, folder: Path) -> None:
     (folder / "mkosi.conf.d" / "chosen.conf").write_text(chosen, encoding="utf-8")
     for name in ("cache", "packages", "scratch", "output"):
         (folder / name).mkdir()
-    if apt_mirrors.SECURITY in lent and apt_mirrors.DISTRIBUTION in lent:
+    if _SECURITY in lent and apt_mirrors.DISTRIBUTION in lent:
         _write_sources(folder / "mkosi.sandbox", variant.base.codename, lent)
 
 
@@ -101,7 +103,7 @@ def command(variant: Variant, tools: Path, folder: Path) -> Command:
 def _write_sources(sandbox: Path, release: str, lent: dict[str, str]) -> None:
     """The mirrors of all our builds instead of mkosi's own, which adds sources and debug symbols to them."""
     main = _SOURCES.format(uri=lent[apt_mirrors.DISTRIBUTION], suites=f"{release} {release}-updates")
-    security = _SOURCES.format(uri=lent[apt_mirrors.SECURITY], suites=f"{release}-security")
+    security = _SOURCES.format(uri=lent[_SECURITY], suites=f"{release}-security")
     path = sandbox / "etc" / "apt" / "sources.list.d" / "mkosi.sources"
     path.parent.mkdir(parents=True)
     path.write_text(f"{main}\n{security}", encoding="utf-8")

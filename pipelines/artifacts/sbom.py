@@ -21,13 +21,12 @@ from packageurl import PackageURL
 from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.store import Build
-from pipelines.catalog.base import RELEASES
+from pipelines.catalog import distributions
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.util import console, files
 
 NAME = "sbom.cdx.json"
 _PREFIX = "gpu-image"  # of properties, as https://github.com/CycloneDX/cyclonedx-property-taxonomy asks for one
-_DEBS = ("debian", "ubuntu")
-_VENDORS = {"rhel": "redhat"}  # the purl's namespace, where it is not the distribution's ID
 _ELEMENT = "an element of diskimage-builder; its digest is over its files' paths, modes and contents, but for READMEs"
 
 
@@ -75,11 +74,12 @@ def package_url(made: Manifest, name: str) -> str:
     bare, _, suffix = name.partition(":")  # dpkg's way with what may be installed for several architectures
     epoch, _, version = made.packages[name].rpartition(":")
     known = {"arch": made.architectures.get(name, suffix), "distro": f"{distribution}-{_version(made)}"}
-    if distribution in _DEBS:
+    is_deb = distributions.is_deb(distribution)
+    if is_deb:
         epoch, version = "", made.packages[name]  # dpkg's epoch is a part of the version, rpm's a qualifier
     qualifiers = {key: value for key, value in {**known, "epoch": epoch}.items() if value}
-    kind, vendor = "deb" if distribution in _DEBS else "rpm", _VENDORS.get(distribution, distribution)
-    return PackageURL(kind, vendor, bare, version, qualifiers).to_string()
+    vendor = DISTRIBUTIONS[distribution].purl_vendor if distribution in DISTRIBUTIONS else distribution
+    return PackageURL("deb" if is_deb else "rpm", vendor, bare, version, qualifiers).to_string()
 
 
 def _image(made: Manifest) -> Component:
@@ -163,5 +163,4 @@ def _component(
 
 def _version(made: Manifest) -> str:
     """The distribution's version number: a manifest's release may be a code name."""
-    release = made.base["release"]
-    return RELEASES.get(made.base["distribution"], {}).get(release, ("", release))[1]
+    return distributions.version(made.base["distribution"], made.base["release"])

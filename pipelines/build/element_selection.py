@@ -6,17 +6,11 @@ From the catalog's words to elements and their DIB_* variables; what an element 
 from collections.abc import Mapping
 
 from pipelines.catalog.base import Base
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.driver import Driver
 from pipelines.catalog.variant import Variant
 from pipelines.util.errors import CatalogError
 
-_FAMILIES = {
-    "debian": "debian-family",
-    "ubuntu": "debian-family",
-    "rocky": "redhat-family",
-    "rhel": "redhat-family",
-}
-_BOOTSTRAP = {"debian": "debian-minimal"}
 DRIVERS = {
     "archive": "nvidia-archive",
     "nvidia-repo": "nvidia-repository",
@@ -60,8 +54,9 @@ def _base(variant: Variant) -> Base:
 
 
 def _operating_system(base: Base) -> tuple[str, str]:
-    beginning = _BOOTSTRAP[base.distribution] if base.source == "bootstrap" else "trusted-base"
-    return beginning, _FAMILIES[base.distribution]
+    distribution = DISTRIBUTIONS[base.distribution]
+    start = distribution.bootstrap if base.source == "bootstrap" else "trusted-base"
+    return start, distribution.family.element
 
 
 def _kernel(variant: Variant) -> str:
@@ -92,8 +87,9 @@ def _of_base(variant: Variant) -> dict[str, str]:
         "DIB_GPT_DISK_ROOT_FSTYPE": variant.disk.filesystem,  # the initramfs is for one
         "PYTHONHASHSEED": "0",  # DIB keeps its elements in a Python set
     }
-    if base.distribution == "debian":
-        said["DIB_DEBIAN_COMPONENTS"] = "main,contrib,non-free,non-free-firmware" if variant.gpu else "main"
+    distribution = DISTRIBUTIONS[base.distribution]
+    if distribution.components:
+        said["DIB_DEBIAN_COMPONENTS"] = distribution.driver_components if variant.gpu else distribution.components
     if base.source == "cloud-image":
         said |= {"DIB_BASE_DISTRIBUTION": base.distribution, "DIB_BASE_VERSION": base.version}
     return said

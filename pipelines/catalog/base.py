@@ -4,38 +4,23 @@ A distribution's release, bootstrapped from packages or unpacked from a cloud im
 """
 
 import difflib
-from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from pipelines.catalog import signing_keys, types
+from pipelines.catalog import distributions, signing_keys, types
+from pipelines.catalog.distributions import DISTRIBUTIONS, Release
 
 # What checks a class is compiled at its first use: most are only parts of another, and some commands check nothing.
 CONFIG = ConfigDict(extra="forbid", strict=True, defer_build=True)
-# A release as images.yaml writes it → (code name, version number). A new release of a distribution is one line here.
-RELEASES: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "debian": {"bookworm": ("bookworm", "12"), "trixie": ("trixie", "13")},
-    "ubuntu": {"22.04": ("jammy", "22.04"), "24.04": ("noble", "24.04"), "26.04": ("resolute", "26.04")},
-    "rocky": {"9": ("9", "9"), "10": ("10", "10")},
-    "rhel": {"9": ("9", "9"), "10": ("10", "10")},
-}
-# Which kernels there are; elements/target-kernel/pkg-map has their packages.
-KERNELS: Mapping[str, tuple[str, ...]] = {
-    "debian": ("generic", "cloud"),
-    "ubuntu": ("generic", "cloud", "hwe"),
-    "rocky": ("generic",),
-    "rhel": ("generic",),
-}
-BOOTSTRAPPED = ("debian",)  # the others begin with their makers' cloud image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Base:
     """What the image is made from."""
 
-    distribution: Literal["debian", "ubuntu", "rocky", "rhel"]
+    distribution: distributions.Name
     """The distribution."""
     release: str
     """The release, as the distribution's users say it: "trixie", "24.04", "9" (numbers in quotes)."""
@@ -66,9 +51,10 @@ class Base:
     @field_validator("release")
     @classmethod
     def _known_release(cls, release: str, info: ValidationInfo) -> str:
-        known = RELEASES.get(info.data.get("distribution", ""), {release: ()})
+        distribution = DISTRIBUTIONS.get(info.data.get("distribution", ""))
+        known = list(distribution.releases) if distribution is not None else [release]
         if release not in known:
-            close = difflib.get_close_matches(release, known, n=1) or list(known)
+            close = difflib.get_close_matches(release, known, n=1) or known
             instead = " or ".join(f'"{each}"' for each in close)
             raise ValueError(f'{info.data["distribution"]} "{release}" is not known; write {instead}')
         return release
@@ -93,16 +79,21 @@ class Base:
     @property
     def codename(self) -> str:
         """The release's code name, as package sources and DIB_RELEASE have it: "trixie", "noble", "9"."""
-        return RELEASES[self.distribution][self.release][0]
+        return self.details.codename
 
     @property
     def version(self) -> str:
         """The release's number, as /etc/os-release has it: "13", "24.04", "9"."""
-        return RELEASES[self.distribution][self.release][1]
+        return self.details.version
+
+    @property
+    def details(self) -> Release:
+        """What the table of distributions has of the release."""
+        return DISTRIBUTIONS[self.distribution].releases[self.release]
 
 
 def _bootstrap(base: Base) -> None:
-    if base.distribution not in BOOTSTRAPPED:
+    if not DISTRIBUTIONS[base.distribution].bootstrap:
         raise ValueError(f"a {base.distribution} guest begins with a cloud image; write `source: cloud-image`")
     of_an_image = ("url", "path", "sha256sums_url", "sha256", "signature_url", "signed_by", "keyring")
     if said := [name for name in of_an_image if getattr(base, name) is not None]:

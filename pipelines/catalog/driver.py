@@ -11,13 +11,11 @@ from pydantic.dataclasses import dataclass
 
 from pipelines.catalog import types
 from pipelines.catalog.base import CONFIG, Base
+from pipelines.catalog.distributions import DISTRIBUTIONS
 
 Engine = Literal["docker", "podman"]
-# NVIDIA's repositories: CUDA Installation Guide for Linux, "Network Repo Installation" of each distribution.
 _NVIDIA = "https://developer.download.nvidia.com/compute/cuda/repos"
-# The keys of rhel9 and rhel10 are those that their cuda-rhel9.repo and cuda-rhel10.repo name as gpgkey.
-_KEYRING = "cuda-keyring_1.1-1_all.deb"
-_RPM_KEYS = {"9": "D42D0685.pub", "10": "CDF6BA43.pub"}
+_NVIDIA_MACHINES = {"amd64": "x86_64", "arm64": "sbsa"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
@@ -122,25 +120,22 @@ class NvidiaRepository:
 
     def keyring(self, base: Base) -> str:
         """The URL of the file that it is trusted by."""
-        return self.keyring_url or f"{self.address(base)}/{_RPM_KEYS.get(base.version, _KEYRING)}"
+        return self.keyring_url or f"{self.address(base)}/{base.details.nvidia_keyring}"
 
 
 def unavailable(distribution: str, driver: Driver | None, cuda: Cuda, containers: Engine | None) -> str | None:
     """What a distribution has no package for, and what to write instead; None where there is nothing of that."""
-    fabric_manager = driver is not None and driver.fabric_manager and driver.source == "archive"
-    of_redhat = distribution in {"rocky", "rhel"}
-    lacking = {
-        f"{distribution} has no Docker package; write `containers: podman`": of_redhat and containers == "docker",
-        f"{distribution}'s archive has no sources of CUDA's samples; write `samples: false`": of_redhat
-        and cuda.samples,
-        "Debian's archive has no fabric manager; write `source: nvidia-repo`": distribution == "debian"
-        and fabric_manager,
-    }
-    return next((what for what, asked in lacking.items() if asked), None)
+    found = DISTRIBUTIONS[distribution]
+    if containers == "docker" and not found.has("docker"):
+        return f"{found.label} has no Docker package; write `containers: podman`"
+    if cuda.samples and not found.has("cuda-samples"):
+        return f"{found.label}'s archive has no sources of CUDA's samples; write `samples: false`"
+    from_archive = driver is not None and driver.source == "archive" and driver.fabric_manager
+    if from_archive and not found.has("fabric-manager"):
+        return f"{found.label}'s archive has no fabric manager; write `source: nvidia-repo`"
+    return None
 
 
 def repository(base: Base) -> str:
     """NVIDIA's own repository for a release: .../ubuntu2404/x86_64, .../rhel9/sbsa."""
-    distribution = "rhel" if base.distribution == "rocky" else base.distribution
-    machine = {"amd64": "x86_64", "arm64": "sbsa"}[base.architecture]
-    return f"{_NVIDIA}/{distribution}{base.version.replace('.', '')}/{machine}"
+    return f"{_NVIDIA}/{base.details.nvidia_repository}/{_NVIDIA_MACHINES[base.architecture]}"

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipelines.catalog import types
-from pipelines.catalog.base import CONFIG, KERNELS, Base, Guest, Source
+from pipelines.catalog.base import CONFIG, Base, Guest, Source
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.driver import Cuda, Driver, Engine, NvidiaRepository, unavailable
 from pipelines.glance import properties as glance_properties
 from pipelines.gpus.resolver import Choice, Wish, known, resolve
@@ -165,7 +166,7 @@ class Variant:
 
     @model_validator(mode="after")
     def _kernel_is_there(self) -> Self:
-        flavours = KERNELS[self.base.distribution] if self.base is not None else ()
+        flavours = DISTRIBUTIONS[self.base.distribution].kernels if self.base is not None else ()
         if self.base is not None and self.kernel.flavour not in flavours:
             what = f"{self.base.distribution} has no {self.kernel.flavour} kernel"
             raise ValueError(f"{what}; write `kernel: {{flavour: {' or '.join(flavours)}}}`")

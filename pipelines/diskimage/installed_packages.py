@@ -1,15 +1,10 @@
-"""What is installed in the guest, and where does its distribution put things?
-
-dpkg's status or rpm's database, read out of the image without starting it, and the names that differ between the two
-families of distributions.
-"""
+"""Packages installed in a guest: dpkg's status or rpm's database, read out of the image without starting it."""
 
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.catalog.variant import Variant
 from pipelines.diskimage.filesystem import FileSystem
 from pipelines.util import process
 
@@ -32,35 +27,6 @@ class Package:
     def upstream(self) -> str:
         """The version without the distribution's epoch and revision."""
         return self.version.split(":", 1)[-1].rsplit("-", 1)[0]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Family:
-    """Where a family of distributions has things; {release} is a kernel's, {machine} is x86_64 or aarch64."""
-
-    menu: str
-    initramfs: str
-    headers: str
-    libraries: str
-
-
-DEBIAN = Family(
-    menu="/boot/grub/grub.cfg",
-    initramfs="/boot/initrd.img-{release}",
-    headers="linux-headers-{release}",
-    libraries="/usr/lib/{machine}-linux-gnu",
-)
-RED_HAT = Family(
-    menu="/boot/grub2/grub.cfg",
-    initramfs="/boot/initramfs-{release}.img",
-    headers="kernel-devel",
-    libraries="/usr/lib64",
-)
-
-
-def family(variant: Variant) -> Family:
-    """The family of a variant's distribution."""
-    return RED_HAT if variant.base is not None and variant.base.distribution in {"rocky", "rhel"} else DEBIAN
 
 
 def installed(files: FileSystem) -> dict[str, Package]:

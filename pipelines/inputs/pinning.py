@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 from pipelines.artifacts.manifest import Manifest
+from pipelines.catalog.distributions import DEBIAN, DISTRIBUTIONS, Family
 from pipelines.catalog.variant import Variant
 from pipelines.inputs import package_versions
 from pipelines.inputs.package_index import Index
@@ -20,6 +21,7 @@ from pipelines.util import paths, urls
 
 _NEVER, _PREFERRED = -1, 600  # of apt's scale, as guest-add-repository writes them
 _NO_VERSION, _ANY_VERSION = r"(?!)", r".*"
+_OWN = tuple(each.label for each in DISTRIBUTIONS.values() if each.family.package_format == "deb")  # by Origin
 _CUDA = re.compile(r"\+cuda(\d+)\.")
 
 
@@ -45,7 +47,7 @@ def of(made: Manifest, variant: Variant) -> Pins:
     prefers = driver is not None and driver.source == "nvidia-repo"
     return Pins(
         nvidia=urls.without_user(repository.address(base)) if repository is not None and base is not None else "",
-        theirs=_names(made.base.get("distribution", "") in {"rocky", "rhel"}, prefers),
+        theirs=_names(_family(made).name, prefers),
         only=not prefers,
         branch=made.driver.get("version", "").partition(".")[0],
         driver=re.compile(_driver(variant)),
@@ -57,7 +59,7 @@ def priority(pins: Pins, index: Index, name: str) -> int:
     theirs = bool(pins.nvidia) and pins.theirs.fullmatch(name) is not None
     if pins.nvidia and index.place.rstrip("/") == pins.nvidia.rstrip("/"):
         return _PREFERRED if theirs or not pins.only else _NEVER
-    if theirs and not pins.only and index.origin.startswith(("Debian", "Ubuntu")):
+    if theirs and not pins.only and index.origin.startswith(_OWN):
         return _NEVER
     return index.priority
 
@@ -84,12 +86,17 @@ def _driver(variant: Variant) -> str:
     return rf"{choice.branch}\..*" if choice is not None and choice.branch else _ANY_VERSION
 
 
+def _family(made: Manifest) -> Family:
+    """The family of the guest in a build; Debian's where the manifest does not name it."""
+    found = DISTRIBUTIONS.get(made.base.get("distribution", ""))
+    return found.family if found is not None else DEBIAN
+
+
 @functools.cache
-def _names(of_redhat: bool, prefers: bool) -> re.Pattern[str]:
+def _names(family: str, prefers: bool) -> re.Pattern[str]:
     """The names of the packages that are NVIDIA's to give."""
     known = json.loads((paths.OURS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
-    family = known["family"]["redhat" if of_redhat else "debian"]
-    globs = family["driver-packages"] if prefers else known["default"]["packages-for-any-driver"]
+    globs = known["family"][family]["driver-packages"] if prefers else known["default"]["packages-for-any-driver"]
     return re.compile(_any_of(globs.split()))
 
 

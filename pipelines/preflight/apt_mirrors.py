@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.util import urls
 
 ETC = Path("/etc")
-DISTRIBUTION, SECURITY = "DIB_DISTRIBUTION_MIRROR", "DIB_DEBIAN_SECURITY_MIRROR"
+DISTRIBUTION = "DIB_DISTRIBUTION_MIRROR"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +61,8 @@ def package_sources(etc: Path) -> tuple[PackageSource, ...]:
 
 def _usable(distribution: str, etc: Path) -> Iterator[tuple[str, str]]:
     """Variable and URI of each source that a build could use."""
-    release = _os_release(etc)
-    if distribution != "debian" or release.get("ID") != distribution:
+    release, found = _os_release(etc), DISTRIBUTIONS.get(distribution)
+    if found is None or not found.mirror_variable or release.get("ID") != distribution:
         return
     codename = release.get("VERSION_CODENAME", "")
     for source in package_sources(etc):
@@ -69,7 +70,7 @@ def _usable(distribution: str, etc: Path) -> Iterator[tuple[str, str]]:
         if uri is not None and codename in source.suites:
             yield DISTRIBUTION, uri
         if uri is not None and f"{codename}-security" in source.suites:
-            yield SECURITY, uri
+            yield found.security_variable, uri
 
 
 def _server(uri: str, etc: Path) -> str | None:

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import qemu
 from pipelines.preflight.checks import Check, Finding
@@ -37,10 +38,6 @@ _OF_SECRETS = (
     ("tar", "tar", "secrets on their way into a build"),
     ("openssl", "openssl", "the signatures of kernel modules"),
 )
-_OF_DISTRIBUTION = {
-    "rocky": (("rpm", "rpm", "the packages of a finished image"),),
-    "rhel": (("rpm", "rpm", "the packages of a finished image"),),
-}
 _OF_IMPORT = (
     ("qemu-img", "qemu-utils", "the image's format"),
     ("sfdisk", "fdisk", "its partition table"),
@@ -61,7 +58,7 @@ def needed(variant: Variant) -> Iterator[Check]:
         return
     asked = (*_ALWAYS, *_OF_SOURCE[variant.base.source], *_OF_FILESYSTEM[variant.disk.filesystem])
     asked += _OF_SECRETS if variant.secrets else ()
-    for name, package, purpose in (*asked, *_OF_DISTRIBUTION.get(variant.base.distribution, ())):
+    for name, package, purpose in (*asked, *DISTRIBUTIONS[variant.base.distribution].family.programs):
         yield Check(program, (name, package, purpose, True))
     if variant.disk.filesystem == "ext4":
         yield Check(mke2fs)

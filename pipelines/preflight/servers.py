@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.catalog.base import Base
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.variant import Variant
 from pipelines.inputs import resolver
 from pipelines.inputs.fetch import Wanted
@@ -27,13 +28,15 @@ def needed(variant: Variant, etc: Path = apt_mirrors.ETC) -> Iterator[Check]:
     said = variant.environment
     for name, file in resolver.wanted(variant).items():
         yield from _files(name, file)
-    if variant.base.distribution not in {"debian", "ubuntu"}:
+    distribution = DISTRIBUTIONS[variant.base.distribution]
+    if distribution.family.package_format != "deb":
         return  # the image's own dnf knows where to look
     host = apt_mirrors.lent(variant.base.distribution, etc)
-    mirror = said.get("DIB_DEBIAN_DISTRIBUTION_MIRROR") if variant.base.distribution == "debian" else None
+    mirror = said.get(distribution.mirror_variable)
     yield from _suites(variant.base, mirror or said.get(apt_mirrors.DISTRIBUTION) or host.get(apt_mirrors.DISTRIBUTION))
-    if variant.base.distribution == "debian" and "DIB_APT_SOURCES_CONF" not in said:
-        yield from _security(variant.base, said.get(apt_mirrors.SECURITY) or host.get(apt_mirrors.SECURITY))
+    security = distribution.security_variable
+    if security and "DIB_APT_SOURCES_CONF" not in said:
+        yield from _security(variant.base, security, said.get(security) or host.get(security))
     for variable, uri in apt_mirrors.withheld(variant.base.distribution, etc).items():
         if variable not in said:
             yield Check(withheld, (variable, uri))
@@ -101,9 +104,9 @@ def _suites(base: Base, mirror: str | None) -> Iterator[Check]:
         yield Check(answers, (f"{suite} packages", f"{mirror.rstrip('/')}/dists/{suite}/InRelease"))
 
 
-def _security(base: Base, mirror: str | None) -> Iterator[Check]:
+def _security(base: Base, variable: str, mirror: str | None) -> Iterator[Check]:
     suite = f"{base.codename}-security"
     if mirror is None:
-        yield Check(unknown, (f"{suite} mirror", apt_mirrors.SECURITY))
+        yield Check(unknown, (f"{suite} mirror", variable))
     else:
         yield Check(answers, (f"{suite} packages", f"{mirror.rstrip('/')}/dists/{suite}/InRelease"))

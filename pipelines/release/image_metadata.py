@@ -1,7 +1,7 @@
 """Names, properties and digests that an image of a build has in a cloud."""
 
 from pipelines.artifacts.manifest import Manifest
-from pipelines.catalog.base import RELEASES
+from pipelines.catalog import distributions
 from pipelines.catalog.variant import Variant
 from pipelines.glance import properties as image_properties
 from pipelines.glance.client import Image
@@ -57,7 +57,7 @@ def declared_properties(variant: Variant, made: Manifest) -> dict[str, str]:
         distribution, release = made.base["distribution"], made.base["release"]
         derived = image_properties.derive(
             distribution=distribution,
-            version=RELEASES.get(distribution, {}).get(release, ("", release))[1],
+            version=distributions.version(distribution, release),
             architecture=made.base["architecture"],
             gpu=bool(made.driver),
             packages=made.packages,

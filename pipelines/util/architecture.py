@@ -2,4 +2,4 @@
 
 from collections.abc import Mapping
 
-ARCHITECTURES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}  # ours → Glance's and Nova's
+ARCHITECTURES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}  # ours → Glance's, Nova's and the kernel's

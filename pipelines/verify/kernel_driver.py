@@ -8,11 +8,13 @@ image, independently of the checks in the build.
 import re
 from collections.abc import Callable, Mapping
 
-from pipelines.diskimage import installed_packages, kernel_files
+from pipelines.catalog.base import Base
+from pipelines.catalog.distributions import DISTRIBUTIONS, Family
+from pipelines.diskimage import kernel_files
 from pipelines.diskimage.installed_packages import installed
+from pipelines.util.architecture import ARCHITECTURES
 from pipelines.verify.check import Guest, Outcome, outcome
 
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _MODULE = re.compile(r"nvidia[\w-]*\.ko(\.xz|\.zst|\.gz)?")
 _LIBRARY = re.compile(r"(libcuda|libnvidia-ml)\.so\.(\d+(?:\.\d+)+)")
 _USER_SPACE = re.compile(
@@ -92,7 +94,7 @@ def dkms(guest: Guest) -> Outcome:
 
 def headers(guest: Guest) -> Outcome:
     """The headers of the kernel that boots are there, so that DKMS can build in the guest."""
-    package = installed_packages.family(guest.variant).headers.format(release=guest.manifest.kernel)
+    package = _family(guest).headers.format(release=guest.manifest.kernel)
     problems = [] if package in installed(guest.files) else [f"{package} is not installed"]
     if guest.files.stat(f"/lib/modules/{guest.manifest.kernel}/build/Makefile") is None:
         problems.append(f"/lib/modules/{guest.manifest.kernel}/build leads to no headers")
@@ -106,7 +108,7 @@ def user_space(guest: Guest) -> Outcome:
     problems = [f"{name} is {p.version}, the driver is {version}" for name, p in found.items() if p.upstream != version]
     if not found and not _from_runfile(guest):
         problems.append("no package of the driver's user space is installed")
-    folder = installed_packages.family(guest.variant).libraries.format(machine=_machine(guest))
+    folder = _family(guest).libraries.format(machine=_machine(guest))
     matches = [m for path in guest.files.walk(folder) if (m := _LIBRARY.fullmatch(path.rsplit("/", 1)[1]))]
     problems += [f"{m[0]} is not of version {version}" for m in matches if m[2] != version]
     for library in sorted({"libcuda", "libnvidia-ml"} - {m[1] for m in matches if m[2] == version}):
@@ -209,7 +211,7 @@ def _plain(path: str) -> str:
 
 def _boots(guest: Guest) -> list[str]:
     """What is wrong with GRUB's menu, and with the entries that it reads from files where the distribution has such."""
-    release, where = guest.manifest.kernel, installed_packages.family(guest.variant).menu
+    release, where = guest.manifest.kernel, _family(guest).menu
     menu = guest.files.text(where) or ""
     boots = re.findall(r"^\s*linux\S*\s+(\S+)", menu, re.MULTILINE)
     default = re.search(r"^\s*set default=\"?([^\"\n]*)", menu, re.MULTILINE)
@@ -231,11 +233,19 @@ def _boots(guest: Guest) -> list[str]:
 
 
 def _initramfs(guest: Guest) -> str:
-    return installed_packages.family(guest.variant).initramfs.format(release=guest.manifest.kernel)
+    return _family(guest).initramfs.format(release=guest.manifest.kernel)
 
 
 def _machine(guest: Guest) -> str:
     """The processor, as kernels and folders of libraries call it."""
+    return ARCHITECTURES[_base(guest).architecture]
+
+
+def _family(guest: Guest) -> Family:
+    return DISTRIBUTIONS[_base(guest).distribution].family
+
+
+def _base(guest: Guest) -> Base:
     if guest.variant.base is None:
-        raise ValueError("the variant has no base, so its architecture is unknown")
-    return _MACHINES[guest.variant.base.architecture]
+        raise ValueError("the variant has no base, so its distribution and architecture are unknown")
+    return guest.variant.base

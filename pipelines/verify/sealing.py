@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.diskimage.filesystem import FileSystem
 from pipelines.verify.check import Guest, Outcome, outcome
 
@@ -32,10 +33,8 @@ _KEY_FILES = ("/var/lib/dkms/mok.key", "/var/lib/shim-signed/mok/MOK.priv")
 _PROXY = re.compile(r"^[^#\n]*\b((?:https?|ftp|all|no)_proxy)\b\s*=", re.IGNORECASE | re.MULTILINE)
 _DNF_PROXY = re.compile(r"^\s*proxy\s*=\s*[^\s_]", re.MULTILINE)
 _APT_PROXY = re.compile(r"^[^#/\n]*\bAcquire\b[^;]*\bProxy\b", re.IGNORECASE | re.MULTILINE)
-# Whose package repositories a guest may know besides its mirror: NVIDIA's, and those that dnf's family keeps as files,
-# where apt's get theirs from cloud-init.
+# Whose package repositories any guest may know besides its distribution's and its mirror.
 _VENDORS = ("developer.download.nvidia.com",)
-_DISTRIBUTIONS = {"rocky": ("rockylinux.org", "fedoraproject.org"), "rhel": ("redhat.com", "fedoraproject.org")}
 _SOURCE = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?|URIs:\s*|-?\s*uri:\s*)(\S.*)$", re.MULTILINE)
 
 
@@ -93,7 +92,7 @@ def package_sources(guest: Guest) -> Outcome:
     """
     base = guest.variant.base
     mirror = base.guest_mirror if base else None
-    own = _VENDORS + (_DISTRIBUTIONS.get(base.distribution, ()) if base and mirror is None else ())
+    own = _VENDORS + (DISTRIBUTIONS[base.distribution].repositories if base and mirror is None else ())
     found = [*_apt_sources(guest.files), *_dnf_sources(guest.files)]
     at_mirror = [uri for _, uri in found if mirror is not None and uri.startswith(mirror.rstrip("/"))]
     foreign = [(path, uri) for path, uri in found if uri not in at_mirror and not _is_at(uri, own)]

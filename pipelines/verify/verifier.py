@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipelines.artifacts.manifest import Artifact, Check, Manifest, Verification
 from pipelines.artifacts.store import Build
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import filesystem, gpt, installed_packages, qemu, qemu_img
 from pipelines.diskimage.qemu import Firmware
@@ -25,7 +26,6 @@ from pipelines.verify.check import Guest, Outcome, carried_out, not_carried_out,
 
 # What the removable-media path and the distributions' signed GRUB are called (UEFI specification 2.10, table 3.3).
 _EFI_NAMES = {"amd64": ("BOOTX64.EFI", "GRUBX64.EFI"), "arm64": ("BOOTAA64.EFI", "GRUBAA64.EFI")}
-_EFI_VENDORS = {"rhel": "redhat"}  # the folder in the ESP, where it is not the distribution's ID
 _NOT_OURS = "imported image; cannot be verified inside: its maker answers for it"
 _ROOT_TYPES = {"amd64": gpt.ROOT_X86_64, "arm64": gpt.ROOT_ARM64}
 
@@ -143,8 +143,7 @@ def esp(subject: Disk) -> Outcome:
     if partition is None or subject.variant.base is None:
         return False, "there is no EFI system partition"
     shim, grub = _EFI_NAMES[_architecture(subject.variant)]
-    distribution = subject.variant.base.distribution
-    menu = f"/EFI/{_EFI_VENDORS.get(distribution, distribution)}/grub.cfg"
+    menu = f"/EFI/{DISTRIBUTIONS[subject.variant.base.distribution].efi_vendor}/grub.cfg"
     found = {path.upper() for path in filesystem.esp_files(subject.path, partition)}
     wanted = (f"/EFI/BOOT/{shim}", f"/EFI/BOOT/{grub}", menu)
     problems = [f"{path} is missing" for path in wanted if path.upper() not in found]

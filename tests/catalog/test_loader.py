@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from pipelines.build import element_selection
 from pipelines.catalog import inheritance, json_schema, loader
-from pipelines.catalog.base import KERNELS, RELEASES
 from pipelines.catalog.clouds import Delivery
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.loader import Catalog
 from pipelines.util.errors import CatalogError
 from tests.support.paths import PROJECT
@@ -662,7 +662,7 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
         (f"{DEBIAN}, {WINDOWS}", "write `kind: import`"),
         (
             f"{ROCKY}, driver: {{source: local, path: p}}, containers: docker",
-            "rocky has no Docker package; write `containers: podman`",
+            "Rocky Linux has no Docker package; write `containers: podman`",
         ),
         (f'{ROCKY}, cuda: {{toolkit: "12.8", samples: true}}', "no sources of CUDA's samples"),
         (f"{DEBIAN}, driver: {{source: archive, fabric_manager: true}}", "Debian's archive has no fabric manager"),
@@ -757,15 +757,16 @@ def test_a_driver_that_is_none_may_keep_what_it_inherits(load: Load) -> None:
     assert without == ()
 
 
-@pytest.mark.parametrize("distribution", RELEASES)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_catalog_takes_the_kernels_that_have_packages(distribution: str) -> None:
     names = (PROJECT / "elements/target-kernel/pkg-map").read_text(encoding="utf-8")
-    family = {"rocky": "redhat", "rhel": "redhat"}.get(distribution, distribution)
-    sections = json.loads(names)
-    found = [section.get(family, {}) for section in sections.values()]
+    row = DISTRIBUTIONS[distribution]
+    found = [
+        section.get(each, {}) for section in json.loads(names).values() for each in (distribution, row.family.name)
+    ]
     flat = json.dumps(found)
     there = [flavour for flavour in ("generic", "cloud", "hwe") if f"kernel-image-{flavour}-amd64" in flat]
-    assert there == list(KERNELS[distribution])
+    assert there == list(row.kernels)
 
 
 def test_the_schema_is_json() -> None:
