@@ -16,7 +16,7 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -114,11 +114,6 @@ class Verification:
     def booted(self) -> bool:
         """Whether a boot was among the checks."""
         return any(check.name == "boot-reached" for check in self.checks)
-
-
-def build_id(now: datetime, fingerprint: str) -> str:
-    """`YYYYMMDDTHHMMSSZ-<first 8 of the fingerprint>`; sorts by time."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fingerprint[:8]}"
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -4,15 +4,14 @@ In a folder, or behind a URL for which there is an fsspec driver: s3://, gs://, 
 Drivers raise what they like, and may show the URL they were given: what we say has no password in it.
 """
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from pipelines.util import files as util_files
+from pipelines.util import urls
 from pipelines.util.errors import CatalogError, CloudError, HostError
 
 DEADLINE_SECONDS = 120.0
@@ -65,7 +64,7 @@ class Remote:
     """Records behind a URL. A file is not there, or whole, or (where a server does not care) no JSON yet."""
 
     def __init__(self, url: str) -> None:
-        self._hidden = _secrets(url)
+        self._hidden = urls.secrets(url)
         self.name = self._plain(url.partition("?")[0].rstrip("/"))
         self._files, self._root = self._opened(url)
 
@@ -159,12 +158,3 @@ class Remote:
         for secret in self._hidden:
             text = text.replace(secret, "***")
         return text
-
-
-def _secrets(url: str) -> tuple[str, ...]:
-    """What nobody may read of a URL: its password, as written and as meant, and the whole query (tokens)."""
-    parts = urlsplit(url)
-    # urlsplit wants a valid port; a password with a "#" or "/" in it is one all the same.
-    written = re.match(r"[^:/]+://[^:@]*:(.*)@", url)
-    found = {written[1], unquote(written[1])} if written else set()
-    return tuple(sorted({*found, parts.query} - {""}, key=len, reverse=True))

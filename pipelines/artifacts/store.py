@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from pipelines.catalog.variant import Variant
 from pipelines.util import files, locks
 from pipelines.util.errors import UsageError, VerifyError
 
+_TIME = "%Y%m%dT%H%M%SZ"
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 
 
@@ -39,6 +41,19 @@ class Build:
     def image(self) -> Path:
         """The canonical artifact's path."""
         return self.folder / self.manifest().artifact.path
+
+
+def build_id(now: datetime, fingerprint: str) -> str:
+    """`YYYYMMDDTHHMMSSZ-<first 8 of the fingerprint>`; sorts by time."""
+    return f"{now.astimezone(UTC):{_TIME}}-{fingerprint[:8]}"
+
+
+def built_at(build_id: str) -> datetime | None:
+    """When a build was started, by its ID; None when that is not one of ours."""
+    try:
+        return datetime.strptime(build_id.partition("-")[0], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def set_state(folder: Path, state: str, detail: str = "") -> None:

@@ -5,13 +5,12 @@ never a mount, a loop device or a temporary tree.
 """
 
 import json
-import os
 import platform
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from pipelines.inputs import repositories, resolver
 from pipelines.inputs.resolver import Inputs
 from pipelines.preflight import apt_mirrors, preflight
 from pipelines.util import files as util_files
-from pipelines.util import process
+from pipelines.util import process, times
 from pipelines.util.errors import BuildError
 
 
@@ -85,7 +84,9 @@ def build(
     with ExitStack() as held:
         given = resolver.collect(variant, kept / "downloads", held)
         plan = recipe.resolve(variant, given.digests)
-        folder = held.enter_context(workspace.opened(root, variant.name, manifest.build_id(now, plan.fingerprint)))
+        folder = held.enter_context(
+            workspace.opened(root, variant.name, artifacts_store.build_id(now, plan.fingerprint))
+        )
         job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
         said = _manifest(job, _make(job, verbose=verbose, cached=cached))
         sbom.write(folder, said)
@@ -101,7 +102,7 @@ def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path], run: Run 
     cache_folder = folder.resolve().parent.parent / ".cache"
     lent = apt_mirrors.lent(plan.distribution)
     command = recipe.command(plan, run or recipe.whole(plan), folder.resolve(), cache_folder, mirrors=lent, files=files)
-    environment = process.environment(**_proxies(), **command.environment, **more)
+    environment = process.environment(**process.proxies(), **command.environment, **more)
     return Command(argv=(*process.as_root(), *command.argv), environment=environment)
 
 
@@ -141,7 +142,7 @@ def _in_layers(job: _Job, session: dib.Session) -> _Layers:
         scratch=job.scratch,
         cache=job.cache,
         now=job.now,
-        lent={**apt_mirrors.lent(job.plan.distribution), **_proxies()},
+        lent={**apt_mirrors.lent(job.plan.distribution), **process.proxies()},
         execute=execute,
         timed=session.timed,
     )
@@ -150,11 +151,6 @@ def _in_layers(job: _Job, session: dib.Session) -> _Layers:
     store.shrink(job.cache, store.limit(job.cache))
     taken = site.taken | ({"kernel modules": modules} if modules else {})
     return _Layers(cached=taken, archives=site.seen)
-
-
-def _proxies() -> dict[str, str]:
-    names = ("http_proxy", "https_proxy", "no_proxy")
-    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
@@ -166,7 +162,7 @@ def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
         variant=variant.name,
         build_id=job.folder.name,
         fingerprint=plan.fingerprint,
-        created_at=f"{job.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created_at=times.utc(job.now),
         base=_base(variant, given),
         kernel=identity["kernel"],
         driver=_driver(job, identity),
@@ -222,8 +218,8 @@ def _packages(folder: Path) -> list[dict[str, str]]:
 
 
 def _tools() -> dict[str, str]:
-    qemu = process.run(["qemu-img", "--version"], deadline=10).stdout.splitlines()[0]
-    return {"diskimage-builder": elements.dib_version(), "qemu-img": qemu, "host kernel": platform.release()}
+    found = {"diskimage-builder": elements.dib_version(), "qemu-img": qemu_img.version()}
+    return found | {"host kernel": platform.release()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def cumulative(requested: Mapping[str, tuple[str, ...]]) -> dict[str, Mapping[st
     closures = {}
     for layer, elements in requested.items():
         sofar += elements
-        closures[layer] = _closure(paths.OURS, sofar)
+        closures[layer] = _closure(paths.ELEMENTS, sofar)
     return closures
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ from pipelines.inputs import fetch
 from pipelines.inputs.fetch import Fetched, Wanted
 from pipelines.preflight import checks, disk_space
 from pipelines.preflight.checks import Check
-from pipelines.util import errors, files, process
+from pipelines.util import errors, files, process, times
 from pipelines.util.console import ticker
 from pipelines.util.errors import BuildError, CatalogError, ProgramError
 
@@ -71,7 +71,7 @@ def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, ve
     _require_fit(variant, image)
     checks.require(checks.look({variant.name: (Check(disk_space.space, (root, _space_needed(variant, image))),)}))
     fingerprint = files.canonical_digest(fingerprint_parts(variant))
-    with workspace.opened(root, variant.name, manifest.build_id(now, fingerprint)) as folder:
+    with workspace.opened(root, variant.name, artifacts_store.build_id(now, fingerprint)) as folder:
         started = time.monotonic()
         job = _Job(variant=variant, image=image, sha256=fetched.sha256, folder=folder, verbose=verbose)
         stages = _convert(job)
@@ -178,12 +178,11 @@ def _run(job: _Job, stage: str, argv: Sequence[object]) -> float:
 def _manifest(job: _Job, now: datetime, stages: Mapping[str, float], seconds: float) -> manifest.Manifest:
     _, guest = _origin(job.variant)
     parts = fingerprint_parts(job.variant)
-    qemu = process.run(["qemu-img", "--version"], deadline=10).stdout.splitlines()[0]
     return manifest.Manifest(
         variant=job.variant.name,
         build_id=job.folder.name,
         fingerprint=files.canonical_digest(parts),
-        created_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created_at=times.utc(now),
         base={
             "type": guest.type,
             "distribution": guest.distribution,
@@ -194,7 +193,7 @@ def _manifest(job: _Job, now: datetime, stages: Mapping[str, float], seconds: fl
         driver={},
         cuda={},
         artifacts=(workspace.artifact(job.folder / "image.qcow2"),),
-        tools={"qemu-img": qemu, "host kernel": platform.release()},
+        tools={"qemu-img": qemu_img.version(), "host kernel": platform.release()},
         stages=stages,
         layers={"import": round(sum(stages.values()), 3)},
         inputs={SOURCE: job.sha256},

@@ -187,7 +187,7 @@ def write(plan: Recipe, run: Run, folder: Path) -> None:
         left_out += _AT_THE_END if run.ends_with_tree else ()
         _copy(source, folder / element, left_out)
     for element in BETWEEN_RUNS:
-        _copy(paths.OURS / element, folder / element, [])
+        _copy(paths.ELEMENTS / element, folder / element, [])
 
 
 def _copy(source: Path, target: Path, left_out: list[str]) -> None:

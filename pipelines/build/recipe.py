@@ -67,7 +67,7 @@ class Run:
     """
 
     layers: tuple[Layer, ...]
-    elements: Path = paths.OURS
+    elements: Path = paths.ELEMENTS
     begins_with_tree: bool = False
     ends_with_tree: bool = False
     prepares_initramfs: bool = False  # for the run that makes the disk
@@ -214,7 +214,7 @@ def _parts(
         "disk": variant.disk,
         "packages": variant.packages,
         "diskimage-builder": closures.dib_version(),
-        "layout": [LAYOUT_VERSION, *(closures.element_digest(paths.OURS / name) for name in _BETWEEN_RUNS)],
+        "layout": [LAYOUT_VERSION, *(closures.element_digest(paths.ELEMENTS / name) for name in _BETWEEN_RUNS)],
         **{
             f"elements of the {layer} layer": elements
             for layer, elements in element_selection.elements(variant).items()

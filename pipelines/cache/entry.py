@@ -6,7 +6,6 @@ A folder, `<kind>/<key>/`, with the file itself (`content`), what is known about
 
 import contextlib
 import errno
-import hashlib
 import json
 import shutil
 import tempfile
@@ -49,7 +48,7 @@ class Record:
 def describe(content: Path, about: str, facts: Mapping[str, str], now: datetime) -> Record:
     """The record of a finished file; reads all of it."""
     size, created_at = content.stat().st_size, now.isoformat(timespec="seconds")
-    return Record(about=about, sha256=_sha256(content), size=size, created_at=created_at, facts=dict(facts))
+    return Record(about=about, sha256=files.sha256(content), size=size, created_at=created_at, facts=dict(facts))
 
 
 def write(folder: Path, record: Record) -> None:
@@ -99,7 +98,7 @@ def damage(folder: Path) -> str:
     if record is None:
         return f"its {RECORD} is damaged" if (folder / RECORD).exists() else ""
     try:
-        sound = _sha256(folder / CONTENT) == record.sha256
+        sound = files.sha256(folder / CONTENT) == record.sha256
     except OSError as error:
         return f"its content cannot be read: {error.strerror}"
     return "" if sound else "its content has another digest than when it was made"
@@ -171,8 +170,3 @@ def clean(place: Path) -> bool:
             return True
     shutil.rmtree(gone, ignore_errors=True)
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

@@ -115,18 +115,18 @@ def limit(root: Path) -> int:
     """How many bytes the cache may have on this machine."""
     path = _limit_file(root)
     try:
-        return units.byte_count(json.loads(path.read_bytes())["limit"])
+        return units.parse_size(json.loads(path.read_bytes())["limit"])
     except FileNotFoundError:
         pass
     except (ValueError, TypeError, KeyError):
         console.warn(f"{path} says no size, so the limit is {DEFAULT_LIMIT}; `./inv cache --limit SIZE` sets another")
-    return units.byte_count(DEFAULT_LIMIT)
+    return units.parse_size(DEFAULT_LIMIT)
 
 
 def set_limit(root: Path, text: str) -> None:
     """Set the limit for all builds to come; UsageError when the text is no size. Nothing is evicted yet."""
     try:
-        units.byte_count(text)
+        units.parse_size(text)
     except ValueError as error:
         raise UsageError(f"--limit {text}: {error}", remedy=f"Write it like this: --limit {DEFAULT_LIMIT}.") from None
     root.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
-from pipelines.util import units
+from pipelines.util import units, urls
 
 _SMALLEST_DISK = 512 * 2**20  # partition table, ESP (128 MiB) and the least root file system that makes sense
 _SECRET = re.compile(r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API)?KEYS?(_|$)")
@@ -46,7 +45,7 @@ _SAID_ELSEWHERE = {
 def _size(value: object, info: ValidationInfo) -> int:
     if info.mode == "python" and isinstance(value, int):
         return value
-    size = units.byte_count(value)
+    size = units.parse_size(value)
     if size < _SMALLEST_DISK:
         raise ValueError('no system fits in here; write at least "512MiB"')
     return size
@@ -55,10 +54,7 @@ def _size(value: object, info: ValidationInfo) -> int:
 def _age(value: object, info: ValidationInfo) -> timedelta:
     if info.mode == "python" and isinstance(value, timedelta):
         return value
-    match = re.fullmatch(units._AGE, value) if isinstance(value, str) else None
-    if match is None or len(match[1]) > 5:
-        raise ValueError('this is no duration; write hours, days or weeks, for example "36h", "7d" or "2w"')
-    return timedelta(hours=int(match[1]) * units._HOURS[match[2]])
+    return units.parse_duration(value)
 
 
 def property_text(value: object) -> str:
@@ -120,7 +116,7 @@ def _text(pattern: str) -> WithJsonSchema:
 
 
 def _without_password(url: str) -> str:
-    if urlsplit(url).password:
+    if urls.has_password(url):
         raise ValueError("a password is a secret, and builds record their URLs; take it out (downloads read ~/.netrc)")
     return url
 
@@ -178,8 +174,8 @@ Stores = Annotated[
     BeforeValidator(_stores),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string", "pattern": _STORE}}]}),
 ]
-Size = Annotated[int, PlainValidator(_size), _text(units._SIZE)]
-Age = Annotated[timedelta, PlainValidator(_age), _text(units._AGE)]
+Size = Annotated[int, PlainValidator(_size), _text(units.SIZE_PATTERN)]
+Age = Annotated[timedelta, PlainValidator(_age), _text(units.DURATION_PATTERN)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name), _text("DIB_[A-Z0-9_]+")]
 PropertyValue = Annotated[
     str, PlainValidator(property_text), WithJsonSchema({"type": ["string", "integer", "boolean"]})

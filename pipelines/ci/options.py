@@ -155,7 +155,7 @@ def _schedule(system: System, given: str | None) -> str:
 def _limit(given: str | None) -> str:
     limit = _DEFAULT_LIMIT if given is None else given
     try:
-        units.byte_count(limit)
+        units.parse_size(limit)
     except ValueError as error:
         raise UsageError(f"--cache-limit {limit}: {error}", remedy=f"Write it like this: {_DEFAULT_LIMIT}.") from None
     return limit

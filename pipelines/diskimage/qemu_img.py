@@ -34,6 +34,11 @@ class DiskInfo:
     corrupt: bool
 
 
+def version() -> str:
+    """What qemu-img says of its version, for manifests."""
+    return process.run(["qemu-img", "--version"], deadline=10).stdout.splitlines()[0]
+
+
 def info(path: Path) -> DiskInfo:
     """What qemu-img says of an image; ProgramError when it cannot read it."""
     qemu_img = process.require("qemu-img", "qemu-utils")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from pipelines.gpus.database import Gpu, facts, models_of
+from pipelines.util import units
 
 _OTHER_BARS = 1 / 16  # GiB: a GPU's BAR0 and BAR3 are 16 to 64 MiB each
 _LOW = 0.5  # GiB: what finds room below 4 GiB, among all else there
@@ -80,6 +81,4 @@ def _gib(bits: int) -> int:
 
 
 def _size(gib: float) -> str:
-    if gib < 1:
-        return f"{gib * 1024:g} MiB"
-    return f"{gib:g} GiB" if gib < 1024 else f"{gib / 1024:g} TiB"
+    return units.size(int(gib * 2**30))

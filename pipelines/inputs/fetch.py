@@ -111,7 +111,7 @@ def _checksums(wanted: Wanted, url: str, patience: Patience) -> str:
     content = _small(url, patience)
     if wanted.signed_by:
         with tempfile.TemporaryDirectory(prefix="sums-") as folder:
-            data, signature = Path(folder, urls.shown(url).rpartition("/")[2]), None
+            data, signature = Path(folder, urls.file_name(url)), None
             data.write_bytes(content)
             if wanted.signature_url:
                 signature = Path(folder, "signature")

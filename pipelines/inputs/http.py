@@ -128,7 +128,7 @@ def _write(part: Path, there: int, response: "Response", url: str, patience: Pat
     if not there:
         _remember(part, response)
     total = None if missing is None else there + missing
-    label = urls.shown(url).rpartition("/")[2]
+    label = urls.file_name(url)
     try:
         with part.open("r+b" if there else "wb") as sink, meter(label, total, there) as progress:
             sink.seek(there)

@@ -46,7 +46,7 @@ def of(made: Manifest, variant: Variant) -> Pins:
     repository, base, driver = variant.nvidia_repository, variant.base, variant.driver
     prefers = driver is not None and driver.source == "nvidia-repo"
     return Pins(
-        nvidia=urls.without_user(repository.address(base)) if repository is not None and base is not None else "",
+        nvidia=urls.shown(repository.address(base)) if repository is not None and base is not None else "",
         theirs=_names(_family(made).name, prefers),
         only=not prefers,
         branch=made.driver.get("version", "").partition(".")[0],
@@ -95,7 +95,7 @@ def _family(made: Manifest) -> Family:
 @functools.cache
 def _names(family: str, prefers: bool) -> re.Pattern[str]:
     """The names of the packages that are NVIDIA's to give."""
-    known = json.loads((paths.OURS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
+    known = json.loads((paths.ELEMENTS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
     globs = known["family"][family]["driver-packages"] if prefers else known["default"]["packages-for-any-driver"]
     return re.compile(_any_of(globs.split()))
 

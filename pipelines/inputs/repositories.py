@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +20,13 @@ from urllib.parse import unquote, urlsplit
 
 from pipelines.inputs import http
 from pipelines.inputs.http import Answer
+from pipelines.util import text as util_text
 from pipelines.util import urls as util_urls
 from pipelines.util.errors import BuildError, PipelineError
 
 DEADLINE_SECONDS = 10.0
 WHOLE = "-"  # in place of an index: the file itself is compared
 _UNLISTED = "-"  # in place of a digest: the archive lists none
-_MOST_NAMED = 3
 _VALID_UNTIL = re.compile("^Valid-Until: *(.+?) *$", re.MULTILINE)
 
 
@@ -38,7 +38,7 @@ def read(text: str) -> Mapping[str, str]:
             url, index, sha256 = line.split()
         except ValueError:
             raise BuildError(f"this says nothing about a package archive: {line}", remedy="Report this.") from None
-        found[f"{util_urls.without_user(url)} {index}"] = sha256
+        found[f"{util_urls.shown(url)} {index}"] = sha256
     return found
 
 
@@ -73,7 +73,7 @@ def changed(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> str
     One that gives no answer within `deadline` seconds, or no right one, counts as changed.
     """
     reasons = [state.trouble or _difference(state) for state in states(known, deadline)]
-    return joined([reason for reason in reasons if reason])
+    return util_text.listed([reason for reason in reasons if reason], separator="; ")
 
 
 def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list[State]:
@@ -85,12 +85,6 @@ def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list
     answers = _asked(used, deadline)
     late = BuildError(f"no answer for {deadline:g} s")
     return [_state(url, indexes, answers.get(url, late)) for url, indexes in used.items()]
-
-
-def joined(reasons: Sequence[str]) -> str:
-    """The first few reasons, and how many more there are."""
-    more = len(reasons) - _MOST_NAMED
-    return "; ".join(reasons[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _asked(urls: Iterable[str], deadline: float) -> dict[str, Answer | PipelineError]:

@@ -19,6 +19,7 @@ from pipelines.catalog.base import Base
 from pipelines.catalog.variant import Secret, Variant
 from pipelines.inputs import fetch, http
 from pipelines.inputs.fetch import Wanted
+from pipelines.util import files
 from pipelines.util.errors import CatalogError, HostError
 
 BASE_IMAGE, RUNFILE, KEYRING = "base image", "runfile", "NVIDIA's keyring"
@@ -82,9 +83,8 @@ def collect(variant: Variant, cache: Path, held: contextlib.ExitStack | None = N
     local = _local(variant)
     if missing := [name for name, digest in local.items() if not digest]:
         raise HostError(f"{variant.name}: the {missing[0]} cannot be read", remedy=_remedy(variant, missing[0]))
-    files = {_VARIABLES[name]: file.path for name, file in fetched.items()}
     return Inputs(
-        files=_with_folder(files, variant),
+        files=_with_folder({_VARIABLES[name]: file.path for name, file in fetched.items()}, variant),
         digests={name: file.sha256 for name, file in fetched.items()} | local,
         signers={name: file.signed_by for name, file in fetched.items() if file.signed_by},
     )
@@ -114,15 +114,10 @@ def folder_digest(folder: Path) -> str:
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix in {".deb", ".rpm"}:
-                total.update(f"{path.name}\0{_file_digest(path)}\0".encode())
+                total.update(f"{path.name}\0{files.sha256(path)}\0".encode())
     except OSError:
         return ""
     return total.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _base_image(name: str, base: Base) -> Wanted:
@@ -173,7 +168,7 @@ def _pinned(file: Wanted) -> str | None:
     if file.sha256 is not None or file.path is None:
         return file.sha256
     try:
-        return _file_digest(file.path)
+        return files.sha256(file.path)
     except OSError:
         return None  # the build says so
 
@@ -184,9 +179,9 @@ def _folder(variant: Variant) -> Path | None:
     return driver.path if driver is not None and driver.source == "local" else None
 
 
-def _with_folder(files: Mapping[str, Path], variant: Variant) -> dict[str, Path]:
+def _with_folder(found: Mapping[str, Path], variant: Variant) -> dict[str, Path]:
     folder = _folder(variant)
-    return dict(files) if folder is None else {**files, _VARIABLES[LOCAL_PACKAGES]: folder}
+    return dict(found) if folder is None else {**found, _VARIABLES[LOCAL_PACKAGES]: folder}
 
 
 def _local(variant: Variant) -> dict[str, str]:

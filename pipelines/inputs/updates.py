@@ -20,11 +20,10 @@ from pipelines.inputs.package_index import Index, Offers
 from pipelines.inputs.package_versions import Compare
 from pipelines.inputs.pinning import Pins
 from pipelines.inputs.repositories import State
-from pipelines.util import console
+from pipelines.util import console, text
 from pipelines.util.architecture import ARCHITECTURES
 from pipelines.util.errors import BuildError
 
-_MOST_NAMED = 3
 # What an operator wants to know first: the kernel and the driver.
 _FIRST = re.compile(r"linux-(image|modules|generic|virtual)|kernel(-|$)|libcuda|cuda-drivers|.*nvidia")
 
@@ -60,7 +59,7 @@ def outdated(made: Manifest, variant: Variant, downloads: Path, deadline: float 
     market = _market(made, variant, states, downloads)
     newer = {name: found for name, version in made.packages.items() if (found := _newer(market, name, version))}
     if market.silent and not newer:
-        raise BuildError(repositories.joined(list(market.silent.values())), remedy=package_index.REMEDY)
+        raise BuildError(text.listed(list(market.silent.values()), separator="; "), remedy=package_index.REMEDY)
     return _said(made, newer)
 
 
@@ -68,8 +67,7 @@ def _said(made: Manifest, newer: Mapping[str, str]) -> str:
     """What is newer, in an operator's words."""
     names = sorted(newer, key=lambda name: (_FIRST.match(name) is None, name))
     said = [f"{name.partition(':')[0]} {made.packages[name]} → {newer[name]}" for name in names]
-    more = len(said) - _MOST_NAMED
-    return ", ".join(said[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return text.listed(said)
 
 
 def _asked(made: Manifest, deadline: float) -> list[State]:

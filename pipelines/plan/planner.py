@@ -236,7 +236,7 @@ def _why_build(target: Target, known: _Known, now: datetime) -> str:
     last = _newest(same)
     if sound is not None:
         old = target.rebuild_age is not None and _too_old(sound, target, now)
-        age = f"older than rebuild_age {units.span(target.rebuild_age)}" if old and target.rebuild_age else ""
+        age = f"older than rebuild_age {units.duration(target.rebuild_age)}" if old and target.rebuild_age else ""
         newer = "somebody went back from a newer build, and only one that is newer still replaces what is shown"
         return sound.outdated or age or newer
     if last is not None:

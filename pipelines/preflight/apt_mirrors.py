@@ -33,7 +33,7 @@ def lent(distribution: str, etc: Path = ETC) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for variable, uri in _usable(distribution, etc):
-        if not urls.has_password(uri):
+        if uri == urls.shown(uri):
             found.setdefault(variable, uri)
     return found
 
@@ -41,10 +41,10 @@ def lent(distribution: str, etc: Path = ETC) -> dict[str, str]:
 def withheld(distribution: str, etc: Path = ETC) -> dict[str, str]:
     """The variables for which the host has no mirror but one with a password in its URI.
 
-    DIB's variables are traced and logged, so such a mirror is never passed on. The values have the password left out.
+    DIB's variables are traced and logged, so such a mirror is never passed on. The values have what is secret left out.
     """
     passed_on = lent(distribution, etc)
-    return {name: urls.without_password(uri) for name, uri in _usable(distribution, etc) if name not in passed_on}
+    return {name: urls.shown(uri) for name, uri in _usable(distribution, etc) if name not in passed_on}
 
 
 def package_sources(etc: Path) -> tuple[PackageSource, ...]:

@@ -44,7 +44,6 @@ def needed(variant: Variant, etc: Path = apt_mirrors.ETC) -> Iterator[Check]:
 
 def answers(name: str, url: str) -> Finding:
     """Whether a server has a file, without downloading it."""
-    proxies = {key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ}
     argv = [
         "curl",
         "--head",
@@ -57,9 +56,10 @@ def answers(name: str, url: str) -> Finding:
         os.devnull,
     ]
     argv += ["--max-time", str(DEADLINE_SECONDS), "--url", url]
-    shown = urls.without_password(url)
+    shown = urls.shown(url)
     try:
-        result = process.run(argv, deadline=DEADLINE_SECONDS + 2, check=False, env=process.environment(**proxies))
+        environment = process.environment(**process.proxies())
+        result = process.run(argv, deadline=DEADLINE_SECONDS + 2, check=False, env=environment)
     except (HostError, ProgramError) as error:
         return Finding(name=name, fit=None, fatal=True, detail=f"not checked: {error}")
     if result.returncode == 0:

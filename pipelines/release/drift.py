@@ -7,8 +7,9 @@ without a build.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Manifest
 from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
@@ -16,6 +17,7 @@ from pipelines.glance import properties
 from pipelines.glance.client import Image
 from pipelines.gpus import resolver
 from pipelines.release import cloud_images, image_metadata
+from pipelines.util import units
 
 Value = str | int | bool | tuple[str, ...]
 _FIELDS = frozenset({"name", "visibility", "protected", "min_disk", "min_ram", "tags"})
@@ -216,10 +218,10 @@ def _changed(image: Image, needed: Changes) -> Iterator[Drift]:
 def _age(variant: Variant, image: Image, fingerprint: str | None, now: datetime) -> Iterator[Drift]:
     if fingerprint not in (None, image.properties.get(image_metadata.FINGERPRINT)):
         yield Drift(what="build", wanted="", found="images.yaml or an element changed since it was built")
-    built = _built(image.properties[image_metadata.BUILD_ID])
+    built = store.built_at(image.properties[image_metadata.BUILD_ID])
     limit = variant.rebuild_age
     if limit is not None and built is not None and now - built >= limit:
-        yield Drift(what="age", wanted=f"less than {_span(limit)}", found=_span(now - built))
+        yield Drift(what="age", wanted=f"less than {units.duration(limit)}", found=units.age(now - built))
 
 
 def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
@@ -233,18 +235,6 @@ def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
 def _namesake(name: str, image: Image) -> Drift:
     found = f"{image.id} of project {image.owner} ({image.visibility})"
     return Drift(what="somebody else's image", wanted=f"none that is shown as {name}", found=found)
-
-
-def _built(build_id: str) -> datetime | None:
-    try:
-        return datetime.strptime(build_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-def _span(age: timedelta) -> str:
-    hours = int(age.total_seconds() // 3600)
-    return f"{hours // 24}d" if hours % 24 == 0 or hours > 48 else f"{hours}h"
 
 
 def _text(value: Value) -> str:

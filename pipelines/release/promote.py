@@ -5,12 +5,13 @@ are never without, and two who do this at once agree in the end. What somebody w
 else. Each step is one change of one image, and doing all of it again finishes what broke off.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud, Image
 from pipelines.release import cloud_images, image_metadata
+from pipelines.util import times
 from pipelines.util.errors import CloudError, UsageError
 
 Shown = Literal["promoted", "superseded", "unchanged"]
@@ -49,7 +50,7 @@ def go_back(cloud: Cloud, variant: Variant, target: Image, now: datetime) -> tup
     left = [image for image in mine if _build_id(target) < _build_id(image) <= last]
     for image in (*gone, *(image for image in left if image not in gone)):
         if not cloud_images.is_rejected(image):
-            cloud.update(image.id, **{image_metadata.REJECTED_AT: _stamp(now)})
+            cloud.update(image.id, **{image_metadata.REJECTED_AT: times.utc(now)})
     if target.hidden or cloud_images.is_rejected(target) or target.name != variant.image_name:
         _reveal(cloud, variant, target, now)
     _hide(cloud, variant, gone, now)
@@ -83,19 +84,15 @@ def before(cloud: Cloud, variant: Variant, build_id: str | None) -> Image:
 def _reveal(cloud: Cloud, variant: Variant, image: Image, now: datetime) -> None:
     gone = [name for name in (image_metadata.RETIRED_AT, image_metadata.REJECTED_AT) if name in image.properties]
     cloud.update(
-        image.id, remove=gone, name=variant.image_name, os_hidden=False, **{image_metadata.PROMOTED_AT: _stamp(now)}
+        image.id, remove=gone, name=variant.image_name, os_hidden=False, **{image_metadata.PROMOTED_AT: times.utc(now)}
     )
 
 
 def _hide(cloud: Cloud, variant: Variant, images: list[Image], now: datetime) -> None:
     for image in images:
         name = image_metadata.hidden_name(variant, _build_id(image))
-        cloud.update(image.id, name=name, os_hidden=True, **{image_metadata.RETIRED_AT: _stamp(now)})
+        cloud.update(image.id, name=name, os_hidden=True, **{image_metadata.RETIRED_AT: times.utc(now)})
 
 
 def _build_id(image: Image) -> str:
     return image.properties[image_metadata.BUILD_ID]
-
-
-def _stamp(now: datetime) -> str:
-    return f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

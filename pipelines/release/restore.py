@@ -5,7 +5,6 @@ it is, byte for byte, what its record says.
 """
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +78,7 @@ def _download(cloud: Cloud, image: Image, made: Manifest, path: Path) -> None:
     try:
         with path.open("wb") as sink, console.meter(name, made.artifact.size) as meter:
             cloud.download(image.id, sink, meter.advance)
-        with path.open("rb") as source:
-            sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+        sha256 = files.sha256(path)
     except OSError as error:
         what = f"cannot bring {made.variant} {made.build_id} here: {error.strerror}"
         raise HostError(what, remedy="Free some space, or put the builds elsewhere with --builds DIR.") from error

@@ -4,14 +4,12 @@
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from pipelines.cache import store
 from pipelines.cache.entry import Entry
-from pipelines.util import console
-
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+from pipelines.util import console, units
 
 
 def show(root: Path, limit: str | None, now: datetime, *, clear: bool, as_json: bool) -> None:
@@ -34,15 +32,15 @@ def _show(root: Path, evicted: Sequence[Entry], now: datetime, *, as_json: bool)
         console.emit_json({"size": size, "limit": limit} | plain)
         return
     columns = ("kind", "what", "size", "age", "last used", "hits")
-    total = ("total", _number(kept), f"{_size(size)} of {_size(limit)}", "", "", "")
+    total = ("total", _number(kept), f"{units.size(size)} of {units.size(limit)}", "", "", "")
     console.table("Cache, least recently used first", columns, [*(_row(entry, now) for entry in kept), total])
     if evicted:
-        console.note(f"evicted: {_number(evicted)}, {_size(sum(entry.size for entry in evicted))}")
+        console.note(f"evicted: {_number(evicted)}, {units.size(sum(entry.size for entry in evicted))}")
 
 
 def _row(entry: Entry, now: datetime) -> tuple[str, ...]:
-    age, rest = (_age(now - then) for then in (entry.created_at, entry.used_at))
-    return entry.kind, entry.about, _size(entry.size), age, f"{rest} ago" if entry.hits else "-", str(entry.hits)
+    age, rest = (units.age(now - then) for then in (entry.created_at, entry.used_at))
+    return entry.kind, entry.about, units.size(entry.size), age, f"{rest} ago" if entry.hits else "-", str(entry.hits)
 
 
 def _plain(entry: Entry) -> dict[str, object]:
@@ -59,19 +57,3 @@ def _plain(entry: Entry) -> dict[str, object]:
 
 def _number(entries: Sequence[Entry]) -> str:
     return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
-
-
-def _size(count: int) -> str:
-    """A number of bytes in three digits or so: 644 MiB, 1.2 GiB, 40 GiB."""
-    power = max(power for power in range(len(_UNITS)) if power == 0 or count >= 1024**power)
-    value = count / 1024**power
-    return f"{value:.1f}".removesuffix(".0") + f" {_UNITS[power]}" if value < 10 else f"{value:.0f} {_UNITS[power]}"
-
-
-def _age(span: timedelta) -> str:
-    """In the largest unit of which there are two."""
-    seconds = max(0, int(span.total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"

@@ -12,10 +12,8 @@ from datetime import date
 from pipelines.catalog.validation import did_you_mean
 from pipelines.gpus.database import Branch, Gpu, facts
 from pipelines.gpus.resolver import known, models_of, placement, warnings
-from pipelines.util import console
+from pipelines.util import console, units
 from pipelines.util.errors import CatalogError, UsageError
-
-_GIB = {"GiB": 1, "TiB": 1024}
 
 
 def gpus(only: str | None, count: str, ram: str, today: date, *, as_json: bool) -> None:
@@ -59,10 +57,14 @@ def _count(text: str) -> int:
 
 
 def _ram(text: str) -> int:
-    match = re.fullmatch(r"([1-9][0-9]*)(GiB|TiB)", text)
-    if match is None:
-        raise UsageError(f"--ram {text} is no amount of memory", remedy="Write a number and GiB or TiB: --ram 512GiB.")
-    return int(match[1]) * _GIB[match[2]]
+    remedy = "Write a number and GiB or TiB: --ram 512GiB."
+    try:
+        gib, rest = divmod(units.parse_size(text), 2**30)
+    except ValueError as error:
+        raise UsageError(f"--ram {text}: {error}", remedy=remedy) from None
+    if rest:
+        raise UsageError(f"--ram {text}: this is not a whole number of GiB", remedy=remedy)
+    return gib
 
 
 def _show_gpus(models: Sequence[Gpu]) -> None:

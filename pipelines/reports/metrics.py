@@ -7,7 +7,7 @@ for people; alerts compare the timestamps with the time, and so notice when this
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -154,10 +154,7 @@ def _newest(current: Sequence[CloudImage]) -> Collection[CloudImage]:
 
 def _made_at(image: CloudImage) -> datetime:
     """When its build was begun, which its ID says; the upload may be much later."""
-    try:
-        return datetime.strptime(image.build_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return image.created_at
+    return store.built_at(image.build_id) or image.created_at
 
 
 def _gauge(rest: str, explanation: str, *labels: str) -> GaugeMetricFamily:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.artifacts import diff
 from pipelines.artifacts.diff import Difference
 from pipelines.catalog.variant import Variant
-from pipelines.util import console
+from pipelines.util import console, units
 from pipelines.util.errors import HostError, PipelineError
 from pipelines.workflows import site
 from pipelines.workflows.refresh import Refresh, Step, said
@@ -129,13 +129,8 @@ def _time(seconds: Mapping[str, float]) -> str:
     """The steps and their sum: `5:12 (build 4:10, verify 0:22, upload 0:40)`."""
     if not seconds:
         return ""
-    steps = ", ".join(f"{_text(step)} {_clock(spent)}" for step, spent in seconds.items())
-    return f"{_clock(sum(seconds.values()))} ({steps})"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+    steps = ", ".join(f"{_text(step)} {units.clock(spent)}" for step, spent in seconds.items())
+    return f"{units.clock(sum(seconds.values()))} ({steps})"
 
 
 def _failure(row: Row) -> str:

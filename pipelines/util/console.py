@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
+from pipelines.util import units
 from pipelines.util.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ class Ticker:
             self._console.file.flush()
 
     def _prefix(self) -> str:
-        elapsed = int(time.monotonic() - self._started)
-        return f"{self._label}  {elapsed // 60:d}:{elapsed % 60:02d}  {self._stage}"
+        return f"{self._label}  {units.clock(time.monotonic() - self._started)}  {self._stage}"
 
 
 @contextmanager

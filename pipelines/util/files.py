@@ -1,6 +1,7 @@
-"""How is a file written so that nobody sees half of it?
+"""Files: written whole or not at all, read, and digested.
 
-Under a temporary name in the same folder, then renamed: a reader, and a crash, leave the old file or the new one.
+A file is written under a temporary name in the same folder and then renamed: readers, and a crash, find the old one or
+the new one.
 """
 
 import contextlib
@@ -17,13 +18,11 @@ import yaml
 
 # libyaml's, where PyYAML was built with it: ten times as quick.
 _PARSER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 _BLOCK = 2**20  # bytes
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file that everybody may read, in place of the one that may be there; OSError when that cannot be."""
+    """Write or replace a file that everybody may read; OSError when that fails."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as sink:
@@ -39,7 +38,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """All that one table says."""
+    """The content of one of our own tables, which is not validated."""
     return yaml.load(path.read_bytes(), Loader=_PARSER)
 
 
@@ -55,14 +54,20 @@ def write_json(path: Path, value: object) -> None:
     write(path, f"{json.dumps(plain, indent=2)}\n".encode())
 
 
+def sha256(path: Path) -> str:
+    """A file's sha256, hexadecimal; OSError when it cannot be read."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
 def digests(path: Path) -> tuple[str, str]:
     """A file's sha256 and sha512, hexadecimal, in one pass: side by side, while the next block is read."""
-    sha256, sha512 = hashlib.sha256(), hashlib.sha512()
+    totals = hashlib.sha256(), hashlib.sha512()
     with path.open("rb", buffering=0) as source, ThreadPoolExecutor(2) as cores:
         block = source.read(_BLOCK)
         while block:
-            under_way = [cores.submit(each.update, block) for each in (sha256, sha512)]
+            under_way = [cores.submit(each.update, block) for each in totals]
             block = source.read(_BLOCK)
             for each in under_way:
                 each.result()
-    return sha256.hexdigest(), sha512.hexdigest()
+    return totals[0].hexdigest(), totals[1].hexdigest()

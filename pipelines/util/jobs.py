@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from pipelines.util import console
+from pipelines.util import console, units
 from pipelines.util import worker as util_worker
 from pipelines.util.errors import INTERRUPTED, UsageError
 from pipelines.util.worker import End, Said, Worker
@@ -184,7 +184,7 @@ class Board:
 
     def ends(self, name: str) -> str:
         """A build has ended, after so many minutes and seconds."""
-        elapsed = _elapsed(self._since.pop(name))
+        elapsed = units.clock(time.monotonic() - self._since.pop(name))
         del self._doing[name]
         return elapsed
 
@@ -216,13 +216,11 @@ class Board:
 
     def _lines(self, width: int) -> list[str]:
         longest = max(map(len, self._doing), default=0)
-        lines = (f"{name:{longest}}  {_elapsed(self._since[name])}  {what}" for name, what in self._doing.items())
+        now = time.monotonic()
+        lines = (
+            f"{name:{longest}}  {units.clock(now - self._since[name])}  {what}" for name, what in self._doing.items()
+        )
         return ["".join(sign if sign.isprintable() else " " for sign in line.rstrip())[:width] for line in lines]
-
-
-def _elapsed(since: float) -> str:
-    seconds = int(time.monotonic() - since)
-    return f"{seconds // 60:d}:{seconds % 60:02d}"
 
 
 def _write(text: str) -> None:

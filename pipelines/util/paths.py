@@ -2,6 +2,5 @@
 
 from pathlib import Path
 
-OURS = Path(__file__).resolve().parent.parent.parent / "elements"
-
 PROJECT = Path(__file__).resolve().parent.parent.parent
+ELEMENTS = PROJECT / "elements"

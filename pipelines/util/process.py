@@ -228,6 +228,11 @@ def _signal_group(child: Program, number: int) -> None:
             subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=10)
 
 
+def proxies() -> dict[str, str]:
+    """The variables of our environment that name proxies, for programs that download."""
+    return {name: os.environ[name] for name in ("http_proxy", "https_proxy", "no_proxy") if name in os.environ}
+
+
 def as_root() -> tuple[str, ...]:
     """What to put before a command that needs root: nothing for root, sudo otherwise."""
     return () if os.geteuid() == 0 else ("sudo", "-n", "--preserve-env")

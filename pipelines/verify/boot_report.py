@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.artifacts.manifest import Check
 from pipelines.diskimage.qemu import Firmware
+from pipelines.util import units
 
 CHECK_NAMES = (
     *("boot-reached", "boot-firmware", "cloud-init", "root-grew", "services"),
@@ -99,12 +100,12 @@ def _root_grew(report: Mapping[str, Any], expectation: Expectation) -> Check:
         return Check(name="root-grew", passed=False, detail=f"not known: {said.get('unknown', 'it did not say')}")
     problems = []
     if said["disk"] <= expectation.virtual_size:
-        problems.append(f"the disk has {_gib(said['disk'])}, more was offered")
+        problems.append(f"the disk has {units.size(said['disk'])}, more was offered")
     if said["disk"] - said["partition_end"] > _SLACK:
-        problems.append(f"the root partition ends at {_gib(said['partition_end'])} of {_gib(said['disk'])}")
+        problems.append(f"the root partition ends at {units.size(said['partition_end'])} of {units.size(said['disk'])}")
     if said["filesystem"] < said["partition"] * 0.9:
-        problems.append(f"the file system has {_gib(said['filesystem'])} of {_gib(said['partition'])}")
-    fine = f"{_gib(said['filesystem'])} of a disk of {_gib(said['disk'])}"
+        problems.append(f"the file system has {units.size(said['filesystem'])} of {units.size(said['partition'])}")
+    fine = f"{units.size(said['filesystem'])} of a disk of {units.size(said['disk'])}"
     return Check(name="root-grew", passed=not problems, detail="; ".join(problems) or fine)
 
 
@@ -147,10 +148,6 @@ def _gpu_check(report: Mapping[str, Any], expectation: Expectation) -> Check:
     passed = returncode == _GPU_CHECK_NO_GPU and '"verdict": "no GPU"' in said["output"]
     detail = "says that there is no GPU" if passed else f"ended with {returncode} without a GPU here: {told}"
     return Check(name="gpu-check", passed=passed, detail=detail)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
 
 
 def driver_loads(report: Mapping[str, Any], *, enforced: bool, signed: bool) -> Check:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pipelines.artifacts.manifest import Check, Manifest
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage.filesystem import FileSystem
+from pipelines.util import text
 from pipelines.util.errors import HostError, Interrupted, PipelineError, ProgramError
 
 Outcome = tuple[bool | None, str]  # None: not applicable to this image
@@ -42,8 +43,7 @@ def outcome(problems: Sequence[str], fine: str) -> Outcome:
     """Passed, with `fine` as the detail, when there are no problems; else failed, with the first of them."""
     if not problems:
         return True, fine
-    more = f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
-    return False, "; ".join(problems[:_MOST_NAMED]) + more
+    return False, text.listed(problems, _MOST_NAMED, "; ")
 
 
 def carried_out(name: str, judge: Callable[[Subject], Outcome], subject: Subject) -> Check:

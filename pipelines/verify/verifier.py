@@ -4,12 +4,11 @@ Checks on a finished build, offline, without booting or (but for xfs) mounting i
 are the build's verify.json.
 """
 
-import hashlib
 import json
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pipelines.catalog.variant import Variant
 from pipelines.diskimage import filesystem, gpt, installed_packages, qemu, qemu_img
 from pipelines.diskimage.qemu import Firmware
 from pipelines.util import files as util_files
+from pipelines.util import times, units
 from pipelines.util.errors import PipelineError
 from pipelines.verify import boot, boot_report, first_boot, imported, kernel_driver, module_signatures, sealing
 from pipelines.verify.check import Guest, Outcome, carried_out, not_carried_out, outcome, raise_for_host
@@ -65,7 +65,7 @@ def verify(build: Build, variant: Variant, now: datetime, *, firmware: Firmware 
         result = Verification(
             variant=build.variant,
             build_id=build.build_id,
-            checked_at=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            checked_at=times.utc(now),
             checks=(*checks, *booted),
         )
         decides = firmware == qemu.firmware_of(dict(variant.properties))
@@ -83,8 +83,7 @@ def image_digest(image: Image) -> Outcome:
     size = image.path.stat().st_size
     if size != image.artifact.size:
         return False, f"{size} bytes, the manifest says {image.artifact.size}"
-    with image.path.open("rb") as source:
-        sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    sha256 = util_files.sha256(image.path)
     problems = [] if sha256 == image.artifact.sha256 else [f"{sha256}, the manifest says {image.artifact.sha256}"]
     return outcome(problems, f"sha256 {sha256}")
 
@@ -117,7 +116,7 @@ def virtual_size(image: Image) -> Outcome:
         problems.append(f"{found} bytes, the manifest says {image.artifact.virtual_size}")
     if found != image.variant.disk.size:
         problems.append(f"{found} bytes, images.yaml says {image.variant.disk.size}")
-    return outcome(problems, f"{found / 2**30:g} GiB")
+    return outcome(problems, units.size(found))
 
 
 def partition_table(subject: Disk) -> Outcome:

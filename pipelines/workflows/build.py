@@ -4,7 +4,7 @@ Build then verify: a failure of one never stops the others, and none is lost.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -18,9 +18,8 @@ from pipelines.diskimage import qemu
 from pipelines.gpus import resolver
 from pipelines.util import console, failures
 from pipelines.util.errors import PipelineError, UsageError, VerifyError
+from pipelines.util.times import Clock
 from pipelines.workflows import local_builds
-
-Clock = Callable[[], datetime]
 
 
 def build(

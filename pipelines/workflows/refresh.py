@@ -24,11 +24,10 @@ from pipelines.plan.model import Action
 from pipelines.release import prune, publish, restore
 from pipelines.util import console, failures
 from pipelines.util.errors import CloudError, PipelineError
+from pipelines.util.times import Clock
 from pipelines.workflows import build as workflows_build
 from pipelines.workflows import site as workflows_site
 from pipelines.workflows.site import Seen, Site
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ Each variant on its own: a failure of one never stops the others, and none is lo
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from pipelines.release import prune as release_prune
 from pipelines.release import publish
 from pipelines.util import console, failures
 from pipelines.util.errors import UsageError
+from pipelines.util.times import Clock
 from pipelines.workflows import build, local_builds
 from pipelines.workflows import site as workflows_site
 from pipelines.workflows.site import Site
-
-Clock = Callable[[], datetime]
 
 
 def upload(

@@ -18,7 +18,7 @@ from benchmarks.measurement import Measurement
 from pipelines.build import element_selection, recipe
 from pipelines.catalog import loader
 from pipelines.util.errors import UsageError
-from pipelines.util.paths import OURS
+from pipelines.util.paths import ELEMENTS
 from tests.support.paths import PROJECT
 
 STANDINS = PROJECT / "benchmarks" / "standins"
@@ -243,9 +243,9 @@ def test_the_packages_of_all_tools_are_those_of_our_elements() -> None:
     environment = {
         name: value for layer in element_selection.environments(variant).values() for name, value in layer.items()
     }
-    elements = [folder for folder in recipe.resolve(variant).closure.values() if folder.is_relative_to(OURS)]
+    elements = [folder for folder in recipe.resolve(variant).closure.values() if folder.is_relative_to(ELEMENTS)]
     asked = {name for element in elements for name in asked_by(element, environment)}
-    driver = pkg_map(OURS / "nvidia-archive")["compute-proprietary"].split()
+    driver = pkg_map(ELEMENTS / "nvidia-archive")["compute-proprietary"].split()
     assert set(packages.asked().system) == asked | {"netbase"}  # that of DIB's own debian-minimal
     assert set(packages.asked().driver) == set(driver)
 

@@ -83,7 +83,7 @@ def test_each_wish_has_its_element_and_each_element_is_there(
     lines = (UBUNTU, driver or "driver: {source: archive, branch: 580, modules: open}", *line.split("\n"))
     asked = element_selection.elements(variant(tmp_path, *lines))
     assert element in asked[layer]
-    assert all((paths.OURS / name).is_dir() for names in asked.values() for name in names)
+    assert all((paths.ELEMENTS / name).is_dir() for names in asked.values() for name in names)
 
 
 def test_a_toolkit_without_a_driver_brings_none(tmp_path: Path) -> None:

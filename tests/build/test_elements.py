@@ -16,20 +16,20 @@ from pipelines.util.errors import CatalogError
 def own_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of our elements that a test may change."""
     copy = tmp_path / "elements"
-    shutil.copytree(util_paths.OURS, copy)
-    monkeypatch.setattr(util_paths, "OURS", copy)
+    shutil.copytree(util_paths.ELEMENTS, copy)
+    monkeypatch.setattr(util_paths, "ELEMENTS", copy)
     return copy
 
 
 def test_ours_are_found_before_those_of_diskimage_builder() -> None:
     found = build_elements.cumulative({"base": ("debian-minimal", "nvidia-driver")})["base"]
-    assert found["nvidia-driver"].parent == util_paths.OURS
-    assert found["package-installs"].parent != util_paths.OURS
+    assert found["nvidia-driver"].parent == util_paths.ELEMENTS
+    assert found["package-installs"].parent != util_paths.ELEMENTS
 
 
 def test_a_closure_is_what_diskimage_builder_finds(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)  # it warns of our `dkms`, which is meant
-    known = element_dependencies._find_all_elements(f"{util_paths.OURS}:{paths.get_path('elements')}")
+    known = element_dependencies._find_all_elements(f"{util_paths.ELEMENTS}:{paths.get_path('elements')}")
     systems = sorted(name for name, element in known.items() if "operating-system" in element.provides)
     assert {"debian-minimal", "trusted-base"} <= set(systems)
     for system in systems:
@@ -102,5 +102,5 @@ def test_the_umask_of_a_checkout_is_no_change(own_elements: Path) -> None:
 
 
 def test_a_variable_is_mentioned_by_the_elements_that_read_it() -> None:
-    assert build_elements.mentions(util_paths.OURS / "gpt-disk", "DIB_GPT_DISK_SIZE")
-    assert not build_elements.mentions(util_paths.OURS / "seal-guest", "DIB_GPT_DISK_SIZE")
+    assert build_elements.mentions(util_paths.ELEMENTS / "gpt-disk", "DIB_GPT_DISK_SIZE")
+    assert not build_elements.mentions(util_paths.ELEMENTS / "seal-guest", "DIB_GPT_DISK_SIZE")

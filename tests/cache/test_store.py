@@ -423,7 +423,7 @@ def test_the_limit_is_40_gib_until_another_is_set(root: Path) -> None:
 @pytest.mark.parametrize("text", ["20", "20GB", "0GiB", "-1GiB", "", "1.5TiB"])
 def test_a_limit_that_is_no_size_is_refused_and_the_old_one_stays(root: Path, text: str) -> None:
     store.set_limit(root, "1GiB")
-    with pytest.raises(UsageError, match="this is no size") as caught:
+    with pytest.raises(UsageError, match="this is not a valid size") as caught:
         store.set_limit(root, text)
     assert "--limit 40GiB" in caught.value.remedy
     assert store.limit(root) == 2**30
@@ -565,8 +565,8 @@ def test_the_table_has_size_age_and_hits_and_a_total_with_the_limit(
     assert capsys.readouterr().out.splitlines() == [
         "Cache, least recently used first",
         "  kind     what       size               age  last used  hits",
-        "  layers   about a    8 KiB              3 d  5 h ago    1",
-        "  modules  about b    1.5 KiB            3 d  -          0",
+        "  layers   about a    8 KiB              3d   5h ago     1",
+        "  modules  about b    1.5 KiB            3d   -          0",
         "  total    2 entries  9.5 KiB of 40 GiB",
     ]
 

@@ -534,9 +534,9 @@ def test_an_unknown_gpu_is_told_with_what_was_meant() -> None:
     assert caught.value.remedy == "Did you mean h100."
 
 
-@pytest.mark.parametrize("ram", ["512", "64GB", "0GiB", ""])
+@pytest.mark.parametrize("ram", ["512", "64GB", "0GiB", "", "512MiB"])
 def test_an_amount_of_ram_has_a_unit(ram: str) -> None:
-    with pytest.raises(UsageError, match="is no amount of memory"):
+    with pytest.raises(UsageError, match=r"--ram .*: this is not a (valid size|whole number of GiB)"):
         reports_gpus.gpus(None, "1", ram, TODAY, as_json=True)
 
 

@@ -103,7 +103,7 @@ def test_a_mirror_with_a_password_is_never_lent(tmp_path: Path) -> None:
 
 def test_a_mirror_with_a_password_is_named_without_it(tmp_path: Path) -> None:
     folder = etc(tmp_path, one_line=PASSWORD)
-    assert apt_mirrors.withheld("debian", folder) == {"DIB_DISTRIBUTION_MIRROR": "https://***@private.example/debian"}
+    assert apt_mirrors.withheld("debian", folder) == {"DIB_DISTRIBUTION_MIRROR": "https://private.example/debian"}
 
 
 def test_another_mirror_is_lent_in_its_place(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def make_build(tmp_path: Path) -> Callable[..., store.Build]:
     def make(variant: Variant, *, kib: int = 200, later: int = 0) -> store.Build:
         made_at = NOW + timedelta(minutes=next(ages), hours=later)
         fingerprint = hashlib.sha256(os.urandom(8)).hexdigest()
-        build_id = manifest.build_id(made_at, fingerprint)
+        build_id = store.build_id(made_at, fingerprint)
         folder = tmp_path / "builds" / variant.name / build_id
         folder.mkdir(parents=True)
         image = folder / "image.qcow2"

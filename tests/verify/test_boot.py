@@ -108,9 +108,9 @@ def test_a_guest_that_ignored_its_seed_fails() -> None:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"partition_end": 4 * GIB}, "the root partition ends at 4.0 GiB of 6.0 GiB"),
-        ({"filesystem": 2 * GIB}, "the file system has 2.0 GiB of 5.9 GiB"),
-        ({"disk": 4 * GIB, "partition_end": 4 * GIB}, "the disk has 4.0 GiB, more was offered"),
+        ({"partition_end": 4 * GIB}, "the root partition ends at 4 GiB of 6 GiB"),
+        ({"filesystem": 2 * GIB}, "the file system has 2 GiB of 5.9 GiB"),
+        ({"disk": 4 * GIB, "partition_end": 4 * GIB}, "the disk has 4 GiB, more was offered"),
     ],
 )
 def test_a_root_that_did_not_grow_fails(changed: dict[str, int], problem: str) -> None:

@@ -1,1 +1,0 @@
-"""Which build is meant?"""
