@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -177,9 +178,9 @@ with jobs.begun({name: lambda name=name: work(name) for name in ("one", "three")
     list(ended)
 """
     said = on_terminal(code)
-    assert "one    0:00  stage of one\r\n" in said
-    assert "three  0:00  stage of three\r\n" in said
-    assert sorted(screen(said)) == [
+    assert re.search(r"one    \d:\d\d  stage of one\r\n", said)
+    assert re.search(r"three  \d:\d\d  stage of three\r\n", said)
+    assert sorted(re.sub(r"\d:\d\d", "0:00", line) for line in screen(said)) == [  # a busy host is slow
         "one: finished after 0:00",
         "result of one",
         "result of three",
