@@ -1,7 +1,7 @@
 """Which of the packages that are offered would a new build take?
 
 The rules are those that the elements make in the guest: NVIDIA's repository is kept apart from the distribution's
-archive (guest-add-repository, with the names in nvidia-packages/pkg-map), and the driver is of the branch, or of the
+archive (guest-os add-repository, with the names in nvidia-packages/pkg-map), and the driver is of the branch, or of the
 version, that images.yaml asks for. That the finished image holds kernel and driver does not count: a new build is free.
 """
 
@@ -19,7 +19,7 @@ from pipelines.inputs import package_versions
 from pipelines.inputs.package_index import Index
 from pipelines.util import paths, urls
 
-_NEVER, _PREFERRED = -1, 600  # of apt's scale, as guest-add-repository writes them
+_NEVER, _PREFERRED = -1, 600  # of apt's scale, as guest-os add-repository writes them
 _NO_VERSION, _ANY_VERSION = r"(?!)", r".*"
 _OWN = tuple(each.label for each in DISTRIBUTIONS.values() if each.family.package_format == "deb")  # by Origin
 _CUDA = re.compile(r"\+cuda(\d+)\.")

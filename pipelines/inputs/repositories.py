@@ -31,7 +31,7 @@ _VALID_UNTIL = re.compile("^Valid-Until: *(.+?) *$", re.MULTILINE)
 
 
 def read(text: str) -> Mapping[str, str]:
-    """What the elements' `guest-archive-state` printed: "URL INDEX" → sha256. No password of a URL is in it."""
+    """What the elements' `guest-os repository-state` printed: "URL INDEX" → sha256. No password of a URL is in it."""
     found = {}
     for line in text.splitlines():
         try:

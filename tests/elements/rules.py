@@ -98,14 +98,14 @@ def installs(element: Path) -> Iterator[str]:
 
 
 def families(element: Path) -> Iterator[str]:
-    """What differs by family of distributions is a command of debian-family and redhat-family, and nowhere else."""
+    """What differs by family of distributions is in guest-os of debian-family and redhat-family, and nowhere else."""
     if element.name.endswith("-family"):
         return
     for script in [*phase_scripts(element), *sorted(element.glob("bin/*"))]:
         if script.parent.name not in _ON_HOST:
             lines = [line for line in script.read_text().splitlines() if not line.lstrip().startswith("#")]
             for name in sorted(set(_OF_A_FAMILY.findall("\n".join(lines)))):
-                yield f"{script}: runs {name}; have a guest-* command of both families do it"
+                yield f"{script}: runs {name}; call a subcommand of guest-os, which both families have"
 
 
 def _environment(element: Path) -> str:

@@ -65,7 +65,7 @@ def debian(tmp_path: Path) -> Chroot:
 
 def apt_state(guest: Chroot, sources: str, before: str = "") -> dict[str, str]:
     guest.file("/etc/apt/the-guests.list", sources)
-    script = f"{before}\nguest-archive-state"
+    script = f"{before}\nguest-os repository-state"
     return dict(inputs_repositories.read(ran(guest, script, APT_CONFIG="/etc/apt/the-guests.conf")))
 
 
@@ -89,7 +89,7 @@ def test_what_a_guest_says_is_what_its_archives_say(
     debian.copy(key.keyring, "/usr/share/keyrings/vendor.gpg")
     deb = "deb [signed-by=/usr/share/keyrings/vendor.gpg]"
     sources = f"{deb} {main} trixie main universe\n{deb} {main} trixie-security main\n{deb} {flat}/ /\n"
-    known = apt_state(debian, sources, "guest-read-package-lists > /dev/null 2>&1")
+    known = apt_state(debian, sources, "guest-os read-package-lists > /dev/null 2>&1")
     universe = known.pop(f"{main}/dists/trixie/InRelease universe/binary-amd64/Packages")
     assert known == {  # those without a package too: one may come
         f"{main}/dists/trixie/InRelease {INDEX}": EMPTY,
@@ -157,7 +157,9 @@ def dnf_state(guest: Chroot, repositories: dict[str, str]) -> dict[str, str]:
     """What a guest says after it has read these repositories (name → lines)."""
     text = "".join(f"[{name}]\nname={name}\ngpgcheck=0\n{lines}\n" for name, lines in repositories.items())
     guest.file("/etc/yum.repos.d/all.repo", text)
-    return dict(inputs_repositories.read(ran(guest, "guest-read-package-lists > /dev/null 2>&1\nguest-archive-state")))
+    return dict(
+        inputs_repositories.read(ran(guest, "guest-os read-package-lists > /dev/null 2>&1\nguest-os repository-state"))
+    )
 
 
 def publish(server: WebServer, folder: Path, *paths: str) -> dict[str, str]:

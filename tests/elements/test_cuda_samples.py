@@ -14,6 +14,8 @@ BUILD = ELEMENT / "post-install.d/85-build-samples"
 PKG_MAP = Path(sysconfig.get_path("purelib"), "diskimage_builder/elements/pkg-map/bin/pkg-map")
 # Unpacks what the real packages have, as far as it is used, and says what it was asked for.
 UNPACK = r"""
+[ "$1" = unpack-packages ] || exit 2
+shift
 echo "unpacked: ${*:2}"
 samples=$1/usr/share/doc/nvidia-cuda-toolkit/examples
 mkdir -p "$samples"/Common "$samples"/Samples/{1_Utilities/deviceQuery,5_Domain_Specific/nbody} \
@@ -57,7 +59,7 @@ def guest(tmp_path: Path) -> Chroot:
     chroot.file("/usr/share/pkg-map/cuda-samples", (ELEMENT / "pkg-map").read_text())
     chroot.file("/etc/profile.d/cuda.sh", "export CUDA_HOME=/usr\n")
     chroot.program("pkg-map", f'exec python3 {PKG_MAP} "$@"')
-    chroot.program("guest-unpack-packages", UNPACK)
+    chroot.program("guest-os", UNPACK)
     chroot.program("nvcc", NVCC)
     chroot.program("nm", NM)
     chroot.program("ldd", "echo 'libc.so.6 => /lib/libc.so.6'; echo 'libcuda.so.1 => not found'")

@@ -21,14 +21,20 @@ element=$1
 shift
 exec {sys.executable} -IS {DIB_ELEMENTS}/pkg-map/bin/pkg-map --pkg-map "{ELEMENTS}/$element/pkg-map" "$@"
 """
+_GUEST_OS = """#!/bin/bash
+case $1 in
+    install-packages) echo "${@:2}" ;;
+    enable-stream) echo "stream $2" ;;
+    *) exit 2 ;;
+esac
+"""
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PATH on which installing is saying what would be installed."""
     folder = tmp_path_factory.mktemp("bin")
-    programs = {"pkg-map": _PKG_MAP, "guest-install-packages": '#!/bin/bash\necho "$@"\n'}
-    programs["guest-enable-stream"] = '#!/bin/bash\necho "stream $1"\n'
+    programs = {"pkg-map": _PKG_MAP, "guest-os": _GUEST_OS}
     for name, text in programs.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)

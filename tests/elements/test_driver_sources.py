@@ -79,7 +79,7 @@ def candidates(guest: Chroot, tmp_path: Path, source: str, *packages: str, first
         mkdir -p /etc/apt/sources.list.d
         echo 'deb [signed-by=/srv/debian.gpg] file:/srv/debian trixie main' > /etc/apt/sources.list
         guest-add-nvidia-repository file:/srv/nvidia
-        guest-read-package-lists
+        guest-os read-package-lists
         {first} > /dev/null 2>&1
         apt-cache policy {" ".join(packages)} | sed -n 's/^\\([^ ]*\\):$/\\1/p; s/^  Candidate: //p' | paste - -
         """
@@ -95,7 +95,7 @@ def test_a_driver_from_nvidias_repository_never_mixes_with_the_archives(guest: C
 
 
 def test_a_pinned_branch_stays_a_branch_of_nvidias_repository(guest: Chroot, tmp_path: Path) -> None:
-    pinned = "guest-install-packages nvidia-driver-pinning-580"
+    pinned = "guest-os install-packages nvidia-driver-pinning-580"
     guest.program("install-packages", 'apt-get -y install "$@"')
     assert candidates(guest, tmp_path, "nvidia-repo", "libcuda1", first=pinned) == {"libcuda1": "580.95.05-1"}
 
@@ -305,23 +305,26 @@ def test_a_file_leads_to_its_package_and_upstream_version(chroot: Chroot, tmp_pa
         ["dpkg-query", "--show", "--showformat=${Version}", "coreutils"], capture_output=True, text=True, check=True
     ).stdout
     expected = f"coreutils {version.split(':')[-1].rsplit('-', 1)[0]}"
-    assert said(chroot, tmp_path, "guest-package-of /bin/ls; guest-package-of /usr/bin/ls") == f"{expected}\n{expected}"
+    assert (
+        said(chroot, tmp_path, "guest-os package-of /bin/ls; guest-os package-of /usr/bin/ls")
+        == f"{expected}\n{expected}"
+    )
 
 
 def test_a_file_of_no_package_is_said(chroot: Chroot, tmp_path: Path) -> None:
     chroot.file("/usr/bin/nvidia-smi", "program")
-    assert said(chroot, tmp_path, "guest-package-of /usr/bin/nvidia-smi || echo none") == "none"
+    assert said(chroot, tmp_path, "guest-os package-of /usr/bin/nvidia-smi || echo none") == "none"
 
 
 def test_held_packages_are_those_whose_names_match(chroot: Chroot, tmp_path: Path) -> None:
-    found = said(chroot, tmp_path, "guest-hold-packages '^(coreutils|dpkg$)'; guest-held-packages")
+    found = said(chroot, tmp_path, "guest-os hold-packages '^(coreutils|dpkg$)'; guest-os held-packages")
     assert found.splitlines() == ["coreutils", "dpkg"]
 
 
 def test_a_package_file_tells_name_version_and_architecture(chroot: Chroot, tmp_path: Path) -> None:
     (path,) = deb.build([Deb(name="libcuda1", version="2:580.95.05-1~deb13u1")], tmp_path / "debs")
     chroot.copy(path, "/tmp/a.deb")
-    assert said(chroot, tmp_path, "guest-package-name /tmp/a.deb; guest-package-architecture /tmp/a.deb") == (
+    assert said(chroot, tmp_path, "guest-os package-name /tmp/a.deb; guest-os package-architecture /tmp/a.deb") == (
         "libcuda1 580.95.05\namd64"
     )
 
@@ -332,8 +335,8 @@ def test_the_initramfs_is_made_once_and_by_updates_in_the_guest_again(chroot: Ch
     defer = (ELEMENTS / "debian-family/pre-install.d/05-defer-initramfs").read_text()
     script.write_text(
         f"chmod +x /usr/sbin/update-initramfs\n{defer}\nhash -r; update-initramfs -u; ls /made || true\n"
-        f"guest-make-initramfs {KERNEL}; ls /made; hash -r; update-initramfs -u; wc -l < /made\n"
-        "guest-resume-initramfs; hash -r; update-initramfs -u; wc -l < /made\n"
+        f"guest-os make-initramfs {KERNEL}; ls /made; hash -r; update-initramfs -u; wc -l < /made\n"
+        "guest-os resume-initramfs; hash -r; update-initramfs -u; wc -l < /made\n"
     )
     result = chroot.run(script)
     assert result.returncode == 0, result.stdout

@@ -101,7 +101,8 @@ def repository(url: str, name: str = "vendor", more: str = "") -> str:
 def test_the_newest_kernel_is_rpms_newest_and_an_older_one_goes_with_its_files(guest: Chroot, site: Path) -> None:
     packages = " ".join(str(path) for path in sorted((site / "packages").glob("kernel-core-*")))
     script = f"{INSTALL} {packages}\ntouch /boot/vmlinuz-{OLD}.x86_64 /boot/initramfs-{OLD}.x86_64.img\n"
-    script += f"guest-newest-kernel\nguest-kernel-package {NEW}.x86_64\nguest-remove-kernel {OLD}.x86_64 2> /dev/null\n"
+    script += f"guest-os newest-kernel\nguest-os kernel-package {NEW}.x86_64\n"
+    script += f"guest-os remove-kernel {OLD}.x86_64 2> /dev/null\n"
     script += "rpm --query kernel-core\nls /lib/modules\nfind /boot -name '*el9*'"
     newest = f"{NEW}.x86_64"
     assert said(guest, script) == [newest, "kernel-core", f"kernel-core-{newest}", newest]
@@ -110,29 +111,33 @@ def test_the_newest_kernel_is_rpms_newest_and_an_older_one_goes_with_its_files(g
 def test_a_package_of_a_branch_stays_when_it_is_held_and_another_is_upgraded(guest: Chroot, site: Path) -> None:
     guest.file("/etc/yum.repos.d/vendor.repo", repository(f"{site}/vendor", more="module_hotfixes=1"))
     older = rpm.build([Rpm(name="tool", version="1.0", architecture="noarch")], site / "older")[0]
-    script = f"{INSTALL} {older}\nguest-install-packages 'nvidia-driver-cuda=580.*' 2> /dev/null\n"
-    script += "guest-hold-packages '^(kernel|nothing)|nvidia' 2> /dev/null\nguest-held-packages\n"
+    script = f"{INSTALL} {older}\nguest-os install-packages 'nvidia-driver-cuda=580.*' 2> /dev/null\n"
+    script += "guest-os hold-packages '^(kernel|nothing)|nvidia' 2> /dev/null\nguest-os held-packages\n"
     script += "install-packages -u > /dev/null 2>&1\nrpm --query --queryformat '%{VERSION}\\n' nvidia-driver-cuda tool"
     assert said(guest, script) == ["nvidia-driver-cuda", "580.95.05", "2.0"]
 
 
 def test_a_file_is_of_its_package_and_a_strangers_of_none(guest: Chroot, site: Path) -> None:
     package = site / f"packages/{cuda('580.95.05').filename}"
-    script = f"{INSTALL} {package}\nguest-package-of {LIBRARY}\nguest-package-name {package}\n"
-    script += f"guest-package-architecture {package}\n! guest-package-of /etc/hostname"
+    script = f"{INSTALL} {package}\nguest-os package-of {LIBRARY}\nguest-os package-name {package}\n"
+    script += f"guest-os package-architecture {package}\n! guest-os package-of /etc/hostname"
     about = "nvidia-driver-cuda 580.95.05"
     assert said(guest, script) == [about, about, "amd64", "No package owns /etc/hostname"]
 
 
 def test_a_stream_offers_its_own_versions_alone(guest: Chroot, site: Path) -> None:
     guest.file("/etc/yum.repos.d/vendor.repo", repository(f"{site}/vendor"))
-    script = "guest-enable-stream nvidia-driver:580-open 2> /dev/null\nguest-package-versions nvidia-driver-cuda\n"
-    script += "guest-enable-stream nvidia-driver:open-dkms 2> /dev/null\nguest-package-versions nvidia-driver-cuda"
+    script = (
+        "guest-os enable-stream nvidia-driver:580-open 2> /dev/null\nguest-os package-versions nvidia-driver-cuda\n"
+    )
+    script += (
+        "guest-os enable-stream nvidia-driver:open-dkms 2> /dev/null\nguest-os package-versions nvidia-driver-cuda"
+    )
     assert said(guest, script) == ["3:580.95.05-1.el9", "3:590.48.01-1.el9"]
 
 
 def test_a_repository_for_some_packages_gives_no_others(guest: Chroot, site: Path) -> None:
-    add = f"guest-add-repository 'NVIDIA CUDA' file://{site}/unsigned /etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-9"
+    add = f"guest-os add-repository 'NVIDIA CUDA' file://{site}/unsigned /etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-9"
     script = f"{add} only 'nvidia-*' 'cuda*'\ndnf --quiet repoquery --queryformat '%{{name}}' | sort -u\n"
     script += f"{add} prefer 'nvidia-*'\ndnf --quiet repoquery --queryformat '%{{name}}' | sort -u"
     assert said(guest, script) == ["nvidia-driver-cuda", "nvidia-driver-cuda", "tool"]
@@ -140,7 +145,7 @@ def test_a_repository_for_some_packages_gives_no_others(guest: Chroot, site: Pat
 
 def test_an_unsigned_package_is_refused(guest: Chroot, site: Path) -> None:
     guest.file("/etc/yum.repos.d/vendor.repo", repository(f"{site}/unsigned"))
-    result = ran(guest, "guest-install-packages tool")
+    result = ran(guest, "guest-os install-packages tool")
     assert result.returncode != 0
     assert "is not signed" in result.stdout
 
@@ -148,7 +153,7 @@ def test_an_unsigned_package_is_refused(guest: Chroot, site: Path) -> None:
 def test_the_build_uses_its_mirror_and_the_guest_keeps_its_own_repositories(guest: Chroot, site: Path) -> None:
     own = repository("/nowhere", "baseos")
     guest.file("/etc/yum.repos.d/rocky.repo", own)
-    script = phase(guest, "pre-install.d/04-choose-repositories") + "guest-package-versions tool\n"
+    script = phase(guest, "pre-install.d/04-choose-repositories") + "guest-os package-versions tool\n"
     script += phase(guest, "finalise.d/80-restore-repositories")
     script += "ls /etc/yum.repos.d\ncat /etc/yum.repos.d/rocky.repo"
     mirror = {"DIB_DISTRIBUTION_MIRROR": f"file://{site}/mirror", "DIB_GUEST_MIRROR": ""}
@@ -173,7 +178,7 @@ def test_a_base_without_repositories_is_refused_with_the_remedy(guest: Chroot) -
 
 def test_dkms_comes_from_epel_where_no_other_repository_has_it(guest: Chroot, site: Path) -> None:
     script = phase(guest, "pre-install.d/04-choose-repositories") + phase(guest, "pre-install.d/20-find-dkms")
-    script += "ls /etc/yum.repos.d\nguest-install-packages dkms 2> /dev/null\nrpm --query dkms"
+    script += "ls /etc/yum.repos.d\nguest-os install-packages dkms 2> /dev/null\nrpm --query dkms"
     mirror = {"DIB_DISTRIBUTION_MIRROR": f"file://{site}/mirror", "DIB_GUEST_MIRROR": "", "DIB_KERNEL_HEADERS": "1"}
     assert said(guest, script, **mirror) == ["aside", "epel.repo", "gpu-image.repo", "dkms-1.0-1.noarch"]
 
@@ -197,7 +202,7 @@ def test_a_kernel_is_a_boot_entry_and_later_ones_get_the_same_options(guest: Chr
     guest.program("grub2-editenv", 'echo "# GRUB Environment Block" > "$1"')
     guest.file("/boot/loader/entries/0123-5.14.0-1.conf", "linux /vmlinuz-5.14.0-1\n")
     guest.file("/boot/grub2/grubenv", "saved_entry=0123-5.14.0-1\n")
-    script = f"guest-configure-boot {NEW} 'root=LABEL=img-rootfs ro console=ttyS0'\n"
+    script = f"guest-os configure-boot {NEW} 'root=LABEL=img-rootfs ro console=ttyS0'\n"
     script += "cat /boot/loader/entries/* /etc/kernel/cmdline /boot/grub2/grubenv"
     lines = said(guest, script)
     assert "blscfg" in lines
@@ -212,10 +217,10 @@ def test_a_kernel_compiled_by_another_gcc_gets_that_toolset(guest: Chroot) -> No
     guest.file("/boot/config-5.14.0", "CONFIG_GCC_VERSION=110500\n")
     guest.program("gcc", "echo 13")
     guest.program("install-packages", 'echo "installing $*" >&2')
-    lines = said(guest, "guest-module-compiler 5.14.0")
+    lines = said(guest, "guest-os module-compiler 5.14.0")
     assert lines == ["installing gcc-toolset-11-gcc", "/opt/rh/gcc-toolset-11/root/usr/bin/gcc"]
     guest.program("gcc", "echo 11")
-    assert said(guest, "guest-module-compiler 5.14.0") == ["gcc"]
+    assert said(guest, "guest-os module-compiler 5.14.0") == ["gcc"]
 
 
 def test_a_kernel_that_only_lies_with_its_modules_is_put_into_boot(guest: Chroot) -> None:

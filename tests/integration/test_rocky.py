@@ -88,7 +88,7 @@ def test_on_rocky_10_without_modularity_the_driver_is_compiled_for_the_guests_ke
     result = built(site, guest)
     assert result.returncode == 0, result.stdout
     assert f"Kernel contract holds: kernel {rocky.kernel('10')}, NVIDIA 580.95.05 (open), 3 modules" in result.stdout
-    held = guest.run("guest-held-packages").stdout.split()
+    held = guest.run("guest-os held-packages").stdout.split()
     assert {"kernel-core", "kernel-devel", "kmod-nvidia-open-dkms", "nvidia-driver-cuda", "libnvidia-ml"} <= set(held)
 
 

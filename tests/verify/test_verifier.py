@@ -551,7 +551,7 @@ def test_the_user_space_of_a_vgpu_guest_is_one_package(tmp_path: Path) -> None:
         ("resolver", "/etc/.resolv.conf.systemd-resolved.bak", "nameserver 10.0.0.2\n", "bak names a server"),
         ("dib-traces", "/usr/sbin/update-initramfs", Link("/bin/true"), "still put aside"),
         ("dib-traces", "/etc/kernel/install.d/50-dracut.install", Link("/dev/null"), "still put aside"),
-        ("dib-traces", "/usr/local/bin/guest-hold-packages", "x", "guest-hold-packages is diskimage-builder's"),
+        ("dib-traces", "/usr/local/bin/guest-os", "x", "guest-os is diskimage-builder's"),
         ("dib-traces", "/usr/share/pkg-map/gpt-disk", "x", "/usr/share/pkg-map is diskimage-builder's"),
         ("dib-traces", "/etc/dib-manifests/dib_environment", "A=b", "/etc/dib-manifests is diskimage-builder's"),
         ("dib-traces", "/usr/local/bin/dib-run-parts", "x", "/usr/local/bin/dib-run-parts is diskimage-builder's"),
