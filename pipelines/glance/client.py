@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.glance.cloud import CHUNK, Cloud
-from pipelines.glance.errors import GlanceError, explained, unknown_cloud
 from pipelines.glance.image import Image
+from pipelines.keystone.errors import GlanceError, explained, unknown_cloud
 from pipelines.util import console
 
 __all__ = ["CHUNK", "Cloud", "Image", "connect", "names"]

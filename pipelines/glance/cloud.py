@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pipelines.glance import image as glance_image
-from pipelines.glance import nova
-from pipelines.glance.errors import GlanceError, explained
 from pipelines.glance.image import Image
+from pipelines.keystone.errors import GlanceError, explained
+from pipelines.nova import servers
 
 PAGE = 1000  # Glance's default limit for a page, too
 _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -235,7 +235,7 @@ class Cloud:
             return None
         session = self._reads.http_client.session
         with explained(self.name, f"ask Nova which servers use image {image_id}"):
-            return nova.servers_using(session, self._compute_url, image_id)
+            return servers.using_image(session, self._compute_url, image_id)
 
 
 def _pointer(name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.glance.client import Cloud, Image
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 
 # Seconds until an import is given up, and between two looks at it: at first, and at most.
 DEADLINE = 7200.0

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.glance.client import Cloud
-from pipelines.glance.errors import GlanceError
 from pipelines.glance.properties import Fault, Properties, is_novas
+from pipelines.keystone.errors import GlanceError
 from pipelines.util import console
 
 _OF_IMAGES = urllib.parse.urlencode({"resource_type": "OS::Glance::Image"})

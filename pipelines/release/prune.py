@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.artifacts import store
 from pipelines.glance.client import Cloud, Image
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console, locks
 

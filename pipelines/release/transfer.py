@@ -14,7 +14,7 @@ from pipelines.artifacts.store import Build
 from pipelines.catalog.clouds import Delivery
 from pipelines.glance import interop_import
 from pipelines.glance.client import Cloud, Image
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 from pipelines.release import image_metadata, payload
 from pipelines.release.payload import Payload
 from pipelines.util import console

@@ -13,7 +13,7 @@ from pipelines.artifacts.store import Build
 from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud, Image
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 from pipelines.release import cloud_images, image_metadata, payload, prune, transfer
 from pipelines.util import console, locks
 from pipelines.util.errors import CloudError, PipelineError

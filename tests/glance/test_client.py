@@ -13,7 +13,7 @@ import yaml
 
 from pipelines.glance import client
 from pipelines.glance import cloud as glance_cloud
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 from pipelines.util.errors import CloudError
 from tests.support.cloud_fixtures import QUOTA_MIB, TestCloud, revoke
 from tests.support.fakes.proxy import Fault, Proxy, Request, answer, cut_after, redirect

@@ -19,7 +19,7 @@ from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client, interop_import
 from pipelines.glance import image as glance_image
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 from pipelines.release import image_metadata, payload, transfer
 from pipelines.release.payload import Payload
 from pipelines.release.transfer import Way

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.glance import client
-from pipelines.glance.errors import GlanceError
+from pipelines.keystone.errors import GlanceError
 from tests.support.cloud_fixtures import TestCloud
 from tests.support.fakes import nova
 

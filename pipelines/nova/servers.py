@@ -14,7 +14,7 @@ _REFUSED = (401, 403, 404)
 _RETRIES = {"connect_retries": 2, "status_code_retries": 2, "retriable_status_codes": [429, 502, 503, 504]}
 
 
-def servers_using(session: Any, url: str, image_id: str) -> tuple[str, ...] | None:
+def using_image(session: Any, url: str, image_id: str) -> tuple[str, ...] | None:
     """The IDs of the servers that were made from an image: all projects' or, where that is refused, our own's.
 
     None where Nova refuses that, too. Raises what `session` raises for any other answer.

@@ -1,0 +1,1 @@
+"""The way into a cloud: clouds.yaml, authenticated sessions, errors of OpenStack services."""
