@@ -32,7 +32,7 @@ def compare(site: Site, variant: Variant) -> Iterator[Taken]:
     root = site.fresh(variant, "cloud")
     running = manager.up(root, venv=manager.ROOT / ".cloud" / "venv", tied=True)
     try:
-        cloud = client.connect("local", extra=running.clouds_file)
+        cloud = client.connect("local", file=running.clouds_file)
         build.image().read_bytes()  # the first to read it would be the slower one
         for _ in range(TURNS):
             ours.append(_ours(cloud, build))

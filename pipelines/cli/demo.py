@@ -26,7 +26,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     variants = catalog.select(VARIANT)
     console.note("1/4  a real Keystone and Glance on loopback; ./inv cloud.down stops them")
     running = manager.up(cloud_root)
-    cloud = client.connect("local", extra=running.clouds_file)
+    cloud = client.connect("local", file=running.clouds_file)
     console.note("2/4  the plan")
     site = Site(catalog=catalog, root=builds, records=records.open(catalog.records, builds), clouds=[cloud])
     actions = workflows_site.planned(site, variants, now(), asks_archives=True)

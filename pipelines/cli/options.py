@@ -43,7 +43,7 @@ def connect(clouds: list[str]) -> list[Any]:
     from pipelines.devcloud import manager
     from pipelines.glance import client
 
-    return [client.connect(cloud, extra=manager.clouds_file(CLOUD_ROOT)) for cloud in clouds]
+    return [client.connect(cloud, fallback=manager.clouds_file(CLOUD_ROOT)) for cloud in clouds]
 
 
 def open_site(catalog: str, builds: str, clouds: list[str], *, boots: bool = False, all_clouds: bool = True) -> Any:

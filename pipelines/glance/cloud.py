@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pipelines.glance import image as glance_image
+from pipelines.glance.errors import explained
 from pipelines.glance.image import Image
-from pipelines.keystone.errors import GlanceError, explained
-from pipelines.nova import servers
+from pipelines.keystone.errors import ServiceError
+from pipelines.keystone.session import Session
 
 PAGE = 1000  # Glance's default limit for a page, too
 _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -42,21 +43,28 @@ class Body:
         self._left -= len(piece)
         if not piece and self._left:
             what = f"{self.size - self._left} of {self.size} bytes were there to upload"
-            raise GlanceError(what, remedy="Look after the image's file, and run the same command again.", status=None)
+            raise ServiceError(what, remedy="Look after the image's file, and run the same command again.", status=None)
         return piece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cloud:
-    """A project in a cloud, authenticated. Every method raises GlanceError, which says what to do."""
+    """A project in a cloud, authenticated. Every method raises ServiceError, which says what to do."""
 
-    name: str
-    project_id: str
+    session: Session
     # Two of glanceclient's clients on one session, since it knows retries for all of a client's calls or for none.
     _reads: Any
     _changes: Any
-    # Where the project's Nova is, None where the cloud's catalog has none.
-    _compute_url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The cloud's name in clouds.yaml."""
+        return self.session.cloud
+
+    @property
+    def project_id(self) -> str:
+        """The project whose images these are."""
+        return self.session.project_id
 
     def images(
         self,
@@ -141,7 +149,7 @@ class Cloud:
             try:
                 client, path = self._changes.http_client, f"/v2/images/{image_id}/{where}"
                 put(client, path, body(), headers, cloud=self.name, doing=doing)
-            except GlanceError as error:
+            except ServiceError as error:
                 if error.status != 401 or attempt == 2:
                     raise
                 self._changes.http_client.invalidate()  # the token
@@ -149,14 +157,14 @@ class Cloud:
                 return
 
     def download(self, image_id: str, sink: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> Image:
-        """Write an image's data to `sink`; GlanceError unless it is what Glance says it is, by size and digest."""
+        """Write an image's data to `sink`; ServiceError unless it is what Glance says it is, by size and digest."""
         image = self.image(image_id)
         doing = f"download image {image_id}"
         digest = hashlib.new(image.hash_algorithm or "sha512")
         count = 0
         if image.size is None:
             what = f"{self.name}: cannot {doing}: it has no data ({image.status})"
-            raise GlanceError(what, remedy="Choose another; `./inv status` lists them.", status=None)
+            raise ServiceError(what, remedy="Choose another; `./inv status` lists them.", status=None)
         with explained(self.name, doing):
             # glanceclient's own check passes what Glance has no checksum for, whatever its size.
             for chunk in self._reads.images.data(image_id, do_checksum=False):
@@ -166,7 +174,7 @@ class Cloud:
                 progress(len(chunk))
         if count != image.size or image.hash_value not in (None, digest.hexdigest()):
             what = f"{self.name}: image {image_id} arrived damaged: {count} of {image.size} bytes, or a wrong digest"
-            raise GlanceError(what, remedy="Run the same command again.", status=None)
+            raise ServiceError(what, remedy="Run the same command again.", status=None)
         return image
 
     def update(self, image_id: str, *, remove: Iterable[str] = (), **values: str | int | bool | Sequence[str]) -> Image:
@@ -193,7 +201,7 @@ class Cloud:
         try:
             with explained(self.name, f"delete image {image_id}"):
                 self._changes.images.delete(image_id)
-        except GlanceError as error:
+        except ServiceError as error:
             if error.status != 404:
                 raise
 
@@ -212,7 +220,7 @@ class Cloud:
         try:
             with explained(self.name, f"share image {image_id} with project {project_id}"):
                 self._changes.image_members.create(image_id, project_id)
-        except GlanceError as error:
+        except ServiceError as error:
             if error.status != 409:
                 raise
 
@@ -221,21 +229,9 @@ class Cloud:
         try:
             with explained(self.name, f"share image {image_id} with project {project_id} no more"):
                 self._changes.image_members.delete(image_id, project_id)
-        except GlanceError as error:
+        except ServiceError as error:
             if error.status != 404:
                 raise
-
-    def servers_using(self, image_id: str) -> tuple[str, ...] | None:
-        """The IDs of the servers that were made from an image; None where there is no Nova, or none that answers us.
-
-        Of all projects where this user may ask for that, otherwise of the own project alone. A server that boots from
-        a volume is not among them: the volume needs the image no more.
-        """
-        if self._compute_url is None:
-            return None
-        session = self._reads.http_client.session
-        with explained(self.name, f"ask Nova which servers use image {image_id}"):
-            return servers.using_image(session, self._compute_url, image_id)
 
 
 def _pointer(name: str) -> str:
@@ -257,4 +253,4 @@ def put(client: Any, path: str, body: Body, headers: Mapping[str, str], *, cloud
     if response.status_code != 204:  # glanceclient takes a redirect for a success
         what = f"{cloud}: cannot {doing}: HTTP {response.status_code}"
         remedy = "Correct the image service's address in the cloud's catalog, or image_endpoint_override."
-        raise GlanceError(what, remedy=remedy, status=response.status_code)
+        raise ServiceError(what, remedy=remedy, status=response.status_code)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.glance.client import Cloud, Image
-from pipelines.keystone.errors import GlanceError
+from pipelines.keystone.errors import ServiceError
 
 # Seconds until an import is given up, and between two looks at it: at first, and at most.
 DEADLINE = 7200.0
@@ -44,7 +44,7 @@ def offer(cloud: Cloud) -> Offer:
 
 
 def wait(cloud: Cloud, image_id: str, *, deadline: float = DEADLINE) -> None:
-    """Return when an import is done, all stores included. GlanceError when it failed, or after `deadline` seconds."""
+    """Return when an import is done, all stores included. ServiceError when it failed, or after `deadline` seconds."""
     ends, pause, begun = time.monotonic() + deadline, FIRST_LOOK, False
     while True:
         image = cloud.image(image_id)
@@ -54,10 +54,10 @@ def wait(cloud: Cloud, image_id: str, *, deadline: float = DEADLINE) -> None:
             return
         if found.state == "failed":
             what = f"{cloud.name}: the import of image {image_id} failed: {found.said or 'Glance does not say why'}"
-            raise GlanceError(what, remedy="Run the same command again; Glance's log says more.", status=None)
+            raise ServiceError(what, remedy="Run the same command again; Glance's log says more.", status=None)
         if time.monotonic() >= ends:
             what = f"{cloud.name}: the import of image {image_id} is not done after {deadline:g} s ({image.status})"
-            raise GlanceError(what, remedy="Ask the cloud's administrators; its log says what it is at.", status=None)
+            raise ServiceError(what, remedy="Ask the cloud's administrators; its log says what it is at.", status=None)
         time.sleep(pause)
         pause = min(1.5 * pause, RARELY)
 
@@ -95,7 +95,7 @@ def _answer(cloud: Cloud, path: str, doing: str) -> Any:
     """What Glance answers; None where it has nothing there for us."""
     try:
         return cloud.answer(path, doing)
-    except GlanceError as error:
+    except ServiceError as error:
         if error.status in _ABSENT:
             return None
         raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.glance.client import Cloud
 from pipelines.glance.properties import Fault, Properties, is_novas
-from pipelines.keystone.errors import GlanceError
+from pipelines.keystone.errors import ServiceError
 from pipelines.util import console
 
 _OF_IMAGES = urllib.parse.urlencode({"resource_type": "OS::Glance::Image"})
@@ -49,7 +49,7 @@ def check(cloud: Cloud, properties: Properties) -> tuple[Fault, ...]:
     """
     try:
         known = definitions(cloud)
-    except GlanceError as error:
+    except ServiceError as error:
         if error.status is None:
             raise
         console.note(f"{cloud.name} shows no metadata definitions (HTTP {error.status}): properties are not compared")

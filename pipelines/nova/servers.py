@@ -1,6 +1,4 @@
-"""Which servers use an image?
-
-One question to Nova, on the session that glance.py has authenticated.
+"""Servers of a cloud.
 
 https://docs.openstack.org/api-ref/compute/#list-servers-detailed
 """
@@ -10,33 +8,39 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.keystone.errors import explained
+from pipelines.keystone.session import READ_RETRIES, Session
+
 _REFUSED = (401, 403, 404)
-_RETRIES = {"connect_retries": 2, "status_code_retries": 2, "retriable_status_codes": [429, 502, 503, 504]}
 
 
-def using_image(session: Any, url: str, image_id: str) -> tuple[str, ...] | None:
-    """The IDs of the servers that were made from an image: all projects' or, where that is refused, our own's.
+def using_image(session: Session, image_id: str) -> tuple[str, ...] | None:
+    """The IDs of the servers that were made from an image; None where there is no Nova, or none that answers us.
 
-    None where Nova refuses that, too. Raises what `session` raises for any other answer.
+    Of all projects where this user may ask for that, otherwise of the own project alone. A server that boots from a
+    volume is not among them: the volume needs the image no more.
     """
-    for everybody in (True, False):
-        answers = list(_pages(session, url, image_id, everybody))
-        if None not in answers:
-            return tuple(server["id"] for page in answers if page for server in page)
+    url = session.endpoint("compute")
+    if url is None:
+        return None
+    with explained(session.cloud, f"ask Nova which servers use image {image_id}"):
+        for all_projects in (True, False):
+            answers = list(_pages(session, url, image_id, all_projects))
+            if None not in answers:
+                return tuple(server["id"] for page in answers if page for server in page)
     return None
 
 
-def _pages(session: Any, url: str, image_id: str, everybody: bool) -> Iterator[list[dict[str, Any]] | None]:
+def _pages(session: Session, url: str, image_id: str, all_projects: bool) -> Iterator[list[dict[str, Any]] | None]:
     """The list's pages; None for one that is refused."""
-    asked = {"image": image_id, **({"all_tenants": "true"} if everybody else {})}
+    asked = {"image": image_id, **({"all_tenants": "true"} if all_projects else {})}
     while True:
         where = f"{_versioned(url)}/servers/detail?{urllib.parse.urlencode(asked)}"
-        response = session.get(where, headers={"Accept": "application/json"}, raise_exc=False, **_RETRIES)
+        response = session.http.get(where, headers={"Accept": "application/json"}, raise_exc=False, **READ_RETRIES)
         if response.status_code in _REFUSED:
             yield None
             return
-        if response.status_code >= 400:
-            response.raise_for_status()
+        response.raise_for_status()
         page = response.json()
         yield page["servers"]
         if not page.get("servers_links") or not page["servers"]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pipelines.artifacts import store
 from pipelines.glance.client import Cloud, Image
-from pipelines.keystone.errors import GlanceError
+from pipelines.keystone.errors import ServiceError
+from pipelines.nova import servers
 from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console, locks
 
@@ -89,7 +90,7 @@ def _why_keep(cloud: Cloud, image: Image, mine: list[Image], now: datetime) -> s
     good = (other for other in mine if other.status == "active" and not cloud_images.is_rejected(other))
     if not any(other.id != image.id for other in good):
         return "it is the last good one"
-    users = cloud.servers_using(image.id)
+    users = servers.using_image(cloud.session, image.id)
     if users is None:
         console.note(f"{cloud.name}: Nova may not be asked who uses {image.id}; Glance refuses what volumes use")
     return f"in use by {len(users)} servers" if users else ""
@@ -101,7 +102,7 @@ def _delete(cloud: Cloud, image: Image) -> str:
         if image.protected:
             cloud.update(image.id, protected=False)
         cloud.delete(image.id)
-    except GlanceError as error:
+    except ServiceError as error:
         if error.status not in _REFUSED:
             raise
         if image.protected:

@@ -14,7 +14,7 @@ from pipelines.artifacts.store import Build
 from pipelines.catalog.clouds import Delivery
 from pipelines.glance import interop_import
 from pipelines.glance.client import Cloud, Image
-from pipelines.keystone.errors import GlanceError
+from pipelines.keystone.errors import ServiceError
 from pipelines.release import image_metadata, payload
 from pipelines.release.payload import Payload
 from pipelines.util import console
@@ -124,9 +124,9 @@ def _download(cloud: Cloud, image_id: str, sent: Payload, way: Way) -> None:
     cloud.begin_import(image_id, {"name": "web-download", "uri": url}, way.stores)
     try:
         interop_import.wait(cloud, image_id)
-    except GlanceError as error:
+    except ServiceError as error:
         remedy = f"Check that this cloud's Glance reaches {url}, and that the builds' folder is served there."
-        raise GlanceError(error.what, remedy=remedy, status=error.status) from error
+        raise ServiceError(error.what, remedy=remedy, status=error.status) from error
 
 
 def _require_stores(cloud: Cloud, image: Image, name: str, way: Way) -> None:

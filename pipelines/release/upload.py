@@ -13,7 +13,7 @@ from pipelines.artifacts.store import Build
 from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud, Image
-from pipelines.keystone.errors import GlanceError
+from pipelines.keystone.errors import ServiceError
 from pipelines.release import cloud_images, image_metadata, payload, prune, transfer
 from pipelines.util import console, locks
 from pipelines.util.errors import CloudError, PipelineError
@@ -112,7 +112,7 @@ def _require_visibility(cloud: Cloud, variant: Variant, image_id: str) -> None:
         try:
             cloud.update(image_id, visibility=visibility)
             cloud.update(image_id, visibility="private")
-        except GlanceError as error:
+        except ServiceError as error:
             if error.status != 403:
                 raise
             what = f"{cloud.name}: this user may not make {variant.name} {visibility}"

@@ -15,6 +15,7 @@ import yaml
 
 from pipelines.devcloud import manager
 from pipelines.glance import client
+from pipelines.keystone import clouds_yaml
 from pipelines.util import locks
 from pipelines.util.errors import CloudError, HostError
 from tests.support.cloud_fixtures import TestCloud
@@ -106,7 +107,7 @@ def test_env_lines_make_a_shell_the_administrators(local_cloud: TestCloud, monke
     assert "OS_CLOUD" not in variables
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert client.connect().name == "envvars"
+    assert client.connect("envvars").project_id
 
 
 def test_env_lines_of_a_stopped_cloud_say_how_to_start_it(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_the_clouds_of_the_user_stay_visible(
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump({"clouds": {"prod": {"auth": {"auth_url": "https://prod.example/v3"}}}}))
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(own))
-    assert set(client.names(manager.clouds_file(local_cloud.root))) == {
+    assert set(clouds_yaml.names(manager.clouds_file(local_cloud.root))) == {
         "prod",
         "local",
         "local-member",

@@ -33,13 +33,13 @@ def cloud(local_cloud: TestCloud) -> client.Cloud:
     """A cloud with all definitions that come with Glance."""
     manage, config = DEFINITIONS.parents[2] / "bin" / "glance-manage", local_cloud.root / "glance" / "glance-api.conf"
     subprocess.run([manage, f"--config-file={config}", "db_load_metadefs", DEFINITIONS], check=True)
-    return client.connect("local", extra=local_cloud.root / "clouds.yaml")
+    return client.connect("local", file=local_cloud.root / "clouds.yaml")
 
 
 @pytest.fixture(scope="module")
 def site(local_cloud: TestCloud) -> Iterator[client.Cloud]:
     """A cloud with definitions of its own beside those that come with Glance."""
-    cloud = client.connect("local", extra=local_cloud.root / "clouds.yaml")
+    cloud = client.connect("local", file=local_cloud.root / "clouds.yaml")
     changes = cloud._changes.http_client
     changes.post("/v2/metadefs/namespaces", headers={"Content-Type": "application/json"}, data=json.dumps(SITE))
     yield cloud
@@ -113,13 +113,13 @@ def test_a_cloud_that_shows_no_definitions_is_said_and_no_error(
     proxy: Proxy, proxied: Path, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
     proxy.on("GET", "/v2/metadefs", answer(status))
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     assert check(behind, make_variant().properties) == ()
     assert f"HTTP {status}" in capsys.readouterr().err
 
 
 def test_a_cloud_that_cannot_be_reached_is_an_error(proxy: Proxy, proxied: Path) -> None:
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     proxy.on("GET", "/v2/metadefs", lambda request: setattr(request, "drop", True), always=True)
     with pytest.raises(CloudError):
         check(behind, {"hw_disk_bus": "scsi"})

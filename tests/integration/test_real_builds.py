@@ -108,7 +108,7 @@ def test_the_image_is_released_to_a_real_glance_and_comes_back_the_same(
     listed = json.loads(inv("status", "--cloud", "proving-ground", "--only", "debian-cuda", "--json", **mine).stdout)
     (row,) = listed
     assert (row["variant"], row["state"], row["build_id"]) == ("debian-cuda", "current", made.build_id)
-    cloud = client.connect("local", extra=roomy_cloud.clouds_file)
+    cloud = client.connect("local", file=roomy_cloud.clouds_file)
     (image,) = cloud_images.current(cloud, "debian-cuda")
     assert image.properties["hw_firmware_type"] == "uefi"
     assert image.properties["gpu_image_sha256"] == made.artifact.sha256

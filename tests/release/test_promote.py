@@ -49,7 +49,7 @@ def nothing_known(_: str) -> None:
 def test_a_rollback_shows_the_image_before_and_sends_nothing(
     proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     old, new = make_build(variant), make_build(variant)
     release(behind, variant, old)
     release(behind, variant, new)
@@ -165,7 +165,7 @@ def test_a_rollback_that_breaks_off_anywhere_is_finished_by_the_next_and_goes_no
         request.drop_answer = number == nth
 
     proxy.on("PATCH", "", fault, always=True)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     with pytest.raises(CloudError):
         publish.rollback(behind, variant, None, nothing_known, NOW)
     proxy.faults.clear()
@@ -203,7 +203,7 @@ def test_members_see_an_image_from_the_moment_that_it_is_shown(
                     members.append(set(cloud.members(image.id)))
 
     proxy.after_change = look
-    release(client.connect("local", extra=proxied), variant, make_build(variant))
+    release(client.connect("local", file=proxied), variant, make_build(variant))
     assert members
     assert all(each == {member.project_id} for each in members)
 
@@ -261,7 +261,7 @@ def test_an_image_that_glance_will_not_delete_stays_as_it_was_and_the_rest_goes(
     variant = make_variant(protected=True)
     first, second, _ = (release(cloud, variant, make_build(variant)).image_id for _ in range(3))
     proxy.on("DELETE", first, answer(409))
-    done = prune.prune(client.connect("local", extra=proxied), variant.name, (first, second), NOW)
+    done = prune.prune(client.connect("local", file=proxied), variant.name, (first, second), NOW)
     assert [bool(each.kept) for each in done] == [True, False]
     assert cloud.image(first).protected
 

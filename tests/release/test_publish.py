@@ -118,7 +118,7 @@ def test_a_released_image_is_labelled_as_it_was_made_and_not_as_the_catalog_is_n
 def test_releasing_again_does_nothing_and_says_so(
     proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     build = make_build(variant)
     release(behind, variant, build)
     proxy.reset()
@@ -154,7 +154,7 @@ def test_the_loser_of_a_race_is_hidden(
     cloud: client.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
     old_build, new_build = make_build(variant), make_build(variant)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
 
     def meanwhile() -> None:
         # The newer build is shown between the older one's last look and its promotion.
@@ -172,7 +172,7 @@ def test_two_runs_that_show_their_images_at_once_agree_on_the_newest(
     cloud: client.Cloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
     old_build, new_build = make_build(variant), make_build(variant)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
 
     def just_before_showing(_: Request) -> None:
         release(cloud, variant, new_build)
@@ -248,7 +248,7 @@ def test_a_build_that_failed_verification_is_refused(
     proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
     build = make_build(variant)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     with pytest.raises(VerifyError, match="image is what was built"):
         publish.upload(behind, variant, build, verified(build, passed=False), NOW)
     assert proxy.seen == []
@@ -265,7 +265,7 @@ def test_a_verification_of_another_build_is_refused(
 def test_wrong_properties_are_refused(proxy: Proxy, proxied: Path, make_build: MakeBuild) -> None:
     variant = make_variant(properties={"os_secure_boot": "required"})
     with pytest.raises(CatalogError, match="os_secure_boot"):
-        release(client.connect("local", extra=proxied), variant, make_build(variant))
+        release(client.connect("local", file=proxied), variant, make_build(variant))
     assert proxy.seen == []
 
 
@@ -273,7 +273,7 @@ def test_a_user_who_may_not_publish_is_told_before_the_upload(
     proxy: Proxy, proxied: Path, make_build: MakeBuild
 ) -> None:
     variant = make_variant(visibility="public")
-    behind = client.connect("local-member", extra=proxied)
+    behind = client.connect("local-member", file=proxied)
     with pytest.raises(CloudError, match="may not make"):
         release(behind, variant, make_build(variant))
     assert "PUT" not in {method for method, _ in proxy.seen}
@@ -340,7 +340,7 @@ def test_an_unfinished_snapshot_is_not_cleaned_away(
 def test_images_of_other_projects_are_shown_as_theirs_and_left_alone(
     local_cloud: TestCloud, cloud: client.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:
-    other = client.connect("local-other", extra=local_cloud.root / "clouds.yaml")
+    other = client.connect("local-other", file=local_cloud.root / "clouds.yaml")
     theirs = release(other, variant, make_build(variant))
     ours = release(cloud, variant, make_build(variant))
     assert [image.id for image in shown(other, variant)] == [theirs.image_id]
@@ -401,7 +401,7 @@ def test_a_release_that_breaks_off_anywhere_is_finished_by_the_next_run(
     if not shown(cloud, variant):
         release(cloud, variant, make_build(variant))
     build = make_build(variant, later=next(_HOURS))
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     seen: list[list[str | None]] = []
 
     def look() -> None:
@@ -429,14 +429,14 @@ def test_a_refused_promotion_leaves_the_older_image_in_place(
     old = release(cloud, variant, make_build(variant))
     proxy.on("PATCH", "/v2/images", answer(status), always=True)
     with pytest.raises(CloudError):
-        release(client.connect("local", extra=proxied), variant, make_build(variant))
+        release(client.connect("local", file=proxied), variant, make_build(variant))
     assert [image.id for image in shown(cloud, variant)] == [old.image_id]
 
 
 def test_an_upload_that_is_cut_leaves_nothing_behind(
     proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     proxy.on("PUT", "/file", cut_after(100_000))
     with pytest.raises(CloudError, match="cannot upload"):
         release(behind, variant, make_build(variant))
@@ -458,7 +458,7 @@ def test_an_upload_over_the_quota_leaves_nothing_behind(
 def test_a_token_that_ends_during_the_release_is_renewed(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     for method in ("POST", "PATCH"):
         proxy.on(method, "/v2/images", lambda _: revoke(local_cloud, behind))
     build = make_build(variant)
@@ -471,10 +471,10 @@ def test_a_token_that_ends_during_the_release_is_renewed(
 def test_glance_killed_during_an_upload(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
-    direct = client.connect("local", extra=local_cloud.root / "clouds.yaml")
+    direct = client.connect("local", file=local_cloud.root / "clouds.yaml")
     old = release(direct, variant, make_build(variant))
     build = make_build(variant)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
 
     def kill() -> None:
         deadline = time.monotonic() + 60
@@ -501,7 +501,7 @@ def test_glance_killed_during_an_upload(
 def test_our_own_death_during_an_upload(
     local_cloud: TestCloud, proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
-    direct = client.connect("local", extra=local_cloud.root / "clouds.yaml")
+    direct = client.connect("local", file=local_cloud.root / "clouds.yaml")
     build = make_build(variant)
     code = (
         "import pathlib, sys; from tests.support.cloud_fixtures import NOW, make_variant, verified\n"
@@ -510,7 +510,7 @@ def test_our_own_death_during_an_upload(
         "folder, clouds, name = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]\n"
         "build = store.Build(folder=folder, variant=name, build_id=folder.name, state='complete')\n"
         "variant = dataclasses.replace(make_variant(), name=name)\n"
-        "publish.upload(client.connect('local', extra=clouds), variant, build, verified(build), NOW)"
+        "publish.upload(client.connect('local', file=clouds), variant, build, verified(build), NOW)"
     )
     env = {**os.environ, "PYTHONPATH": str(manager.ROOT)}
     argv = [sys.executable, "-c", code, str(build.folder), str(proxied), variant.name]

@@ -80,7 +80,7 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
     seen: list[list[str]] = []
     proxy.after_change = lambda: seen.append(shown(cloud, variant.name))
     fault(proxy, new.manifest().artifact.size)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     remedies = []
     for _ in range(3):
         try:
@@ -116,7 +116,7 @@ def test_an_image_that_somebody_deletes_during_its_upload_is_an_error_and_comes_
 
     proxy.on("PUT", _FILE, deleted)
     with pytest.raises(PipelineError):
-        publish.upload(client.connect("local", extra=proxied), variant, build, verified(build), NOW)
+        publish.upload(client.connect("local", file=proxied), variant, build, verified(build), NOW)
     publish.upload(cloud, variant, build, verified(build), NOW)
     assert shown(cloud, variant.name) == [build.build_id]
 

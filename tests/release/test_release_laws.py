@@ -90,7 +90,7 @@ def test_users_always_have_one_good_image_and_nothing_is_lost_or_touched_that_is
     make_build: MakeBuild,
     history: list[tuple[str, int | None, bool]],
 ) -> None:
-    world = World(cloud, client.connect("local", extra=proxied), proxy, make_build)
+    world = World(cloud, client.connect("local", file=proxied), proxy, make_build)
     with contextlib.closing(world):
         _live(world, history)
 

@@ -19,7 +19,7 @@ from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client, interop_import
 from pipelines.glance import image as glance_image
-from pipelines.keystone.errors import GlanceError
+from pipelines.keystone.errors import ServiceError
 from pipelines.release import image_metadata, payload, transfer
 from pipelines.release.payload import Payload
 from pipelines.release.transfer import Way
@@ -109,7 +109,7 @@ def test_a_build_gets_into_several_stores(cloud: client.Cloud, build: Build, sto
 
 
 def test_a_plain_upload_is_what_a_cloud_gets_of_which_nothing_is_said(proxy: Proxy, proxied: Path) -> None:
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     proxy.reset()
     assert transfer.choose(behind, Delivery()) == Way(method="put")
     assert proxy.seen == []
@@ -130,7 +130,7 @@ def test_auto_is_what_the_delivery_needs(cloud: client.Cloud, delivery: Delivery
 
 def test_auto_is_a_plain_upload_where_nothing_else_is_offered(proxy: Proxy, proxied: Path) -> None:
     proxy.on("GET", "/v2/info/", answer(404), always=True)
-    behind = client.connect("local", extra=proxied)
+    behind = client.connect("local", file=proxied)
     assert transfer.choose(behind, Delivery(web_download_url="http://x")) == Way(method="put")
 
 
@@ -150,7 +150,7 @@ def test_what_a_cloud_lacks_is_said_before_anything_is_sent(
     if not offered:
         proxy.on("GET", "/v2/info/", answer(404), always=True)
     with pytest.raises(CloudError, match=says) as failure:
-        transfer.choose(client.connect("local", extra=proxied), delivery)
+        transfer.choose(client.connect("local", file=proxied), delivery)
     assert "images.yaml" in failure.value.remedy or "import_method" in failure.value.remedy
     assert proxy.changes() == []
 
@@ -166,12 +166,12 @@ def test_an_import_of_what_is_no_image_fails(
     build.image().write_bytes(noise)
     about = dataclasses.replace(build.manifest().artifact, size=len(noise), sha256=hashlib.sha256(noise).hexdigest())
     sent = Payload(path=build.image(), artifact=about, original=about)
-    with pytest.raises(GlanceError, match=r"import of image .* failed: .*main"):
+    with pytest.raises(ServiceError, match=r"import of image .* failed: .*main"):
         transfer.send(cloud, record(cloud, build), "x", sent, Way(method=method, url=f"{web.url}/builds"))
 
 
 def test_a_web_server_that_is_down_is_named(cloud: client.Cloud, build: Build) -> None:
-    with pytest.raises(GlanceError, match=r"the import of image .* failed: Task failed") as failure:
+    with pytest.raises(ServiceError, match=r"the import of image .* failed: Task failed") as failure:
         delivered(cloud, build, Delivery(import_method="web-download", web_download_url="http://127.0.0.1:9/builds"))
     assert f"http://127.0.0.1:9/builds/{build.variant}/{build.build_id}/image.qcow2" in failure.value.remedy
 
@@ -197,7 +197,7 @@ def test_a_file_that_changed_since_it_was_built_is_not_sent(
 
 
 def test_an_import_that_takes_too_long_is_given_up(cloud: client.Cloud, build: Build) -> None:
-    with pytest.raises(GlanceError, match=r"not done after 0.3 s \(queued\)"):
+    with pytest.raises(ServiceError, match=r"not done after 0.3 s \(queued\)"):
         interop_import.wait(cloud, record(cloud, build), deadline=0.3)
 
 
@@ -232,7 +232,7 @@ def test_an_import_is_done_when_all_of_it_is(
 
 def test_an_import_at_a_glance_that_lists_no_tasks(build: Build, proxy: Proxy, proxied: Path) -> None:
     proxy.on("GET", "/tasks", answer(404), always=True)
-    image = delivered(client.connect("local", extra=proxied), build, Delivery(import_method="glance-direct"))
+    image = delivered(client.connect("local", file=proxied), build, Delivery(import_method="glance-direct"))
     assert image.status == "active"
 
 

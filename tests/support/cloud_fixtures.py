@@ -78,13 +78,13 @@ def proxied(local_cloud: TestCloud, proxy: Proxy, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def cloud(local_cloud: TestCloud) -> client.Cloud:
     """The operator's project, an administrator's."""
-    return client.connect("local", extra=local_cloud.root / "clouds.yaml")
+    return client.connect("local", file=local_cloud.root / "clouds.yaml")
 
 
 @pytest.fixture(scope="session")
 def member(local_cloud: TestCloud) -> client.Cloud:
     """A project without an administrator's rights."""
-    return client.connect("local-member", extra=local_cloud.root / "clouds.yaml")
+    return client.connect("local-member", file=local_cloud.root / "clouds.yaml")
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
 ) -> None:
     images = catalog_of(tmp_path, name, f"{name}-b")
     proxy.on("POST", "/v2/images", answer(413), always=True)
-    run = run_of(images, client.connect("local", extra=proxied), member)
+    run = run_of(images, client.connect("local", file=proxied), member)
     with pytest.raises(SeveralFailed) as caught:
         refresh.refresh(run, run.site.catalog.select(None))
     assert caught.value.exit_code == CloudError.exit_code
@@ -168,7 +168,7 @@ def test_a_cloud_that_cannot_be_listed_is_an_error_of_its_own_and_the_others_are
     *, member: client.Cloud, proxy: Proxy, proxied: Path, images: Path, name: str
 ) -> None:
     proxy.on("GET", "/v2/images", answer(503), always=True)
-    run = run_of(images, client.connect("local", extra=proxied), member)
+    run = run_of(images, client.connect("local", file=proxied), member)
     with pytest.raises(CloudError, match="cannot"):
         refresh.dry(run.site, run.site.catalog.select(None), NOW)
     with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$") as caught:
@@ -185,7 +185,8 @@ def test_a_cloud_that_cannot_be_listed_is_not_asked_for_what_another_one_needs(
 ) -> None:
     refreshed(run_of(images, member))
     proxy.on("GET", "/v2/images", answer(503), always=True)
-    silent, third = client.connect("local", extra=proxied), replace(cloud, name="third")
+    silent = client.connect("local", file=proxied)
+    third = replace(cloud, session=replace(cloud.session, cloud="third"))
     with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$"):
         refreshed(run_of(images, silent, member, third, builds="fresh"))
     assert shown(third, name) == shown(member, name)

@@ -29,7 +29,7 @@ MakeBuild = Callable[..., Build]
 @pytest.fixture
 def behind(proxied: Path) -> client.Cloud:
     """The same cloud, its Glance behind the proxy."""
-    return client.connect("local", extra=proxied)
+    return client.connect("local", file=proxied)
 
 
 def release(cloud: client.Cloud, variant: Variant, build: Build) -> client.Image:
