@@ -1,7 +1,6 @@
-"""How is one built?
+"""Build of one image by diskimage-builder: from a variant to a complete build, or to a failed one with its log.
 
-Runs disk-image-create for a recipe, follows what it does, and leaves a complete build or a failed one with its log;
-never a mount, a loop device or a temporary tree.
+However it ends, it leaves no mount, no loop device and no temporary tree.
 """
 
 import json
@@ -16,9 +15,10 @@ from typing import Any
 
 from pipelines.artifacts import manifest
 from pipelines.artifacts import store as artifacts_store
-from pipelines.build import dib, elements, module_cache, recipe, secrets, workspace
-from pipelines.build import layers as build_layers
+from pipelines.build import dib, elements, layers, module_cache, secrets, workspace
+from pipelines.build import recipe as build_recipe
 from pipelines.build.dib import Progress
+from pipelines.build.layers import LayeredBuild, Tree
 from pipelines.build.recipe import Command, Recipe, Run
 from pipelines.cache import store
 from pipelines.catalog.variant import Variant
@@ -33,12 +33,12 @@ from pipelines.util.errors import BuildError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One build: of what, how, with which files and secrets, where, and beside which cache."""
+    """One build: its variant, recipe, inputs and secrets (by name), its folder, and the cache."""
 
     variant: Variant
-    plan: Recipe
-    given: Inputs
-    bound: Mapping[str, bytes] = field(repr=False)  # no traceback shows them
+    recipe: Recipe
+    inputs: Inputs
+    secrets: Mapping[str, bytes] = field(repr=False)  # no traceback shows them
     folder: Path
     cache: Path
     now: datetime
@@ -49,151 +49,156 @@ class _Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Layers:
-    """What the layers before the last say: what came out of the cache, and what the package archives had for them."""
-
-    cached: Mapping[str, str] = field(default_factory=dict)
-    archives: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    """What became of a job: the timings, the artifact, and what its layers say."""
+class _Result:
+    """A finished job: timings, wall seconds, the image file, and how the tree before the last layer came about."""
 
     progress: Progress
     seconds: float
     artifact: manifest.Artifact
-    layers: _Layers
+    tree: Tree
 
 
 def build(
     variant: Variant, root: Path, now: datetime, *, verbose: bool = False, cached: bool = True
 ) -> artifacts_store.Build:
-    """Build a variant below `root`; returns the complete build. Without `cached` nothing is kept or taken.
+    """Build a variant below `root`; returns the complete build. `cached`: whether it uses and fills the cache.
 
     Raises HostError before anything starts when the host is not fit, or another process builds this variant;
     BuildError with the failing element, the last lines and the log when diskimage-builder fails. An interrupt stops
-    it, cleans up, and goes on as it came.
+    diskimage-builder, cleans up, and is raised again.
     """
-    from pipelines.artifacts import sbom  # noqa: PLC0415  # `inv show` names the command that a build runs, and starts sooner
+    from pipelines.artifacts import sbom  # noqa: PLC0415  # `inv show` names the command of a build, and starts sooner
 
-    recipe.resolve(variant)  # what is wrong with the variant itself is said before anything is fetched
+    build_recipe.resolve(variant)  # errors of the variant itself come before anything is fetched
     preflight.require(variant, root)
-    bound = secrets.read(variant)
-    kept = root / ".cache"
+    secret_contents = secrets.read(variant)
+    cache = root / ".cache"
     with ExitStack() as held:
-        given = resolver.collect(variant, kept / "downloads", held)
-        plan = recipe.resolve(variant, given.digests)
-        folder = held.enter_context(
-            workspace.opened(root, variant.name, artifacts_store.build_id(now, plan.fingerprint))
+        inputs = resolver.collect(variant, cache / "downloads", held)
+        recipe = build_recipe.resolve(variant, inputs.digests)
+        build_id = artifacts_store.build_id(now, recipe.fingerprint)
+        folder = held.enter_context(workspace.opened(root, variant.name, build_id))
+        job = _Job(
+            variant=variant,
+            recipe=recipe,
+            inputs=inputs,
+            secrets=secret_contents,
+            folder=folder,
+            cache=cache,
+            now=now,
         )
-        job = _Job(variant=variant, plan=plan, given=given, bound=bound, folder=folder, cache=kept, now=now)
-        said = _manifest(job, _make(job, verbose=verbose, cached=cached))
-        sbom.write(folder, said)
-        util_files.write_json(folder / "manifest.json", said)
+        result = _make_image(job, verbose=verbose, cached=cached)
+        about = _manifest(job, result)
+        sbom.write(folder, about)
+        util_files.write_json(folder / "manifest.json", about)
     return artifacts_store.newest_complete(root, variant.name, folder.name)
 
 
-def command_for(plan: Recipe, folder: Path, files: Mapping[str, Path], run: Run | None = None, **more: str) -> Command:
-    """A disk-image-create run of a build in `folder`, as this host runs it, with its files from outside.
+def command_for(
+    recipe: Recipe, folder: Path, files: Mapping[str, Path], run: Run | None = None, **more: str
+) -> Command:
+    """A disk-image-create run of a build in `folder`, as this host runs it, with its input files.
 
-    The run is all of the recipe at once unless it is given; `more` are variables that only this build has.
+    Without `run`, all layers in one run. `more` are variables of this build alone.
     """
-    cache_folder = folder.resolve().parent.parent / ".cache"
-    lent = apt_mirrors.lent(plan.distribution)
-    command = recipe.command(plan, run or recipe.whole(plan), folder.resolve(), cache_folder, mirrors=lent, files=files)
+    cache = folder.resolve().parent.parent / ".cache"
+    mirrors = apt_mirrors.lent(recipe.distribution)
+    run = run or build_recipe.whole(recipe)
+    command = build_recipe.command(recipe, run, folder.resolve(), cache, mirrors=mirrors, files=files)
     environment = process.environment(**process.proxies(), **command.environment, **more)
     return Command(argv=(*process.as_root(), *command.argv), environment=environment)
 
 
-def _make(job: _Job, *, verbose: bool, cached: bool) -> _Made:
+def _make_image(job: _Job, *, verbose: bool, cached: bool) -> _Result:
+    """Run diskimage-builder, convert its disk, and compute the image's digests."""
     started = time.monotonic()
     (job.cache / "locks").mkdir(parents=True, exist_ok=True)
-    with dib.session(job.plan, job.folder / "build.log", verbose=verbose) as session:
-        made = _in_layers(job, session) if cached else _at_once(job, session)
+    with dib.session(job.recipe, job.folder / "build.log", verbose=verbose) as session:
+        tree = _run_in_layers(job, session) if cached else _run_at_once(job, session)
         with session.timed("variant", "convert"):
             raw = job.scratch / "image.raw"
-            qemu_img.convert(raw, job.folder / "image.qcow2", compression=job.plan.compression)
+            qemu_img.convert(raw, job.folder / "image.qcow2", compression=job.recipe.compression)
         with session.timed("variant", "hash"):
             artifact = workspace.artifact(job.folder / "image.qcow2")
     seconds = time.monotonic() - started
-    return _Made(progress=session.progress, seconds=seconds, artifact=artifact, layers=made)
+    return _Result(progress=session.progress, seconds=seconds, artifact=artifact, tree=tree)
 
 
-def _at_once(job: _Job, session: dib.Session) -> _Layers:
-    command = command_for(job.plan, job.folder, job.given.files)
-    session.execute(command, secrets.sent(job.bound))
-    return _Layers()
+def _run_at_once(job: _Job, session: dib.Session) -> Tree:
+    """Make the disk in one run, without the cache."""
+    command = command_for(job.recipe, job.folder, job.inputs.files)
+    session.execute(command, secrets.sent(job.secrets))
+    return Tree()
 
 
-def _in_layers(job: _Job, session: dib.Session) -> _Layers:
-    """In as many runs as the cache leaves to be done."""
-    fresh = job.scratch / "modules"
-    fresh.mkdir()
-    kept = job.cache.resolve() / module_cache.KIND
-    lent = {"DIB_KERNEL_MODULES_KEPT": str(kept), "DIB_KERNEL_MODULES_NEW": str(fresh)}
+def _run_in_layers(job: _Job, session: dib.Session) -> Tree:
+    """Make the disk in as few runs as the cache allows, and put into the cache what was made."""
+    new_modules = job.scratch / "modules"
+    new_modules.mkdir()
+    cached_modules = job.cache.resolve() / module_cache.KIND
+    module_folders = {"DIB_KERNEL_MODULES_KEPT": str(cached_modules), "DIB_KERNEL_MODULES_NEW": str(new_modules)}
 
     def execute(run: Run) -> None:
-        command = command_for(job.plan, job.folder, job.given.files, run, **lent)
-        session.execute(command, secrets.sent(job.bound), layer=run.layers[-1].name)
+        command = command_for(job.recipe, job.folder, job.inputs.files, run, **module_folders)
+        session.execute(command, secrets.sent(job.secrets), layer=run.layers[-1].name)
 
-    site = build_layers.Site(
-        plan=job.plan,
+    layered = LayeredBuild(
+        recipe=job.recipe,
         scratch=job.scratch,
         cache=job.cache,
         now=job.now,
-        lent={**apt_mirrors.lent(job.plan.distribution), **process.proxies()},
+        host_environment={**apt_mirrors.lent(job.recipe.distribution), **process.proxies()},
         execute=execute,
         timed=session.timed,
     )
-    build_layers.build(site)
-    modules = module_cache.take(fresh, job.cache, job.now)
+    tree = layers.build(layered)
+    modules = module_cache.take(new_modules, job.cache, job.now)
     store.shrink(job.cache, store.limit(job.cache))
-    taken = site.taken | ({"kernel modules": modules} if modules else {})
-    return _Layers(cached=taken, archives=site.seen)
+    return Tree(cached={**tree.cached, **({"kernel modules": modules} if modules else {})}, archives=tree.archives)
 
 
-def _manifest(job: _Job, made: _Made) -> manifest.Manifest:
-    variant, plan, given = job.variant, job.plan, job.given
-    said = job.scratch / "image.d"
-    identity = _read_json(said / "gpu-image.json")
-    packages = _packages(said / "dib-manifests")
+def _manifest(job: _Job, result: _Result) -> manifest.Manifest:
+    """The build's manifest, from what the elements left in scratch/image.d beside the disk."""
+    variant, recipe, inputs = job.variant, job.recipe, job.inputs
+    left = job.scratch / "image.d"
+    identity = _read_json(left / "gpu-image.json")
+    packages = _packages(left / "dib-manifests")
     return manifest.Manifest(
         variant=variant.name,
         build_id=job.folder.name,
-        fingerprint=plan.fingerprint,
+        fingerprint=recipe.fingerprint,
         created_at=times.utc(job.now),
-        base=_base(variant, given),
+        base=_base(variant, inputs),
         kernel=identity["kernel"],
         driver=_driver(job, identity),
         cuda={"toolkit": identity["cuda"]} if identity["cuda"] else {},
-        artifacts=(made.artifact,),
+        artifacts=(result.artifact,),
         packages={item["package"]: item["version"] for item in packages},
         architectures={item["package"]: item["arch"] for item in packages if "arch" in item},
         tools=_tools(),
-        stages=made.progress.stages,
-        layers=made.progress.layers(),
-        seconds=round(made.seconds, 3),
-        elements={name: elements.element_digest(path) for name, path in plan.closure.items()},
-        parts=plan.parts,
-        inputs=given.digests,
-        archives=_archives(said / "dib-manifests" / "archives", made.layers),
-        cached=made.layers.cached,
-        scratch=_read_json(said / "scratch.json"),
+        stages=result.progress.stages,
+        layers=result.progress.layers(),
+        seconds=round(result.seconds, 3),
+        elements={name: elements.element_digest(path) for name, path in recipe.closure.items()},
+        parts=recipe.parts,
+        inputs=inputs.digests,
+        archives=_archives(left / "dib-manifests" / "archives", result.tree),
+        cached=result.tree.cached,
+        scratch=_read_json(left / "scratch.json"),
     )
 
 
-def _archives(path: Path, before: _Layers) -> dict[str, str]:
-    """The state of each index when it was first used: its packages are of that time, whatever a later layer saw."""
+def _archives(path: Path, before: Tree) -> dict[str, str]:
+    """The digest of each package index when it was first used: its packages are of then, whatever later layers read."""
     return {**repositories.read(path.read_text(encoding="utf-8")), **before.archives}
 
 
-def _base(variant: Variant, given: Inputs) -> dict[str, str]:
-    """The base as declared, and of a cloud image its digest and the key that signed for it."""
+def _base(variant: Variant, inputs: Inputs) -> dict[str, str]:
+    """The base as declared, and for a cloud image its digest and the key that signed it."""
     assert variant.base is not None  # resolve() refused that
     declared = {name: str(value) for name, value in asdict(variant.base).items() if value is not None}
-    known = {"sha256": given.digests.get(resolver.BASE_IMAGE), "signed_by": given.signers.get(resolver.BASE_IMAGE)}
-    return declared | {name: value for name, value in known.items() if value}
+    found = {"sha256": inputs.digests.get(resolver.BASE_IMAGE), "signed_by": inputs.signers.get(resolver.BASE_IMAGE)}
+    return declared | {name: value for name, value in found.items() if value}
 
 
 def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
@@ -201,16 +206,16 @@ def _driver(job: _Job, identity: Mapping[str, str]) -> dict[str, str]:
     driver = job.variant.driver
     if driver is None or not identity["driver"]:
         return {}
-    made = {"version": identity["driver"], "modules": identity["modules"], "source": driver.source}
-    certificate = secrets.certificate(job.bound)
-    return made | ({"certificate": certificate} if certificate else {})
+    about = {"version": identity["driver"], "modules": identity["modules"], "source": driver.source}
+    certificate = secrets.certificate(job.secrets)
+    return about | ({"certificate": certificate} if certificate else {})
 
 
 def _packages(folder: Path) -> list[dict[str, str]]:
-    """The packages that are installed, with their name, version and architecture."""
+    """The installed packages, each with its name, version and architecture."""
     found: list[dict[str, str]] = []
     for path in (*folder.glob("dib-manifest-dpkg-*"), *folder.glob("dib-manifest-rpm-*")):
-        # dpkg names a package that is removed, too, while some of its configuration is left ("rc").
+        # dpkg also lists a removed package while some of its configuration is left ("rc").
         found += [each for each in _read_json(path)["packages"] if each.get("status", "ii")[1] == "i"]
     if not found:
         raise BuildError(f"diskimage-builder left no package list in {folder}", remedy="Report this with build.log.")
@@ -218,8 +223,11 @@ def _packages(folder: Path) -> list[dict[str, str]]:
 
 
 def _tools() -> dict[str, str]:
-    found = {"diskimage-builder": elements.dib_version(), "qemu-img": qemu_img.version()}
-    return found | {"host kernel": platform.release()}
+    return {
+        "diskimage-builder": elements.dib_version(),
+        "qemu-img": qemu_img.version(),
+        "host kernel": platform.release(),
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What does diskimage-builder do, and how did it end?
+"""Runs of diskimage-builder for one build: their log, progress, timings and failure.
 
-Runs disk-image-create, once or several times for one build, into one log; shows the operator what goes on, keeps the
-timings, and says which element failed, and why.
+Progress is read from the output, line by line: dib-run-parts names each script that it starts and completes, and the
+recipe says which element a script belongs to.
 """
 
 import re
@@ -20,19 +20,18 @@ DEADLINE_SECONDS = 3 * 3600.0
 SHOWN_LINES = 12
 _MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
-
 _RUNNING = re.compile(r"dib-run-parts Running \S*/(?P<phase>[a-z-]+\.d)/(?P<script>[\w-]+)$")
 _COMPLETED = re.compile(r"dib-run-parts (?P<script>[\w-]+) completed$")
-# DIB's own clean-up comes after what went wrong, and would hide it.
+# DIB's own clean-up follows the error, and would hide it.
 _NOISE = re.compile(r"dib-run-parts|^\s*$|^\+|^> *$|^-+$|^Unmount /|diskimage_builder\.block_device")
-_KEPT_LINES = 40
+_RECENT_LINES = 40
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ")
 
 
 @dataclass(slots=True)
 class Progress:
-    """What is known so far. `owners` maps "phase.d/script" → (layer, element); `layer` is the one that is being made,
-    empty where all are made in one run.
+    """Progress so far. `owners` maps "phase.d/script" → (layer, element); `layer` is the one that is being made, empty
+    where one run makes all. The time is an argument.
 
     `stages` maps "layer/phase.d/script" → seconds, in the order of the runs; `recent` holds the last lines of output.
     """
@@ -44,6 +43,11 @@ class Progress:
     current: str = "setting up"
     _since: float = 0.0
 
+    @property
+    def element(self) -> str:
+        """The element whose script is running, or ran last."""
+        return self.owners.get(self.current, ("", ""))[1]
+
     def layers(self) -> dict[str, float]:
         """Seconds by layer."""
         found: dict[str, float] = {}
@@ -53,49 +57,41 @@ class Progress:
         return found
 
     def line(self, text: str, now: float) -> bool:
-        """Take a line of output that came at `now` (seconds); true when a new stage begins."""
+        """Take a line of output that came at `now` (seconds); whether a new stage starts with it."""
         text = TIMESTAMP.sub("", text)
         if not _NOISE.search(text):
-            self.recent = [*self.recent[-(_KEPT_LINES - 1) :], text]
-        if started := _RUNNING.search(text):
-            return self._begin(f"{started['phase']}/{started['script']}", now)
-        if _COMPLETED.search(text):
+            self.recent = [*self.recent[-(_RECENT_LINES - 1) :], text]
+        started = _RUNNING.search(text)
+        if started:
+            self.start(f"{started['phase']}/{started['script']}", now)
+        elif _COMPLETED.search(text):
             self.end(now)
-        return False
+        return started is not None
 
-    def begin(self, stage: str, now: float) -> None:
-        """A stage that is not diskimage-builder's begins at `now`."""
-        self._begin(stage, now)
+    def start(self, stage: str, now: float) -> None:
+        """A stage started at `now`."""
+        self.current, self._since = stage, now
 
     def end(self, now: float) -> None:
-        """The stage ended at `now`."""
+        """The current stage ended at `now`."""
         layer = self.layer or self.owners.get(self.current, ("variant", ""))[0]
         if self._since:
             name = f"{layer}/{self.current}"
             self.stages[name] = round(self.stages.get(name, 0.0) + now - self._since, 3)
             self._since = 0.0
 
-    @property
-    def element(self) -> str:
-        """The element whose script runs now, or ran last."""
-        return self.owners.get(self.current, ("", ""))[1]
-
-    def _begin(self, stage: str, now: float) -> bool:
-        self.current, self._since = stage, now
-        return True
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """The runs of one build; `progress` has their timings."""
+    """The runs of one build, in one log, shown to the operator; `progress` has their timings."""
 
-    plan: Recipe
+    recipe: Recipe
     log: Path
     shown: Ticker
     progress: Progress
 
     def execute(self, command: Command, stdin: bytes, layer: str = "") -> None:
-        """One run, that of a layer where there are several. BuildError with the failing element and its last lines."""
+        """One run, that of `layer` where there are several. BuildError with the failing element and the last lines."""
         self.progress.layer = layer
         try:
             result = process.stream(
@@ -115,9 +111,9 @@ class Session:
 
     @contextmanager
     def timed(self, layer: str, stage: str) -> Iterator[None]:
-        """A stage of our own, of a layer's work."""
+        """A stage of a layer that is not diskimage-builder's."""
         self.progress.layer = layer
-        self.progress.begin(stage, time.monotonic())
+        self.progress.start(stage, time.monotonic())
         self.shown.stage(f"{stage} ({layer} layer)")
         yield
         self.progress.end(time.monotonic())
@@ -134,27 +130,27 @@ class Session:
     def _failure(self, how: str) -> BuildError:
         progress = self.progress
         where = f"element {progress.element}, {progress.current}" if progress.element else progress.current
-        layer = self.plan.layer_of.get(progress.element, "")
+        layer = self.recipe.layer_of.get(progress.element, "")
         last = "\n".join(f"  | {line}" for line in progress.recent[-SHOWN_LINES:])
         in_layer = f" ({layer} layer)" if layer else ""
         return BuildError(
-            f"{self.plan.variant}: diskimage-builder failed in {where}{in_layer}: {how}\n{last}",
+            f"{self.recipe.variant}: diskimage-builder failed in {where}{in_layer}: {how}\n{last}",
             remedy=f"The whole log: {self.log}{_hint(progress.recent)}",
         )
 
 
 @contextmanager
-def session(plan: Recipe, log: Path, *, verbose: bool) -> Iterator[Session]:
-    """The runs of a build of this recipe, shown to the operator."""
-    with ticker(plan.variant, verbose=verbose) as shown:
-        yield Session(plan=plan, log=log, shown=shown, progress=Progress(owners=_owners(plan)))
+def session(recipe: Recipe, log: Path, *, verbose: bool) -> Iterator[Session]:
+    """A session for a build of this recipe."""
+    with ticker(recipe.variant, verbose=verbose) as shown:
+        yield Session(recipe=recipe, log=log, shown=shown, progress=Progress(owners=_owners(recipe)))
 
 
-def _owners(plan: Recipe) -> Mapping[str, tuple[str, str]]:
-    """Which layer and element a phase's script comes from."""
+def _owners(recipe: Recipe) -> Mapping[str, tuple[str, str]]:
+    """ "phase.d/script" → the layer and the element that it comes from."""
     return {
-        f"{script.parent.name}/{script.name}": (plan.layer_of[element], element)
-        for element, folder in plan.closure.items()
+        f"{script.parent.name}/{script.name}": (recipe.layer_of[element], element)
+        for element, folder in recipe.closure.items()
         for script in folder.glob("*.d/*")
     }
 
@@ -162,7 +158,7 @@ def _owners(plan: Recipe) -> Mapping[str, tuple[str, str]]:
 def _hint(lines: Sequence[str]) -> str:
     text = "\n".join(lines)
     if "No space left on device" in text:
-        return "\nThe disk is full: free some space, or put the builds elsewhere with --builds DIR."
+        return "\nThe disk is full: free some disk space, or put the builds elsewhere with --builds DIR."
     if any(sign in text for sign in _MIRROR_SIGNS):
         return "\nThe package mirror failed: `./inv doctor` shows which one is used; try again when it answers."
     if "curl: (" in text:

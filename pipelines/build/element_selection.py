@@ -1,7 +1,4 @@
-"""Which elements make a variant, and what are they told?
-
-From the catalog's words to elements and their DIB_* variables; what an element does with them is its own matter.
-"""
+"""Elements of a variant and their DIB_* variables, layer by layer, as they follow from its catalog fields."""
 
 from collections.abc import Mapping
 
@@ -20,11 +17,23 @@ DRIVERS = {
 }
 
 
+def declared_base(variant: Variant) -> Base:
+    """The base of a variant that is built; CatalogError when it has none."""
+    if variant.base is None:
+        raise CatalogError(f"{variant.name} has no base and cannot be built", remedy="Give it a base in images.yaml.")
+    return variant.base
+
+
 def elements(variant: Variant) -> dict[str, tuple[str, ...]]:
-    """Layer → the elements that are asked for; what these need is closure.py's."""
-    base = _base(variant)
+    """Layer → the elements that are requested; `elements.cumulative` adds what these need."""
     return {
-        "base": (*_operating_system(base), "cloud-guest", "grow-root", _kernel(variant), "boot-loader"),
+        "base": (
+            *_operating_system(declared_base(variant)),
+            "cloud-guest",
+            "grow-root",
+            _kernel(variant),
+            "boot-loader",
+        ),
         "driver": tuple(_driver(variant)),
         "variant": (
             *(("container-toolkit",) if variant.containers else ()),
@@ -35,7 +44,7 @@ def elements(variant: Variant) -> dict[str, tuple[str, ...]]:
 
 
 def environments(variant: Variant) -> dict[str, dict[str, str]]:
-    """Layer → what its elements read, but for the catalog's own `environment`, which any of them may."""
+    """Layer → the variables of its elements, without the catalog's own `environment`, which any of them may read."""
     return {
         "base": _of_base(variant),
         "driver": _of_driver(variant),
@@ -45,12 +54,6 @@ def environments(variant: Variant) -> dict[str, dict[str, str]]:
             **({"DIB_CONTAINER_ENGINE": variant.containers} if variant.containers else {}),
         },
     }
-
-
-def _base(variant: Variant) -> Base:
-    if variant.base is None:
-        raise CatalogError(f"{variant.name} has no base and cannot be built", remedy="Give it a base in images.yaml.")
-    return variant.base
 
 
 def _operating_system(base: Base) -> tuple[str, str]:
@@ -64,8 +67,8 @@ def _kernel(variant: Variant) -> str:
 
 
 def _driver(variant: Variant) -> list[str]:
-    """The driver's elements in the order that they build on each other."""
-    asked = {
+    """The driver's elements, each after those that it builds on."""
+    requested = {
         "nvidia-packages": variant.nvidia_repository is not None,
         DRIVERS.get(variant.driver.source if variant.driver else "", ""): variant.gpu,
         "fabric-manager": variant.gpu and variant.driver is not None and variant.driver.fabric_manager,
@@ -75,12 +78,12 @@ def _driver(variant: Variant) -> list[str]:
         "cuda-samples": variant.cuda.samples,
         "module-signing": bool(variant.secrets),
     }
-    return [element for element, wanted in asked.items() if wanted]
+    return [element for element, wanted in requested.items() if wanted]
 
 
 def _of_base(variant: Variant) -> dict[str, str]:
-    base = _base(variant)
-    said = {
+    base = declared_base(variant)
+    variables = {
         "DIB_RELEASE": base.codename,
         "DIB_KERNEL_FLAVOUR": variant.kernel.flavour,
         "DIB_GUEST_MIRROR": base.guest_mirror or "",
@@ -89,25 +92,25 @@ def _of_base(variant: Variant) -> dict[str, str]:
     }
     distribution = DISTRIBUTIONS[base.distribution]
     if distribution.components:
-        said["DIB_DEBIAN_COMPONENTS"] = distribution.driver_components if variant.gpu else distribution.components
+        variables["DIB_DEBIAN_COMPONENTS"] = distribution.driver_components if variant.gpu else distribution.components
     if base.source == "cloud-image":
-        said |= {"DIB_BASE_DISTRIBUTION": base.distribution, "DIB_BASE_VERSION": base.version}
-    return said
+        variables |= {"DIB_BASE_DISTRIBUTION": base.distribution, "DIB_BASE_VERSION": base.version}
+    return variables
 
 
 def _of_driver(variant: Variant) -> dict[str, str]:
-    said: dict[str, str] = {}
+    variables: dict[str, str] = {}
     if variant.driver is not None and variant.choice is not None:
-        said |= _of_modules(variant.driver, variant)
+        variables |= _of_modules(variant.driver, variant)
     if variant.nvidia_repository is not None:
-        said["DIB_NVIDIA_REPOSITORY"] = variant.nvidia_repository.address(_base(variant))
+        variables["DIB_NVIDIA_REPOSITORY"] = variant.nvidia_repository.address(declared_base(variant))
     if variant.toolkit is not None:
-        said |= {
+        variables |= {
             "DIB_CUDA_TOOLKIT": variant.toolkit,
             "DIB_CUDA_CUDNN": str(int(variant.cuda.cudnn)),
             "DIB_CUDA_NCCL": str(int(variant.cuda.nccl)),
         }
-    return said
+    return variables
 
 
 def _of_modules(driver: Driver, variant: Variant) -> Mapping[str, str]:

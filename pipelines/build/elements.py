@@ -1,7 +1,4 @@
-"""Which elements does an element need, and what is in them?
-
-As diskimage-builder finds them: ours before its own. An element's digest is over what shapes an image.
-"""
+"""Elements as diskimage-builder finds them, ours before its own: what each depends on, and a digest of its files."""
 
 import functools
 import hashlib
@@ -17,13 +14,13 @@ from pathlib import Path
 from pipelines.util import paths
 from pipelines.util.errors import CatalogError
 
-_NO_SHAPE = (".rst", ".pyc")  # files that shape no image
+_NOT_IN_IMAGES = (".rst", ".pyc")  # files that shape no image
 _REMEDY = "Correct `elements` in images.yaml; `ls elements` shows ours."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Element:
-    """What an element says of itself: what it needs, and the (perhaps virtual) elements in whose place it stands."""
+    """An element's declarations: what it needs, and the (perhaps virtual) elements that it provides."""
 
     folder: Path
     needs: tuple[str, ...]
@@ -32,12 +29,36 @@ class _Element:
 
 def cumulative(requested: Mapping[str, tuple[str, ...]]) -> dict[str, Mapping[str, Path]]:
     """Layer → the closure of its elements and those of all layers before it."""
-    sofar: tuple[str, ...] = ()
+    so_far: tuple[str, ...] = ()
     closures = {}
     for layer, elements in requested.items():
-        sofar += elements
-        closures[layer] = _closure(paths.ELEMENTS, sofar)
+        so_far += elements
+        closures[layer] = _closure(paths.ELEMENTS, so_far)
     return closures
+
+
+@functools.cache
+def element_digest(folder: Path) -> str:
+    """sha256 over an element's files: relative path, executable or not, content. READMEs do not shape the image."""
+    total = hashlib.sha256()
+    for path, mode in _files(folder):
+        # Its owner's bit alone counts, as in git: the others follow from the umask of whoever checked it out.
+        executable = "111" if mode & 0o100 else "0"
+        total.update(f"{path.relative_to(folder)}\0{executable}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+@functools.cache
+def mentions(folder: Path, variable: str) -> bool:
+    """Whether an element's files mention a variable: then the element may read it."""
+    return any(variable.encode() in path.read_bytes() for path, _ in _files(folder))
+
+
+@functools.cache
+def dib_version() -> str:
+    """diskimage-builder's version."""
+    return importlib.metadata.version("diskimage-builder")
 
 
 @functools.cache
@@ -53,8 +74,8 @@ def _closure(ours: Path, requested: tuple[str, ...]) -> Mapping[str, Path]:
 def _found(ours: Path, requested: tuple[str, ...]) -> Mapping[str, _Element]:
     """The elements that disk-image-create would use.
 
-    diskimage_builder.element_dependencies.get_elements says the same, and reads all of its elements for that, each
-    time; here only those are read that are needed, and once.
+    diskimage_builder.element_dependencies.get_elements has the same result, but reads all of DIB's elements each time;
+    here only those that are needed are read, and once.
     """
     found: dict[str, _Element] = {}
     provider: dict[str, str] = {}
@@ -66,7 +87,7 @@ def _found(ours: Path, requested: tuple[str, ...]) -> Mapping[str, _Element]:
         for virtual in element.provides:
             if virtual in requested or virtual in provider:
                 raise CatalogError(
-                    f"the element {name} stands for {virtual}, as {provider.get(virtual, virtual)} does already",
+                    f"the element {name} provides {virtual}, as {provider.get(virtual, virtual)} does already",
                     remedy=_REMEDY,
                 )
             provider[virtual] = name
@@ -87,10 +108,10 @@ def _visit(name: str, found: Mapping[str, _Element], ordered: dict[str, Path]) -
 
 @functools.cache
 def _element(ours: Path, name: str) -> _Element:
-    """An element by its name; CatalogError where there is none."""
+    """An element by its name; CatalogError when it does not exist."""
     folder = next((place / name for place in (ours, _dib()) if (place / name).is_dir()), None)
     if folder is None:
-        raise CatalogError(f"Element '{name}' not found", remedy=_REMEDY)
+        raise CatalogError(f"there is no element {name}", remedy=_REMEDY)
     return _Element(folder=folder, needs=_lines(folder / "element-deps"), provides=_lines(folder / "element-provides"))
 
 
@@ -102,30 +123,12 @@ def _lines(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
 
 
-@functools.cache
-def element_digest(folder: Path) -> str:
-    """sha256 over an element's files: relative path, executable or not, content. READMEs do not shape the image."""
-    total = hashlib.sha256()
-    for path, mode in _files(folder):
-        # Its owner's bit alone counts, as in git: the others follow from the umask of whoever checked it out.
-        executable = "111" if mode & 0o100 else "0"
-        total.update(f"{path.relative_to(folder)}\0{executable}\0".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
-
-
-@functools.cache
-def mentions(folder: Path, variable: str) -> bool:
-    """Whether an element's files mention a variable: then it may shape what the element does."""
-    return any(variable.encode() in path.read_bytes() for path, _ in _files(folder))
-
-
 def _files(folder: Path) -> Iterator[tuple[Path, int]]:
     """An element's files with their modes, READMEs and tests left out, in a fixed order."""
     places = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "test-elements"]
-        places += [Path(place, name) for name in names if not name.endswith(_NO_SHAPE)]
+        places += [Path(place, name) for name in names if not name.endswith(_NOT_IN_IMAGES)]
     for path in sorted(places):
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
@@ -138,9 +141,3 @@ def _dib() -> Path:
     package = importlib.util.find_spec("diskimage_builder")
     assert package is not None  # a dependency of ours
     return Path(*(package.submodule_search_locations or ()), "elements").resolve()
-
-
-@functools.cache
-def dib_version() -> str:
-    """diskimage-builder's version."""
-    return importlib.metadata.version("diskimage-builder")

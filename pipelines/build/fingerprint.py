@@ -1,7 +1,7 @@
-"""What would a build of a variant be now?
+"""Fingerprint that a build of a variant would have now, and its parts.
 
-Its fingerprint and parts. `present` is offline: what only a server could tell of a file is taken from the newest build
-here; `asked` asks the servers.
+`present` is offline: what only a server could tell about a file is taken from the newest build on this host. `asked`
+asks the servers.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,35 +19,25 @@ from pipelines.util.errors import VerifyError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """sha256 over all that shapes the image; `parts` maps each input, in an operator's words, to its own digest."""
+    """sha256 over all that shapes the image; `parts` maps each input, by an operator's name for it, to its digest."""
 
     digest: str
     parts: Mapping[str, str]
 
 
 def present(variant: Variant, builds: Path) -> Fingerprint:
-    """The fingerprint that a build of the variant would have now, if its files on servers are those of the last one."""
+    """The fingerprint of a build now, if the files on servers are those that the last build took."""
     return after(variant, lambda: newest(variant, builds))
 
 
 def after(variant: Variant, last: Callable[[], Manifest | None]) -> Fingerprint:
-    """The same, where `last` says which build was the last one; asked only where that makes a difference."""
+    """The same, with the last build's manifest from `last`, which is called only where that makes a difference."""
     return _of(variant, lambda: resolver.known(variant, last() if resolver.wanted(variant) else None))
 
 
 def asked(variant: Variant, builds: Path) -> Fingerprint:
-    """The fingerprint that a build of the variant would have now. BuildError when a server gives no good answer."""
+    """The fingerprint of a build now, by what the servers answer; BuildError when one gives no valid answer."""
     return _of(variant, lambda: resolver.asked(variant, builds / ".cache" / "downloads"))
-
-
-def _of(variant: Variant, digests: Callable[[], Mapping[str, str]]) -> Fingerprint:
-    if variant.kind == "import":
-        from pipelines.build import importer  # noqa: PLC0415  # and most programs and formats with it
-
-        parts = importer.fingerprint_parts(variant)
-        return Fingerprint(digest=files.canonical_digest(parts), parts=parts)
-    plan = recipe.resolve(variant, digests())
-    return Fingerprint(digest=plan.fingerprint, parts=plan.parts)
 
 
 def newest(variant: Variant, builds: Path) -> Manifest | None:
@@ -56,4 +46,14 @@ def newest(variant: Variant, builds: Path) -> Manifest | None:
     try:
         return complete[-1].manifest() if complete else None
     except VerifyError:
-        return None  # whoever needs the build itself says what is wrong with it
+        return None  # what needs the build itself reports what is wrong with it
+
+
+def _of(variant: Variant, digests: Callable[[], Mapping[str, str]]) -> Fingerprint:
+    if variant.kind == "import":
+        from pipelines.build import importer  # noqa: PLC0415  # it brings most programs and formats along
+
+        parts = importer.fingerprint_parts(variant)
+        return Fingerprint(digest=files.canonical_digest(parts), parts=parts)
+    resolved = recipe.resolve(variant, digests())
+    return Fingerprint(digest=resolved.fingerprint, parts=resolved.parts)

@@ -1,7 +1,7 @@
-"""How does a ready image become a build?
+"""Build of an imported image: fetched, checked, converted to compressed qcow2 and grown to the declared size.
 
-Fetched and checked against its checksum, looked at before any program opens it, converted to compressed qcow2 and grown
-to the declared size: never shrunk, and never changed inside but for the place of the partition table's second copy.
+It is compared with its checksum, and examined before any program opens it. It is never shrunk, and never changed inside
+but for the place of the partition table's second copy.
 """
 
 import os
@@ -30,7 +30,7 @@ from pipelines.util import errors, files, process, times
 from pipelines.util.console import ticker
 from pipelines.util.errors import BuildError, CatalogError, ProgramError
 
-# Raise it when an image is imported in another manner than before.
+# Raise it when images are imported differently than before.
 LAYOUT_VERSION = "1"
 SOURCE = "ready image"
 DEADLINE_SECONDS = 3 * 3600.0
@@ -39,7 +39,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One import: of what, and into which folder."""
+    """One import: the image and its digest, and the build's folder."""
 
     variant: Variant
     image: Foreign
@@ -49,22 +49,33 @@ class _Job:
 
 
 def build(variant: Variant, root: Path, now: datetime, *, verbose: bool = False) -> artifacts_store.Build:
-    """Import a variant's ready image below `root`; returns the complete build.
+    """Import a variant's image below `root`; returns the complete build.
 
-    Raises BuildError that says why the image cannot be taken; HostError when this host lacks the room or a program, or
-    another process builds this variant. An interrupt stops it, cleans up, and goes on as it came.
+    Raises BuildError with the reason when the image cannot be imported; HostError when this host lacks disk space or a
+    program, or another process is building this variant. An interrupt stops the import, cleans up, and is raised again.
     """
     source, _ = _origin(variant)
-    kept = root / ".cache"
+    cache = root / ".cache"
     with ExitStack() as held:
-        fetched = fetch.fetch(_wanted(source), kept / "downloads", held=held)
-        made = _import(variant, fetched, root, now, verbose=verbose)
-    store.shrink(kept, store.limit(kept))
-    return made
+        fetched = fetch.fetch(_wanted(source), cache / "downloads", held=held)
+        finished = _import(variant, fetched, root, now, verbose=verbose)
+    store.shrink(cache, store.limit(cache))
+    return finished
+
+
+def fingerprint_parts(variant: Variant) -> Mapping[str, str]:
+    """What shapes the image, by an operator's name for it, to its digest. Where it was fetched from does not."""
+    source, guest = _origin(variant)
+    return {
+        SOURCE: files.canonical_digest([source.sha256.lower(), source.format]),
+        "guest": files.canonical_digest(asdict(guest)),
+        "disk": files.canonical_digest([variant.disk.size, variant.disk.compression]),
+        "layout": files.canonical_digest(LAYOUT_VERSION),
+    }
 
 
 def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, verbose: bool) -> artifacts_store.Build:
-    from pipelines.artifacts import sbom  # noqa: PLC0415  # a plan asks us for fingerprints, and starts sooner without
+    from pipelines.artifacts import sbom  # noqa: PLC0415  # a plan needs fingerprints alone, and starts sooner
 
     source, _ = _origin(variant)
     image = untrusted.examine(fetched.path, source.format)
@@ -81,20 +92,11 @@ def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, ve
     return artifacts_store.newest_complete(root, variant.name, folder.name)
 
 
-def fingerprint_parts(variant: Variant) -> Mapping[str, str]:
-    """What the image follows from, in an operator's words, to its digest. From where it was fetched is no matter."""
-    source, guest = _origin(variant)
-    return {
-        SOURCE: files.canonical_digest([source.sha256.lower(), source.format]),
-        "guest": files.canonical_digest(asdict(guest)),
-        "disk": files.canonical_digest([variant.disk.size, variant.disk.compression]),
-        "layout": files.canonical_digest(LAYOUT_VERSION),
-    }
-
-
 def _origin(variant: Variant) -> tuple[Source, Guest]:
     if variant.source is None or variant.guest is None:
-        raise CatalogError(f"{variant.name} is no imported image", remedy="Write `kind: import`, `source` and `guest`.")
+        raise CatalogError(
+            f"{variant.name} is not an imported image", remedy="Write `kind: import`, `source` and `guest`."
+        )
     return variant.source, variant.guest
 
 
@@ -104,7 +106,7 @@ def _wanted(source: Source) -> Wanted:
 
 
 def _require_fit(variant: Variant, image: Foreign) -> None:
-    """A disk that is larger than declared would have to be cut off: its maker can shrink it, nobody else."""
+    """Refuse a disk that is larger than declared: only its publisher can shrink it safely."""
     if image.virtual_size > variant.disk.size:
         raise BuildError(
             f"{variant.name}: the image is a disk of {image.virtual_size / _GIB:g} GiB, larger than the declared"
@@ -114,13 +116,13 @@ def _require_fit(variant: Variant, image: Foreign) -> None:
 
 
 def _space_needed(variant: Variant, image: Foreign) -> int:
-    """Free bytes: the artifact, and a sparse copy of the disk while it grows. What is packed inside is not known."""
+    """Free bytes for the artifact, and for a sparse copy of the disk while it grows: an estimate."""
     packed = image.path.stat().st_size
     return packed + min(image.virtual_size, 3 * packed) + (0 if image.virtual_size == variant.disk.size else packed)
 
 
 def _convert(job: _Job) -> Mapping[str, float]:
-    """Make the artifact; what took how many seconds."""
+    """Make the artifact; the seconds of each stage."""
     source, kind, artifact = job.image.path, job.image.format, job.folder / "image.qcow2"
     stages: dict[str, float] = {}
     if job.image.virtual_size < job.variant.disk.size:
@@ -149,7 +151,7 @@ def _grow(job: _Job, raw: Path) -> float:
     if table is not None and table.problems:
         raise BuildError(
             f"{job.variant.name}: the image's partition table is damaged: {'; '.join(table.problems)}",
-            remedy="Ask whoever made it for a whole image; a part at its end may be missing.",
+            remedy="Ask its publisher for a complete image; a part at its end may be missing.",
         )
     os.truncate(raw, job.variant.disk.size)
     if table is None:
@@ -158,7 +160,7 @@ def _grow(job: _Job, raw: Path) -> float:
 
 
 def _run(job: _Job, stage: str, argv: Sequence[object]) -> float:
-    """Run one step's program, in sight of the operator and into build.log; its seconds."""
+    """Run a stage's program, shown to the operator and into build.log; its seconds."""
     log = job.folder / "build.log"
     with ticker(job.variant.name, verbose=job.verbose) as shown:
         shown.stage(stage)

@@ -1,7 +1,7 @@
-"""Which compiled kernel modules are kept?
+"""Cache of compiled kernel modules: what DKMS compiled in a build, under a key over all that shapes it.
 
-Those that DKMS compiled in a build, under a key over all that shapes them. The phases of elements/nvidia-driver work
-out the key, in the guest, and leave what they did in a folder; it is taken into the cache when the build has gone well.
+The phases of elements/nvidia-driver compute the key, in the guest, and leave what they compiled and used in a folder.
+It goes into the cache when the build has succeeded.
 """
 
 from datetime import datetime
@@ -14,10 +14,10 @@ KIND = store.MODULES
 
 
 def take(new: Path, root: Path, now: datetime) -> str:
-    """Keep what a build has compiled, and count what it took; the keys that it took, by spaces, empty for none.
+    """Move what a build compiled into the cache `root`, and count what it used; the keys that it used, by spaces.
 
-    `new` is the folder that the build's phases filled: `<key>/content` and `<key>/about`, and in `used` and `damaged`
-    one key a line. `root` is the cache.
+    `new` is the folder that the build's phases filled: `<key>/content` and `<key>/about`; `used` and `damaged` with one
+    key a line.
     """
     for key in _listed(new / "damaged"):
         store.drop(root, KIND, key)
@@ -25,8 +25,8 @@ def take(new: Path, root: Path, now: datetime) -> str:
         about = (entry / "about").read_text(encoding="utf-8").strip()
         try:
             store.put(root, KIND, entry.name, entry / "content", about=about, facts={}, now=now)
-        except OSError as error:  # no reason to end a build that is done
-            console.warn(f"{about}: the compiled modules are not kept: {error}")
+        except OSError as error:  # the build is good without
+            console.warn(f"{about}: the compiled modules are not cached: {error}")
     used = _listed(new / "used")
     for key in used:
         store.used(root, KIND, key)

@@ -1,13 +1,13 @@
-"""How does a build not wait for the disk?
+"""Program that runs another one without waiting for the disk: `python -I no_fsync.py PROGRAM ARGUMENT…`.
 
-Runs as root, alone, with any Python: `python -I no_sync.py PROGRAM ARGUMENT…`. For the program and all that it starts,
-also in a chroot and behind sudo, fsync and its relatives do nothing and say that they succeeded, as they do under
-`systemd-nspawn --suppress-sync`. Package managers call them for every file; the tree of a build that is cut off is
-thrown away anyway. No other process is affected, and what is kept of a build is synced outside, by whoever keeps it.
+Runs as root, alone, with any Python. For the program and all that it starts, also in a chroot and behind sudo, fsync
+and its relatives do nothing and report success, as under `systemd-nspawn --suppress-sync`. Package managers call them
+for every file; the tree of an interrupted build is deleted anyway. No other process is affected, and what a build
+leaves is synced afterwards, by the process that stores it.
 
-A seccomp filter does that. eatmydata's preloaded library would have to be in the guest too and does not pass sudo. Of
-the bindings to libseccomp, one is for the system's Python alone and the other has had no release since 2021; all that
-they would do here is to write down three kinds of instructions.
+A seccomp filter does that. No library does it better: eatmydata's would have to be preloaded in the guest too, and does
+not get past sudo; libseccomp's binding is for the system's Python alone; pyseccomp on PyPI (last release 2021) is a
+wrapper of that C library, which hosts would need besides, for the three kinds of instructions that are written here.
 """
 
 import ctypes
@@ -34,16 +34,16 @@ MACHINES = {
 
 
 def main(argv: list[str]) -> int:
-    """Become the program. Where the kernel refuses the filter, it runs all the same, only slower."""
+    """Become the program. Where the kernel refuses the filter, it runs without, only slower."""
     refusal = _suppress()
     if refusal:
-        print(f"no_sync: the build waits for the disk, which is slower: {refusal}", file=sys.stderr)
+        print(f"no_fsync: the build waits for the disk, which is slower: {refusal}", file=sys.stderr)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and programs would inherit that
     try:
         os.execvp(argv[0], argv)
     except OSError as error:
-        print(f"no_sync: cannot start {argv[0]}: {error.strerror}", file=sys.stderr)
+        print(f"no_fsync: cannot start {argv[0]}: {error.strerror}", file=sys.stderr)
         return 127
 
 
@@ -58,9 +58,9 @@ def program(machine: str) -> bytes:
 
 
 def _suppress() -> str:
-    """Give this process the filter for good; why that cannot be, empty when it is done.
+    """Give this process the filter for good; why that failed, else "".
 
-    It is not asked for with no_new_privs, which root does not need and which would break sudo.
+    Without no_new_privs, which root does not need and which would break sudo.
     """
     machine = platform.machine()
     if machine not in MACHINES:

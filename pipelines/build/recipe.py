@@ -1,7 +1,6 @@
-"""What goes into a build, and when are two builds the same?
+"""Recipe of a build: its elements in layers, their environment, the disk-image-create command and the fingerprint.
 
-Variant → Recipe: elements in layers, their closure, the environment, the disk-image-create command. Pure, but for
-reading the elements' files; the fingerprint needs no network and no build.
+Pure, but for reading the elements' files; the fingerprint needs no network and no build.
 """
 
 import dataclasses
@@ -13,22 +12,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.build import element_selection, no_fsync
-from pipelines.build import elements as closures
+from pipelines.build import elements as build_elements
 from pipelines.build import secrets as build_secrets
 from pipelines.catalog.variant import Variant
 from pipelines.util import files as util_files
 from pipelines.util import paths
-from pipelines.util.errors import CatalogError
 
-# Raise it when the way a build is put together changes in a manner that no element or catalog field shows.
+# Raise it when builds are put together differently in a way that no element and no catalog field shows.
 LAYOUT_VERSION = "3"
 _BETWEEN_RUNS = ("begin-with-tree", "end-with-tree")
 _DRIVER_FILES = ("runfile", "NVIDIA's keyring", "local packages", "module-signing certificate")
+# The parts, besides its elements and their environment, that each layer's key is over.
+_KEY_PARTS = {
+    "base": ("base", "base image", "kernel", "diskimage-builder", "layout"),
+    "driver": ("driver", "CUDA", "NVIDIA's repository", "secrets", *_DRIVER_FILES),
+    "variant": ("containers", "disk", "packages"),
+}
+# A run's mounts and processes end with it, however it ends. setpriv: where we are killed without a chance to clean up,
+# unshare and with it the namespaces end too.
+_IN_NAMESPACES = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """Elements that belong together, and what they are told; `key` chains over this layer and all before it."""
+    """Elements that belong together, with their environment; `key` is over this layer and all before it."""
 
     name: str
     elements: tuple[str, ...]
@@ -38,12 +48,12 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How a variant is built, wherever that happens.
+    """How a variant is built, on any host.
 
-    `closure` maps each element, ours and DIB's, dependencies first, to its folder. What depends on the host and the
-    build is added to the layers' environment by `command`. `parts` maps each input in an operator's words to its
-    digest; the fingerprint is over all of them. `layer_of` maps an element to the first layer that needs it. `secrets`
-    are the names of those that it takes, never what they are.
+    `closure` maps each element, ours and DIB's, dependencies first, to its folder; `layer_of` maps it to the first
+    layer that needs it. `command` adds what depends on the host and the build to the layers' environment. `parts` maps
+    each input, by an operator's name for it, to its digest; the fingerprint is over all of them. `secrets` are names,
+    never contents.
     """
 
     variant: str
@@ -61,7 +71,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One disk-image-create run over the first layers of a recipe, with the elements as they are in a folder.
+    """One disk-image-create run over the first layers of a recipe, with the elements in a folder.
 
     It begins with the tree of the layers before the last of these, or with nothing; it ends with a tree or a disk.
     """
@@ -84,30 +94,26 @@ class Command:
 def resolve(variant: Variant, digests: Mapping[str, str] | None = None) -> Recipe:
     """The recipe of a variant; CatalogError when it cannot be built, or names an element that does not exist.
 
-    `digests` are those of its files from outside, by name, as inputs.py knows them.
+    `digests` are those of its inputs, by the names of inputs.resolver.
     """
-    if variant.base is None:
-        raise CatalogError(f"{variant.name} has no base and cannot be built", remedy="Give it a base in images.yaml.")
+    base = element_selection.declared_base(variant)
     requested = element_selection.elements(variant)
-    closures_ = closures.cumulative(requested)
-    closure = closures_["variant"]
-    layer_of: dict[str, str] = {}
-    for layer, known in closures_.items():
-        layer_of |= {element: layer for element in known if element not in layer_of}
-    environments = element_selection.environments(variant)
-    for name, value in variant.environment.items():
-        environments[_reader(name, closure, layer_of)][name] = value
-    parts = _parts(variant, closure, environments, digests or {})
+    closures = build_elements.cumulative(requested)
+    closure = closures["variant"]
+    # Backwards, so that the first layer with an element has the last word.
+    layer_of = {element: layer for layer in reversed(closures) for element in closures[layer]}
+    environments = _environments(variant, closure, layer_of)
+    parts = _parts(variant, requested, environments, closure, digests or {})
     return Recipe(
         variant=variant.name,
-        layers=_chain(requested, environments, layer_of, parts),
+        layers=_layers(requested, environments, layer_of, parts),
         closure=closure,
         layer_of=layer_of,
         packages=variant.packages,
         secrets=tuple(sorted(variant.secrets)),
         compression=variant.disk.compression,
-        distribution=variant.base.distribution,
-        architecture=variant.base.architecture,
+        distribution=base.distribution,
+        architecture=base.architecture,
         parts=parts,
         fingerprint=util_files.canonical_digest(parts),
     )
@@ -123,33 +129,20 @@ def command(
 ) -> Command:
     """The disk-image-create run that makes `folder`/scratch/image.raw, or `folder`/scratch/tree.
 
-    `mirrors` is what the host lends (DIB_DISTRIBUTION_MIRROR and so on); the catalog has the last word. `files` are
-    those from outside, by the variable that tells an element where each is. The program runs in mount and process
-    namespaces of its own, so that its mounts and processes end with it, however it ends. Where it takes secrets it
-    reads them from its standard input first, as secrets.py sends them.
+    `mirrors` are this host's (DIB_DISTRIBUTION_MIRROR and so on); the catalog's environment overrides them. `files` are
+    the inputs, by the variable that tells an element where each is. Where the run takes secrets it reads them from its
+    standard input first, as build.secrets sends them.
     """
     scratch = folder / "scratch"
-    # setpriv: where we are killed without a chance to clean up, unshare and with it the namespaces end too.
-    namespaces = (
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-    )
     given = {variable: str(path) for variable, path in files.items()}
     receiver: tuple[str, ...] = ()
     if recipe.secrets:
         receiver = build_secrets.receiver(scratch / "secrets")
         given["DIB_GPU_IMAGE_SECRETS"] = str(scratch / "secrets")
-    said = {name: value for layer in run.layers for name, value in layer.environment.items()}
+    declared = {name: value for layer in run.layers for name, value in layer.environment.items()}
     return Command(
-        argv=(*namespaces, *receiver, *_disk_image_create(recipe, run, scratch)),
-        environment={**mirrors, **said, **given, **_of_the_run(run, folder, cache)},
+        argv=(*_IN_NAMESPACES, *receiver, *_disk_image_create(recipe, run, scratch)),
+        environment={**mirrors, **declared, **given, **_run_environment(run, folder, cache)},
     )
 
 
@@ -162,47 +155,58 @@ def _disk_image_create(recipe: Recipe, run: Run, scratch: Path) -> list[str]:
     return dib + (["end-with-tree"] if run.ends_with_tree else [])
 
 
-def _of_the_run(run: Run, folder: Path, cache: Path) -> dict[str, str]:
-    """What diskimage-builder is told of this run alone."""
+def _run_environment(run: Run, folder: Path, cache: Path) -> dict[str, str]:
+    """The variables of this run alone."""
     scratch = folder / "scratch"
     return {
         "ELEMENTS_PATH": str(run.elements),
         "DIB_IMAGE_CACHE": str(cache),
-        # Shared by all builds, apt's archive would be locked against the second of two, and grow for ever.
+        # A cache of packages that all builds share would be locked against the second of two builds, and grow for ever.
         "DIB_APT_LOCAL_CACHE": "0",
         "DIB_LOCKFILES": str(cache / "locks"),
         "DIB_NO_TIMESTAMP": "1",
-        # Its own guess of the disk's size takes a walk over the tree, and gpt-disk does not ask for it.
+        # DIB's own estimate of the disk's size takes a walk over the tree, and gpt-disk does not use it.
         "DIB_IMAGE_SIZE": "1",
         "TMP_DIR": str(scratch),
         **({"DIB_TREE": str(scratch / "tree")} if run.begins_with_tree or run.ends_with_tree else {}),
         **({"DIB_PREPARE_INITRAMFS": "1"} if run.prepares_initramfs else {}),
-        # A tree that several builds share knows nothing of the one that made it.
+        # A tree that several builds share must not name the one that made it.
         **({} if run.ends_with_tree else {"DIB_GPU_IMAGE_BUILD_ID": folder.name}),
     }
 
 
 def _program() -> str:
-    """disk-image-create on PATH, else the one beside our own interpreter (an environment that is not activated)."""
+    """disk-image-create on PATH, else the one beside our interpreter (a virtual environment that is not activated)."""
     beside = str(Path(sys.executable).parent)
     path = f"{os.environ.get('PATH', os.defpath)}:{beside}"
     return shutil.which("disk-image-create", path=path) or f"{beside}/disk-image-create"
 
 
+def _environments(
+    variant: Variant, closure: Mapping[str, Path], layer_of: Mapping[str, str]
+) -> Mapping[str, Mapping[str, str]]:
+    """Layer → its variables; one of the catalog's own belongs to the layer of the first element that reads it."""
+    environments = element_selection.environments(variant)
+    for name, value in variant.environment.items():
+        environments[_reader(name, closure, layer_of)][name] = value
+    return environments
+
+
 def _reader(name: str, closure: Mapping[str, Path], layer_of: Mapping[str, str]) -> str:
-    """The layer of the first element that reads a variable; the first layer when none does, DIB itself perhaps."""
-    for element, folder in closure.items():
-        if closures.mentions(folder, name):
-            return layer_of[element]
-    return "base"
+    """The layer of the first element that reads a variable; the first layer when none does: DIB itself may read it."""
+    return next(
+        (layer_of[element] for element, folder in closure.items() if build_elements.mentions(folder, name)), "base"
+    )
 
 
 def _parts(
     variant: Variant,
-    closure: Mapping[str, Path],
+    requested: Mapping[str, tuple[str, ...]],
     environments: Mapping[str, Mapping[str, str]],
+    closure: Mapping[str, Path],
     digests: Mapping[str, str],
 ) -> dict[str, str]:
+    """The digest of each input that shapes the image, by an operator's name for it."""
     shaping: dict[str, object] = {
         "base": variant.base,
         "kernel": variant.kernel,
@@ -213,33 +217,26 @@ def _parts(
         "secrets": sorted(variant.secrets),
         "disk": variant.disk,
         "packages": variant.packages,
-        "diskimage-builder": closures.dib_version(),
-        "layout": [LAYOUT_VERSION, *(closures.element_digest(paths.ELEMENTS / name) for name in _BETWEEN_RUNS)],
-        **{
-            f"elements of the {layer} layer": elements
-            for layer, elements in element_selection.elements(variant).items()
-        },
+        "diskimage-builder": build_elements.dib_version(),
+        "layout": [LAYOUT_VERSION, *(build_elements.element_digest(paths.ELEMENTS / name) for name in _BETWEEN_RUNS)],
+        **{f"elements of the {layer} layer": elements for layer, elements in requested.items()},
         **{f"environment of the {layer} layer": values for layer, values in environments.items()},
     }
     parts = {name: util_files.canonical_digest(_plain(value)) for name, value in shaping.items()}
-    parts |= {f"element {name}": closures.element_digest(path) for name, path in sorted(closure.items())}
+    parts |= {f"element {name}": build_elements.element_digest(path) for name, path in sorted(closure.items())}
     return parts | {name: digest for name, digest in digests.items() if digest}
 
 
-def _chain(
+def _layers(
     requested: Mapping[str, tuple[str, ...]],
     environments: Mapping[str, Mapping[str, str]],
     layer_of: Mapping[str, str],
     parts: Mapping[str, str],
 ) -> tuple[Layer, ...]:
-    fields = {
-        "base": ("base", "base image", "kernel", "diskimage-builder", "layout"),
-        "driver": ("driver", "CUDA", "NVIDIA's repository", "secrets", *_DRIVER_FILES),
-        "variant": ("containers", "disk", "packages"),
-    }
+    """The layers, each with a key over its parts and the key of the layer before it."""
     layers: list[Layer] = []
     for name, elements in requested.items():
-        names = [*fields[name], f"elements of the {name} layer", f"environment of the {name} layer"]
+        names = [*_KEY_PARTS[name], f"elements of the {name} layer", f"environment of the {name} layer"]
         names += [f"element {element}" for element, layer in layer_of.items() if layer == name]
         previous = layers[-1].key if layers else ""
         key = util_files.canonical_digest([previous, {part: parts.get(part, "") for part in names}])
@@ -247,12 +244,12 @@ def _chain(
     return tuple(layers)
 
 
-def _local(value: object) -> bool:
-    return isinstance(value, Path) or (isinstance(value, str) and value.startswith("file://"))
-
-
 def _plain(value: object) -> object:
-    """A value as JSON has it. Where a file lies on this host shapes no image; its digest does, and is a part itself."""
+    """A value as JSON has it. A file's path on this host shapes no image; its digest does, and is a part itself."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {key: each for key, each in dataclasses.asdict(value).items() if not _local(each)}
     return value
+
+
+def _local(value: object) -> bool:
+    return isinstance(value, Path) or (isinstance(value, str) and value.startswith("file://"))

@@ -1,7 +1,7 @@
-"""How does a secret reach a build, unseen?
+"""Secrets on their way into a build, unseen by other processes.
 
-Read at build time from where images.yaml says it is; sent through the standard input of the build's command, never its
-argv, its environment or a file; received into memory that belongs to the build's own mount namespace and ends with it.
+Read at build time from where images.yaml says; sent through the standard input of the build's command, never in its
+argv, its environment or a file; received into memory of the build's own mount namespace, which ends with it.
 """
 
 import io
@@ -24,12 +24,12 @@ _RECEIVE = (
 
 
 def read(variant: Variant) -> Mapping[str, bytes]:
-    """The variant's secrets by name; HostError for one that is not where images.yaml says."""
+    """The content of the variant's secrets by name; HostError for one that is not where images.yaml says."""
     return {name: _content(variant.name, name, secret) for name, secret in variant.secrets.items()}
 
 
 def sent(secrets: Mapping[str, bytes]) -> bytes:
-    """What `receiver` reads: an archive with a file for each secret; nothing where there is none."""
+    """What `receiver` reads: a tar archive with a file for each secret; empty when there are none."""
     if not secrets:
         return b""
     archive = io.BytesIO()
@@ -42,19 +42,19 @@ def sent(secrets: Mapping[str, bytes]) -> bytes:
 
 
 def receiver(folder: Path) -> tuple[str, ...]:
-    """What goes before a command, within a mount namespace, so that it finds the secrets as files in a new `folder`."""
+    """The argv that goes before a command in a mount namespace: it finds the secrets as files in a new `folder`."""
     return ("sh", "-c", _RECEIVE, "receive-secrets", str(folder))
 
 
 def certificate(secrets: Mapping[str, bytes]) -> str | None:
-    """The module-signing certificate, which is public, as PEM; None where there is none. HostError when it is none."""
+    """The module-signing certificate, which is public, as PEM; None without one. HostError when it is invalid."""
     given = secrets.get(SIGNING_CERTIFICATE)
     if given is None:
         return None
-    said = process.run(["openssl", "x509"], deadline=_OPENSSL_SECONDS, stdin=given, check=False)
-    if said.returncode != 0:
-        raise HostError("module-signing-certificate is no X.509 certificate", remedy="Give it as PEM or DER.")
-    return said.stdout
+    result = process.run(["openssl", "x509"], deadline=_OPENSSL_SECONDS, stdin=given, check=False)
+    if result.returncode != 0:
+        raise HostError("module-signing-certificate is not a valid X.509 certificate", remedy="Give it as PEM or DER.")
+    return result.stdout
 
 
 def _content(variant: str, name: str, secret: Secret) -> bytes:

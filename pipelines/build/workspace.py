@@ -1,7 +1,6 @@
-"""Where does a build happen?
+"""Folder of a build, whose state says from the start whether it is running, failed or complete.
 
-In a folder of its own, which says from the first moment what became of it: running, failed or complete. One that failed
-keeps its logs, and nothing else.
+Of a failed build only the logs stay.
 """
 
 import os
@@ -16,15 +15,15 @@ from pipelines.preflight import disk_space
 from pipelines.util import files, process
 from pipelines.util.errors import HostError
 
-KEPT_FAILURES = 3
+_FAILED_BUILDS = 3  # whose logs stay
 
 
 @contextmanager
 def opened(root: Path, variant: str, build_id: str) -> Iterator[Path]:
-    """A new folder of a build, with an empty `scratch` inside, while nobody else builds the variant.
+    """A new folder for a build, with an empty `scratch` inside; nothing else builds the variant meanwhile.
 
-    Afterwards its state says complete or failed, and the scratch space is gone. HostError when another process builds
-    this variant, or the folder cannot be made.
+    Afterwards its state is complete or failed, and `scratch` is gone. HostError when another process is building this
+    variant, or the folder cannot be made.
     """
     disk_space.make(root)
     with store.lock(root, variant):
@@ -35,7 +34,7 @@ def opened(root: Path, variant: str, build_id: str) -> Iterator[Path]:
 
 
 def artifact(path: Path) -> manifest.Artifact:
-    """What the manifest says of a finished image file, which belongs to us from now on."""
+    """A finished image file as the manifest describes it; the file becomes this user's."""
     if path.stat().st_uid != os.getuid():
         process.run([*process.as_root(), "chown", f"{os.getuid()}:{os.getgid()}", str(path)], deadline=60)
     info = qemu_img.info(path)
@@ -51,17 +50,17 @@ def artifact(path: Path) -> manifest.Artifact:
 
 
 def _clean_leftovers(root: Path, variant: str) -> None:
-    """Clean what crashed builds left; keep the logs of the last failures.
+    """Remove what crashed builds left, and all but the last failed builds.
 
-    Call it with the variant's lock held: then nothing that says running can be running.
+    Call it with the variant's lock held: then no build whose state is running can still be running.
     """
     for build in store.builds(root, variant):
         # Holding the lock makes a crashed build look like a running one.
         if build.state in {store.RUNNING, "leftover"}:
             _keep_only_logs(build.folder)  # first: on a full disk the state could not be written before
-            store.set_state(build.folder, store.FAILED, "it was cut off before it ended")
+            store.set_state(build.folder, store.FAILED, "the build was interrupted")
     failed = [build for build in store.builds(root, variant) if build.state == store.FAILED]
-    for build in failed[:-KEPT_FAILURES]:
+    for build in failed[:-_FAILED_BUILDS]:
         _remove(build.folder)
 
 
@@ -70,7 +69,7 @@ def _new(root: Path, variant: str, build_id: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise HostError(f"{folder} is there already", remedy="Wait a second and run the command again.") from None
+        raise HostError(f"{folder} exists already", remedy="Wait a second and run the command again.") from None
     store.set_state(folder, store.RUNNING, f"process {os.getpid()}")
     (folder / "scratch").mkdir()
     return folder
@@ -78,7 +77,7 @@ def _new(root: Path, variant: str, build_id: str) -> Path:
 
 @contextmanager
 def _recorded(folder: Path) -> Iterator[None]:
-    """The folder's state says complete or failed afterwards, and its scratch space is gone."""
+    """Set the folder's state to complete or failed afterwards, and remove its scratch folder."""
     try:
         yield
     except BaseException as error:
@@ -96,7 +95,7 @@ def _keep_only_logs(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a tree, root's own included; the build's mounts ended with its namespace."""
+    """Remove a file or a tree, also root's; the build's mounts ended with its namespace."""
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""How is one built? diskimage-builder is a fake on PATH here; tests/integration has the real one."""
+"""Build of one image. diskimage-builder is a fake on PATH here; tests/integration has the real one."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_a_download_that_fails_leads_to_doctor(tmp_path: Path, builds: Path) -> 
     assert "A server did not answer: `./inv doctor" in caught.value.remedy
 
 
-def test_the_log_of_a_failed_build_is_kept_and_its_image_is_not(tmp_path: Path, builds: Path) -> None:
+def test_the_log_of_a_failed_build_stays_and_its_image_does_not(tmp_path: Path, builds: Path) -> None:
     with pytest.raises(BuildError):
         builder.build(plain(tmp_path, "fail"), builds, NOW)
     (failed,) = store.builds(builds, "plain")
@@ -110,11 +110,11 @@ def test_the_log_of_a_failed_build_is_kept_and_its_image_is_not(tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_only_the_last_failures_are_kept(tmp_path: Path, builds: Path) -> None:
+def test_only_the_last_failed_builds_stay(tmp_path: Path, builds: Path) -> None:
     for hour in range(5):
         with pytest.raises(BuildError):
             builder.build(plain(tmp_path, "fail"), builds, NOW + timedelta(hours=hour))
-    assert [kept.build_id[:11] for kept in store.builds(builds, "plain")] == [
+    assert [found.build_id[:11] for found in store.builds(builds, "plain")] == [
         "20261122T04",
         "20261122T05",
         "20261122T06",
@@ -129,7 +129,7 @@ def test_a_full_disk_ends_the_build_with_the_remedy_and_gives_the_space_back(tmp
     assert os.statvfs(small_disk).f_bfree * 4096 > 4000 * 2**20
 
 
-def test_too_little_space_is_said_at_once(tmp_path: Path) -> None:
+def test_too_little_disk_space_is_reported_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10M", "tmpfs", folder], check=True)
@@ -141,7 +141,7 @@ def test_too_little_space_is_said_at_once(tmp_path: Path) -> None:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_second_build_of_a_variant_is_told_who_is_at_it(tmp_path: Path, builds: Path) -> None:
+def test_a_second_build_of_a_variant_names_the_process_that_builds_it(tmp_path: Path, builds: Path) -> None:
     with store.lock(builds, "plain"), pytest.raises(HostError, match=f"process {os.getpid()}"):
         builder.build(plain(tmp_path), builds, NOW)
 
@@ -149,11 +149,11 @@ def test_a_second_build_of_a_variant_is_told_who_is_at_it(tmp_path: Path, builds
 def test_what_a_crash_left_is_cleaned_by_the_next_build(tmp_path: Path, builds: Path) -> None:
     crashed = builds / "plain" / "20261121T000000Z-00000000"
     (crashed / "scratch" / "tree").mkdir(parents=True)
-    (crashed / "build.log").write_text("the last words")
+    (crashed / "build.log").write_text("the last line")
     store.set_state(crashed, store.RUNNING)
     builder.build(plain(tmp_path), builds, NOW)
     assert left_behind(builds) == []
-    assert (crashed / "build.log").read_text() == "the last words"
+    assert (crashed / "build.log").read_text() == "the last line"
     assert [found.state for found in store.builds(builds, "plain")] == ["failed", "complete"]
 
 

@@ -1,4 +1,4 @@
-"""What is diskimage-builder doing?"""
+"""Progress of diskimage-builder, read from its output."""
 
 from pipelines.build.dib import Progress
 
@@ -36,7 +36,7 @@ def test_the_failing_script_and_its_element_are_known_when_the_output_ends() -> 
 
 def test_a_stage_of_our_own_is_timed_too() -> None:
     progress = fed()
-    progress.begin("convert", 100.0)
+    progress.start("convert", 100.0)
     progress.end(107.0)
     assert progress.stages == {"variant/convert": 7.0}
 
@@ -51,9 +51,9 @@ def test_while_a_layer_is_made_all_stages_are_its_own() -> None:
 
 def test_a_stage_that_comes_twice_in_a_layer_counts_twice() -> None:
     progress = fed()
-    for begun in (10.0, 20.0):
-        progress.begin("take from cache", begun)
-        progress.end(begun + 3.0)
+    for started in (10.0, 20.0):
+        progress.start("take from cache", started)
+        progress.end(started + 3.0)
     assert progress.stages == {"variant/take from cache": 6.0}
 
 

@@ -1,4 +1,4 @@
-"""Which elements make a variant, and what are they told?"""
+"""Elements of a variant, and their variables."""
 
 from pathlib import Path
 from textwrap import indent
@@ -76,20 +76,20 @@ def test_each_source_of_the_driver_has_its_element(tmp_path: Path, lines: tuple[
         ("elements: [gpu-check]", "variant", "gpu-check"),
     ],
 )
-def test_each_wish_has_its_element_and_each_element_is_there(
+def test_each_request_has_its_element_and_each_element_exists(
     tmp_path: Path, line: str, layer: str, element: str
 ) -> None:
     driver = "driver: {source: nvidia-repo, branch: 580, modules: open}" if "12.8" in line else None
     lines = (UBUNTU, driver or "driver: {source: archive, branch: 580, modules: open}", *line.split("\n"))
-    asked = element_selection.elements(variant(tmp_path, *lines))
-    assert element in asked[layer]
-    assert all((paths.ELEMENTS / name).is_dir() for names in asked.values() for name in names)
+    requested = element_selection.elements(variant(tmp_path, *lines))
+    assert element in requested[layer]
+    assert all((paths.ELEMENTS / name).is_dir() for names in requested.values() for name in names)
 
 
 def test_a_toolkit_without_a_driver_brings_none(tmp_path: Path) -> None:
     for toolkit in ("archive", '"12.8"'):
-        asked = element_selection.elements(variant(tmp_path, DEBIAN, f"cuda: {{toolkit: {toolkit}}}", REPOSITORY))
-        assert {"nvidia-driver", "driver-prerequisites"}.isdisjoint(build_elements.cumulative(asked)["variant"])
+        requested = element_selection.elements(variant(tmp_path, DEBIAN, f"cuda: {{toolkit: {toolkit}}}", REPOSITORY))
+        assert {"nvidia-driver", "driver-prerequisites"}.isdisjoint(build_elements.cumulative(requested)["variant"])
 
 
 def test_the_elements_are_told_what_the_resolver_chose(tmp_path: Path) -> None:

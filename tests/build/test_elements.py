@@ -1,4 +1,4 @@
-"""Which elements does an element need, and what is in them?"""
+"""What elements depend on, compared with diskimage-builder's own answer, and the digest of their files."""
 
 import logging
 import shutil
@@ -62,7 +62,7 @@ def test_what_an_element_needs_comes_before_it() -> None:
     ("elements", "what"),
     [
         (("debian-minimal", "nvidia-drivers"), "nvidia-drivers"),
-        (("debian-minimal", "ubuntu-minimal"), "stands for operating-system, as debian-minimal does already"),
+        (("debian-minimal", "ubuntu-minimal"), "provides operating-system, as debian-minimal does already"),
         (("nvidia-driver",), "is an operating system"),
     ],
     ids=["unknown", "two systems", "no system"],

@@ -1,4 +1,4 @@
-"""How does a ready image become a build? Real images of every format, good ones and all that must not be taken."""
+"""Build of an imported image: real images of every format, good ones and all that must be refused."""
 
 import gzip
 import hashlib
@@ -48,7 +48,7 @@ def builds(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def windows(tmp_path: Path) -> Path:
-    """A ready Windows disk, raw."""
+    """A Windows disk to import, raw."""
     return gpt_disk(tmp_path / "windows.raw")
 
 
@@ -175,7 +175,7 @@ def test_the_fingerprint_changes_with(tmp_path: Path, change: dict[str, Any], pa
     assert [name for name in before if before[name] != after[name]] == [part]
 
 
-# --- What is not taken ----------------------------------------------------------------------------------------------
+# --- What is refused ------------------------------------------------------------------------------------------------
 
 
 def with_backing_file(raw: Path) -> Path:
@@ -277,7 +277,7 @@ def test_a_disk_whose_end_is_missing_does_not_grow(windows: Path, builds: Path) 
         importer.build(variant(windows, format="raw"), builds, NOW)
 
 
-def test_a_host_without_room_says_so_before_anything_is_made(windows: Path, tmp_path: Path) -> None:
+def test_too_little_disk_space_is_reported_before_anything_is_made(windows: Path, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(folder))
@@ -292,7 +292,7 @@ def test_a_host_without_room_says_so_before_anything_is_made(windows: Path, tmp_
 def test_a_variant_that_is_built_is_not_imported(builds: Path) -> None:
     from tests.support.small_image import VARIANT
 
-    with pytest.raises(CatalogError, match="no imported image"):
+    with pytest.raises(CatalogError, match="not an imported image"):
         importer.build(VARIANT, builds, NOW)
 
 
@@ -322,7 +322,7 @@ def test_an_interrupt_leaves_a_failed_build_with_its_log_alone(windows: Path, bu
 
 @pytest.fixture
 def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A qemu-img whose conversions fail for want of space."""
+    """A qemu-img whose conversions fail because the disk is full."""
     folder = tmp_path / "bin"
     folder.mkdir()
     script = 'case "$1" in convert) echo "qemu-img: error: No space left on device" >&2; exit 1;; esac'
@@ -332,7 +332,7 @@ def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("failing")
-def test_a_failed_conversion_says_what_qemu_said_and_what_to_do(windows: Path, builds: Path) -> None:
+def test_a_failed_conversion_reports_the_error_of_qemu_img_and_the_remedy(windows: Path, builds: Path) -> None:
     with pytest.raises(BuildError, match="qemu-img failed in unpack: qemu-img: error: No space") as caught:
         importer.build(variant(windows, format="raw"), builds, NOW)
     assert "The disk is full" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""Which compiled kernel modules are kept, after a build has said what it did with them?"""
+"""Cache of compiled kernel modules after a build."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,19 +31,19 @@ def built(folder: Path, *keys: str, content: str = "modules", **listed: str) -> 
     return folder
 
 
-def kept(root: Path) -> list[tuple[str, int]]:
+def cached(root: Path) -> list[tuple[str, int]]:
     """Keys and hits."""
     return sorted((entry.key, entry.hits) for entry in store.entries(root))
 
 
 def test_a_build_that_did_nothing_with_modules_changes_nothing(root: Path, tmp_path: Path) -> None:
     assert module_cache.take(built(tmp_path / "new"), root, NOW) == ""
-    assert kept(root) == [(KEY, 0)]
+    assert cached(root) == [(KEY, 0)]
 
 
-def test_what_a_build_compiled_is_kept_under_its_key_with_what_it_is(root: Path, tmp_path: Path) -> None:
+def test_what_a_build_compiled_is_cached_under_its_key_with_what_it_is(root: Path, tmp_path: Path) -> None:
     assert module_cache.take(built(tmp_path / "new", OTHER), root, NOW) == ""
-    assert kept(root) == [(KEY, 0), (OTHER, 0)]
+    assert cached(root) == [(KEY, 0), (OTHER, 0)]
     assert {entry.about for entry in store.entries(root)} == {"nvidia 550.163.01 for kernel 6.12.1-amd64"}
     with store.reading(root, module_cache.KIND, OTHER) as content:
         assert content is not None
@@ -52,7 +52,7 @@ def test_what_a_build_compiled_is_kept_under_its_key_with_what_it_is(root: Path,
 
 def test_what_a_build_took_is_named_and_counted(root: Path, tmp_path: Path) -> None:
     assert module_cache.take(built(tmp_path / "new", used=KEY), root, NOW) == KEY
-    assert kept(root) == [(KEY, 1)]
+    assert cached(root) == [(KEY, 1)]
 
 
 def test_damaged_modules_give_way_to_those_compiled_instead(root: Path, tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_damaged_modules_give_way_to_those_compiled_instead(root: Path, tmp_path
 
 def test_damaged_modules_go_even_when_nothing_takes_their_place(root: Path, tmp_path: Path) -> None:
     module_cache.take(built(tmp_path / "new", damaged=KEY), root, NOW)
-    assert kept(root) == []
+    assert cached(root) == []

@@ -1,4 +1,4 @@
-"""How does a build not wait for the disk? Asked of the running kernel, with a file descriptor that nobody has open."""
+"""Suppression of fsync, tried on the running kernel with a file descriptor that no process has open."""
 
 import struct
 import subprocess
@@ -63,7 +63,7 @@ def test_a_program_whose_reader_is_gone_ends_as_ever() -> None:
 def test_where_the_filter_is_refused_the_program_runs_and_one_line_says_so() -> None:
     result = run(["setpriv", "--bounding-set=-sys_admin", *FILTERED, *ASKED])
     assert (result.stdout, result.returncode) == (REFUSED, 0)
-    assert result.stderr == "no_sync: the build waits for the disk, which is slower: Permission denied\n"
+    assert result.stderr == "no_fsync: the build waits for the disk, which is slower: Permission denied\n"
 
 
 def test_sudo_is_still_allowed_what_it_was_where_the_filter_is_refused() -> None:
@@ -75,7 +75,7 @@ def test_a_program_that_cannot_be_started_is_named() -> None:
     result = run([*FILTERED, "no-such-program"])
     assert (result.returncode, result.stderr) == (
         127,
-        "no_sync: cannot start no-such-program: No such file or directory\n",
+        "no_fsync: cannot start no-such-program: No such file or directory\n",
     )
 
 

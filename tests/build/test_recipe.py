@@ -1,4 +1,4 @@
-"""What goes into a build, and when are two builds the same?"""
+"""Recipe of a build, and what changes its fingerprint."""
 
 from pathlib import Path
 
@@ -94,16 +94,16 @@ def test_a_changed_driver_leaves_the_base_layers_key(tmp_path: Path) -> None:
 def test_the_command_names_the_elements_and_the_catalog_has_the_last_word_on_the_mirror(tmp_path: Path) -> None:
     own = variant(tmp_path, **{"gpu:": "gpu:\n    environment: {DIB_DISTRIBUTION_MIRROR: http://mine.example/debian}"})
     resolved = recipe.resolve(own)
-    lent = {"DIB_DISTRIBUTION_MIRROR": "http://host.example/debian"}
+    mirrors = {"DIB_DISTRIBUTION_MIRROR": "http://host.example/debian"}
     folder = tmp_path / "20261122T000000Z-abcdef01"
     run = recipe.whole(resolved)
-    command = recipe.command(resolved, run, folder, tmp_path / "cache", mirrors=lent, files={})
+    command = recipe.command(resolved, run, folder, tmp_path / "cache", mirrors=mirrors, files={})
     assert command.environment["DIB_DISTRIBUTION_MIRROR"] == "http://mine.example/debian"
     assert command.environment["DIB_GPU_IMAGE_BUILD_ID"] == "20261122T000000Z-abcdef01"
     assert command.argv[-3:] == ("guest-identity", "gpt-disk", "seal-guest")
 
 
-def test_files_from_outside_reach_the_elements_by_their_variables(tmp_path: Path) -> None:
+def test_inputs_reach_the_elements_by_their_variables(tmp_path: Path) -> None:
     files = {"DIB_BASE_IMAGE": Path("/cache/noble.squashfs")}
     resolved = recipe.resolve(variant(tmp_path))
     run = recipe.whole(resolved)
@@ -111,7 +111,7 @@ def test_files_from_outside_reach_the_elements_by_their_variables(tmp_path: Path
     assert command.environment["DIB_BASE_IMAGE"] == "/cache/noble.squashfs"
 
 
-def test_another_file_from_outside_is_another_fingerprint_by_its_name(tmp_path: Path) -> None:
+def test_another_input_is_another_fingerprint_by_its_name(tmp_path: Path) -> None:
     before = recipe.resolve(variant(tmp_path), {"base image": "a" * 64})
     after = recipe.resolve(variant(tmp_path), {"base image": "b" * 64})
     assert before.fingerprint != after.fingerprint
@@ -132,7 +132,7 @@ def test_a_variable_of_the_catalog_belongs_to_the_layer_whose_element_reads_it(
     assert [each.name for each in resolved.layers if variable in each.environment] == [layer]
 
 
-def test_a_layer_that_is_shared_is_told_nothing_of_one_build(tmp_path: Path) -> None:
+def test_a_shared_layer_has_no_variable_of_one_build(tmp_path: Path) -> None:
     resolved = recipe.resolve(variant(tmp_path, **{"gpu:": "gpu:\n    packages: [htop]"}))
     run = recipe.Run(layers=resolved.layers[:2], begins_with_tree=True, ends_with_tree=True)
     command = recipe.command(resolved, run, tmp_path / "build", tmp_path / "cache", mirrors={}, files={})

@@ -1,4 +1,4 @@
-"""How does a secret reach a build, unseen? diskimage-builder is a fake on PATH here."""
+"""Secrets on their way into a build. diskimage-builder is a fake on PATH here."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @pytest.fixture
 def spied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for builds, which a fake diskimage-builder makes that tells what it sees."""
+    """A folder for builds by a fake diskimage-builder that prints what it sees."""
     spy = tmp_path / "bin" / "disk-image-create"
     spy.parent.mkdir()
     spy.write_text(SPY.replace("FAKES", str(FAKES)))
@@ -79,7 +79,7 @@ def test_secrets_are_read_from_files_variables_and_tokens(
 @pytest.mark.parametrize(
     ("place", "says"), [("{file: /nowhere/key}", "/nowhere/key is not there"), ("{env: NOT_SET}", r"\$NOT_SET")]
 )
-def test_a_secret_that_is_not_there_is_said_before_anything_starts(
+def test_a_missing_secret_is_reported_before_anything_starts(
     tmp_path: Path, pair: Pair, spied: Path, place: str, says: str
 ) -> None:
     with pytest.raises(HostError, match=says):
@@ -95,8 +95,8 @@ def test_a_certificate_is_known_as_pem_however_it_was_given(pair: Pair, tmp_path
     assert secrets.certificate({}) is None
 
 
-def test_what_is_no_certificate_is_refused() -> None:
-    with pytest.raises(HostError, match=r"no X\.509 certificate"):
+def test_an_invalid_certificate_is_refused() -> None:
+    with pytest.raises(HostError, match=r"not a valid X\.509 certificate"):
         secrets.certificate({"module-signing-certificate": b"-----BEGIN CERTIFICATE-----\nno\n"})
 
 
