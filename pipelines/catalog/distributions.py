@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Name = Literal["debian", "ubuntu", "rocky", "rhel"]
+Name = Literal["debian", "ubuntu", "rocky", "almalinux", "rhel"]
 Feature = Literal["docker", "cuda-samples", "fabric-manager"]
 
 
@@ -147,6 +147,14 @@ DISTRIBUTIONS: Mapping[str, Distribution] = {
         efi_vendor="rocky",
         purl_vendor="rocky",
         repositories=("rockylinux.org", "fedoraproject.org"),  # EPEL's is Fedora's
+    ),
+    "almalinux": Distribution(
+        label="AlmaLinux",
+        family=RED_HAT,
+        releases=_ENTERPRISE_LINUX,
+        efi_vendor="almalinux",
+        purl_vendor="almalinux",
+        repositories=("almalinux.org", "fedoraproject.org"),
     ),
     "rhel": Distribution(
         label="RHEL",

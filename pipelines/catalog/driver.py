@@ -107,8 +107,8 @@ class NvidiaRepository:
     """NVIDIA's network repository, and the key that it is trusted by."""
 
     keyring_sha256: types.Sha256
-    """Checksum of the keyring package (Debian, Ubuntu: cuda-keyring; Rocky, RHEL: the public key file), computed or
-    read from a named source by whoever writes it here."""
+    """SHA-256 of the file with the repository's key, which you computed or read from a source that you trust. On Debian
+    and Ubuntu the file is the package cuda-keyring, on Rocky Linux, AlmaLinux and RHEL the public key itself."""
     keyring_url: types.FileUrl | None = None
     """Where that file is; without it, in NVIDIA's repository."""
     url: types.Url | None = None

@@ -88,6 +88,11 @@ def test_the_image_is_what_the_document_is_about_with_both_digests() -> None:
         (ROCKY, "bash", "pkg:rpm/rocky/bash@5.1.8-9.el9?arch=x86_64&distro=rocky-9"),
         (ROCKY, "shadow-utils", "pkg:rpm/rocky/shadow-utils@4.9-12.el9?arch=x86_64&distro=rocky-9&epoch=2"),
         (
+            replace(ROCKY, base=dict(ROCKY.base) | {"distribution": "almalinux"}),
+            "bash",
+            "pkg:rpm/almalinux/bash@5.1.8-9.el9?arch=x86_64&distro=almalinux-9",
+        ),
+        (
             replace(ROCKY, base=dict(ROCKY.base) | {"distribution": "rhel"}),
             "bash",
             "pkg:rpm/redhat/bash@5.1.8-9.el9?arch=x86_64&distro=rhel-9",

@@ -15,6 +15,7 @@ SHA256 = "ab" * 32
 DEBIAN = "base: {distribution: debian, release: trixie}"
 UBUNTU = f'base: {{distribution: ubuntu, release: "24.04", source: cloud-image, path: x.squashfs, sha256: {SHA256}}}'
 ROCKY = f'base: {{distribution: rocky, release: "9", source: cloud-image, path: x.qcow2, sha256: {SHA256}}}'
+ALMALINUX = ROCKY.replace("rocky", "almalinux")
 REPOSITORY = f"nvidia_repository: {{keyring_sha256: {SHA256}}}"
 RUNFILE = f'driver: {{source: runfile, path: r.run, sha256: {SHA256}, version: "580.95.05", modules: open}}'
 
@@ -32,6 +33,7 @@ def variant(tmp_path: Path, *lines: str) -> Variant:
         (DEBIAN, ("debian-minimal", "debian-family")),
         (UBUNTU, ("trusted-base", "debian-family")),
         (ROCKY, ("trusted-base", "redhat-family")),
+        (ALMALINUX, ("trusted-base", "redhat-family")),
     ],
 )
 def test_the_operating_system_comes_first_with_the_commands_of_its_family(

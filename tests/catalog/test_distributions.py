@@ -8,9 +8,8 @@ import pytest
 from pipelines.catalog import distributions
 from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.gpus.database import facts
-from tests.support.paths import PROJECT
+from tests.support.paths import ELEMENTS
 
-ELEMENTS = PROJECT / "elements"
 RELEASES = [
     (name, release.codename, release) for name, row in DISTRIBUTIONS.items() for release in row.releases.values()
 ]
@@ -44,7 +43,7 @@ def test_what_a_distribution_lacks_is_its_own_or_its_familys() -> None:
     missing = {name: {each for each in features if not row.has(each)} for name, row in DISTRIBUTIONS.items()}
     assert missing["debian"] == {"fabric-manager"}
     assert missing["ubuntu"] == set()
-    assert missing["rocky"] == missing["rhel"] == {"docker", "cuda-samples"}
+    assert missing["rocky"] == missing["almalinux"] == missing["rhel"] == {"docker", "cuda-samples"}
 
 
 @pytest.mark.parametrize(

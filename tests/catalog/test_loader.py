@@ -640,6 +640,7 @@ UBUNTU = (
     'base: {distribution: ubuntu, release: "24.04", source: cloud-image, path: x, signature: none}, disk: {size: 8GiB}'
 )
 ROCKY = UBUNTU.replace('ubuntu, release: "24.04"', 'rocky, release: "9"')
+ALMALINUX = ROCKY.replace("rocky", "almalinux")
 RUNFILE = f"driver: {{source: runfile, path: x, sha256: {'ab' * 32}, version: '580.1', fabric_manager: true}}"
 WINDOWS = 'guest: {type: windows, distribution: windows, version: "11"}'
 
@@ -664,7 +665,11 @@ def test_a_windows_image_gets_what_windows_needs(load: Load) -> None:
             f"{ROCKY}, driver: {{source: local, path: p}}, containers: docker",
             "Rocky Linux has no Docker package; write `containers: podman`",
         ),
-        (f'{ROCKY}, cuda: {{toolkit: "12.8", samples: true}}', "no sources of CUDA's samples"),
+        (f"{ALMALINUX}, kernel: {{flavour: hwe}}", "almalinux has no hwe kernel"),
+        (
+            f'{ALMALINUX}, cuda: {{toolkit: "12.8", samples: true}}',
+            "AlmaLinux's archive has no sources of CUDA's samples",
+        ),
         (f"{DEBIAN}, driver: {{source: archive, fabric_manager: true}}", "Debian's archive has no fabric manager"),
         (f"{IMPORT}, {WINDOWS}, cuda: {{toolkit: archive}}", "remove `cuda`"),
         (f"{IMPORT}, {WINDOWS}, kernel: {{flavour: hwe}}", "remove `kernel`"),

@@ -195,6 +195,17 @@ def test_a_trace_of_the_builder_is_found(
     assert problem in refused(name, guest, tmp_path)
 
 
+def test_a_distributions_own_repositories_are_no_trace_of_the_builder(guest: Guest, tmp_path: Path) -> None:
+    assert ROCKY.base is not None
+    almalinux = replace(ROCKY, base=replace(ROCKY.base, distribution="almalinux"))
+    assert "has https://mirrors.rockylinux.org" in refused("package-sources", guest, tmp_path, almalinux)
+    own = "[baseos]\nmirrorlist=https://mirrors.almalinux.org/mirrorlist/$releasever/baseos\n"
+    guest.files["/etc/yum.repos.d/rocky.repo"] = own
+    (tmp_path / "almalinux").mkdir()
+    found = examined("package-sources", guest, tmp_path / "almalinux", almalinux)
+    assert found.passed, found.detail
+
+
 def test_a_guest_with_a_mirror_knows_no_other(guest: Guest, tmp_path: Path) -> None:
     assert ROCKY.base is not None
     variant = replace(ROCKY, base=replace(ROCKY.base, guest_mirror="https://mirror.example/rocky"))

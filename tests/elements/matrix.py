@@ -5,7 +5,7 @@ A line of `_TABLE` is `release source modules` and either `element: packages` or
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.gpus.database import Modules
@@ -20,6 +20,7 @@ _DISTRIBUTIONS: Mapping[str, Literal["debian", "ubuntu"]] = {
     "noble": "ubuntu",
     "resolute": "ubuntu",
 }
+_TWINS = {"almalinux": "AlmaLinux", "rhel": "RHEL"}  # of Rocky
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,17 +153,17 @@ def _parsed() -> dict[Case, Row]:
     return rows
 
 
-def _with_rhel(rows: Mapping[Case, Row]) -> dict[Case, Row]:
-    """RHEL has Rocky's rows."""
-    both = dict(rows)
+def _with_twins(rows: Mapping[Case, Row]) -> dict[Case, Row]:
+    """AlmaLinux and RHEL have Rocky's rows."""
+    together = dict(rows)
     for case, row in rows.items():
-        if case.distribution == "rocky":
-            twin = Case(distribution="rhel", release=case.release, source=case.source, modules=case.modules)
-            both[twin] = Row(element=row.element, packages=row.packages, refusal=row.refusal.replace("Rocky", "RHEL"))
-    return both
+        for distribution, label in _TWINS.items() if case.distribution == "rocky" else ():
+            twin = replace(case, distribution=distribution)
+            together[twin] = replace(row, refusal=row.refusal.replace("Rocky", label))
+    return together
 
 
-ROWS = _with_rhel(_parsed())
+ROWS = _with_twins(_parsed())
 RELEASES = tuple(dict.fromkeys((case.distribution, case.release) for case in ROWS))
 
 

@@ -83,6 +83,7 @@ WRITE_PATHS = "cuda-toolkit/post-install.d/75-write-paths"
         ("debian", "12.8", "cuda-toolkit-12-8"),
         ("ubuntu", "13.0", "cuda-toolkit-13-0"),
         ("rocky", "12.8", "cuda-toolkit-12-8"),
+        ("almalinux", "12.8", "cuda-toolkit-12-8"),
     ],
 )
 def test_the_toolkit_that_is_asked_for_is_installed(
@@ -222,7 +223,12 @@ TOOLKIT = {"nvidia-container-toolkit": ["1.18.1-1"]}
 
 @pytest.mark.parametrize(
     ("distribution", "engine", "package"),
-    [("debian", "docker", "docker.io"), ("ubuntu", "podman", "podman"), ("rocky", "podman", "podman")],
+    [
+        ("debian", "docker", "docker.io"),
+        ("ubuntu", "podman", "podman"),
+        ("rocky", "podman", "podman"),
+        ("almalinux", "podman", "podman"),
+    ],
 )
 def test_the_distributions_engine_and_nvidias_toolkit_are_installed(
     guest: Guest, distribution: str, engine: str, package: str

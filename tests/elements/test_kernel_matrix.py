@@ -26,6 +26,8 @@ TABLE = {
     ("ubuntu noble", "hwe", "arm64"): "linux-image-generic-hwe-24.04 linux-headers-generic-hwe-24.04",
     ("ubuntu resolute", "hwe", "amd64"): "linux-image-generic-hwe-26.04 linux-headers-generic-hwe-26.04",
     ("rocky 9", "generic", "amd64"): "kernel kernel-devel-matched",
+    ("almalinux 9", "generic", "amd64"): "kernel kernel-devel-matched",
+    ("almalinux 10", "generic", "arm64"): "kernel kernel-devel-matched",
     ("rhel 10", "generic", "arm64"): "kernel kernel-devel-matched",
 }
 

@@ -233,6 +233,7 @@ def test_a_partition_that_the_fstab_needs_and_nobody_has_is_refused(system: Path
         ("ID=debian\nVERSION_ID=13\nVERSION_CODENAME=trixie\n", "13"),
         ("ID=debian\nVERSION_ID=13\nVERSION_CODENAME=trixie\n", "trixie"),
         ('ID="rocky"\nVERSION_ID="9.6"\n', "9"),
+        ('ID="almalinux"\nVERSION_ID="10.1"\n', "10"),
         ('ID="rhel"\nVERSION_ID="10.0"\n', "10"),
     ],
 )

@@ -30,6 +30,7 @@ BASES = {
     "noble": replace(TRIXIE, distribution="ubuntu", release="noble"),
     "resolute": replace(TRIXIE, distribution="ubuntu", release="resolute"),
     "rocky-9": replace(TRIXIE, distribution="rocky", release="9"),
+    "almalinux-10": replace(TRIXIE, distribution="almalinux", release="10"),
     "rhel-10": replace(TRIXIE, distribution="rhel", release="10"),
 }
 
@@ -70,6 +71,7 @@ def refusal(asked: Wish) -> Impossible:
         (wish("rocky-9", "gh200", architecture="arm64"), 595, "open"),
         (wish("trixie", "gh200", source="archive", architecture="arm64"), 550, "open"),
         (wish("rhel-10", "b300", branch=580), 580, "open"),
+        (wish("almalinux-10", "v100 h100"), 580, "proprietary"),
         (wish("trixie", "h100", source="runfile", version="580.95.05"), 580, "open"),
         (wish("trixie", "v100", source="local", branch=580), 580, "proprietary"),
     ],
@@ -237,6 +239,10 @@ REFUSED = {
     "precompiled modules of Debian": (
         wish("trixie", "h100", source="precompiled", branch=580),
         "Debian 13 has no precompiled NVIDIA modules; only Ubuntu compiles and signs them; write source: nvidia-repo",
+    ),
+    "an archive of AlmaLinux": (
+        wish("almalinux-10", "h100", source="archive"),
+        "AlmaLinux 10's own archive has no NVIDIA driver; write source: nvidia-repo, branch: 595",
     ),
     "precompiled modules of RHEL": (
         wish("rhel-10", source="precompiled"),

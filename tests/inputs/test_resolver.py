@@ -112,10 +112,13 @@ def test_the_keyring_of_nvidias_repository_is_fetched_from_beside_it(written: Wr
     assert (wanted.url, wanted.sha256) == ("http://mirror.example/cuda/cuda-keyring_1.1-1_all.deb", SHA256)
 
 
+@pytest.mark.parametrize("distribution", ["rocky", "almalinux", "rhel"])
 @pytest.mark.parametrize(("release", "key"), [("9", "D42D0685.pub"), ("10", "CDF6BA43.pub")])
-def test_each_release_of_an_rpm_distribution_has_a_key_of_its_own(written: Written, release: str, key: str) -> None:
+def test_each_release_of_an_rpm_distribution_has_a_key_of_its_own(
+    written: Written, distribution: str, release: str, key: str
+) -> None:
     variant = written(
-        f'base: {{distribution: rocky, release: "{release}", source: cloud-image, path: x, signature: none}}',
+        f'base: {{distribution: {distribution}, release: "{release}", source: cloud-image, path: x, signature: none}}',
         f"driver: {{source: nvidia-repo}}\n    nvidia_repository: {{keyring_sha256: {SHA256}}}",
     )
     url = resolver.wanted(variant)[resolver.KEYRING].url or ""
@@ -194,9 +197,10 @@ def made(base: dict[str, str], digests: dict[str, str]) -> "resolver.Manifest":
     )
 
 
-def test_each_distribution_names_its_signatures_in_its_own_way(written: Written) -> None:
-    rocky = 'base: {distribution: rocky, release: "9", source: cloud-image, '
-    variant = written(rocky + "url: https://r.example/x.qcow2, sha256sums_url: https://r.example/CHECKSUM}")
+@pytest.mark.parametrize("distribution", ["rocky", "almalinux"])
+def test_each_distribution_names_its_signatures_in_its_own_way(written: Written, distribution: str) -> None:
+    base = f'base: {{distribution: {distribution}, release: "9", source: cloud-image, '
+    variant = written(base + "url: https://r.example/x.qcow2, sha256sums_url: https://r.example/CHECKSUM}")
     (wanted,) = resolver.wanted(variant).values()
     assert wanted.signature_url == "https://r.example/CHECKSUM.asc"
 
