@@ -129,7 +129,7 @@ def build(
     from pipelines.util import jobs as util_jobs
     from pipelines.workflows import build as workflows_build
 
-    at_once = util_jobs.jobs(jobs)
+    at_once = util_jobs.parse_jobs(jobs)
     variants = load(catalog).select(name)
     workflows_build.build(
         variants, Path(builds), now, verbose=verbose, boot=boot, force=force, cached=cache, jobs=at_once

@@ -45,6 +45,10 @@ class Wanted:
     signed_by: str | None = None
     keyring: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.signed_by and not self.keyring:  # or its list would be believed without a signature
+            raise ValueError(f"{self.name}: no keyring has the key {self.signed_by}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
@@ -109,14 +113,14 @@ def sha256(wanted: Wanted, cache: Path, patience: Patience = PATIENT) -> str:
 def _checksums(wanted: Wanted, url: str, patience: Patience) -> str:
     """The list of checksums, signed by the pinned key where there is one."""
     content = _small(url, patience)
-    if wanted.signed_by:
+    if wanted.signed_by and wanted.keyring:
         with tempfile.TemporaryDirectory(prefix="sums-") as folder:
             data, signature = Path(folder, urls.file_name(url)), None
             data.write_bytes(content)
             if wanted.signature_url:
                 signature = Path(folder, "signature")
                 signature.write_bytes(_small(wanted.signature_url, patience))
-            content = gpg.verify(data, signature, wanted.signed_by, wanted.keyring)
+            content = gpg.verify(data, signature, wanted.signed_by, keyring=wanted.keyring)
     return content.decode("utf-8", errors="replace")
 
 

@@ -1,14 +1,13 @@
-"""Who signed this file?
+"""OpenPGP signatures, verified by GnuPG.
 
-One question to GnuPG, with one answer that counts: a good signature by exactly the pinned key. A home of its own that
-is thrown away keeps the operator's keys, trust and agent out of it.
+Only a good signature by exactly the pinned key counts. GnuPG runs in a temporary home, so that the operator's keys,
+trust and agent have no influence.
 """
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipelines.catalog import signing_keys
 from pipelines.util import process
 from pipelines.util.errors import BuildError, CatalogError
 
@@ -20,42 +19,34 @@ _WHY_NOT = {
     "BADSIG": ("was changed after it was signed", "Do not use it. Try again later, or ask its maker."),
     "EXPSIG": ("has a signature that has expired", "Ask its maker for a fresh one."),
     "EXPKEYSIG": ("is signed by a key that has expired", _RENEW),
-    "REVKEYSIG": ("is signed by a key that its owner revoked", f"Do not use the file. {_RENEW}"),
+    "REVKEYSIG": ("is signed by a key that its owner has revoked", f"Do not use the file. {_RENEW}"),
 }
 
 Status = tuple[str, ...]  # one line of gpg's --status-fd: a keyword and its arguments
 
 
-def verify(data: Path, signature: Path | None, fingerprint: str, keyring: Path | None) -> bytes:
+def verify(data: Path, signature: Path | None, fingerprint: str, *, keyring: Path) -> bytes:
     """The signed content of `data`; BuildError unless the key `fingerprint` (40 hex digits) signed it.
 
     `signature` is a detached one; None for a file that is signed inline ("clearsigned"), whose content is returned
-    without what surrounds it. `keyring` is a file with the public key, binary or armoured; None for a key that
-    keys.yaml knows.
+    without what surrounds it. `keyring` is a file with the public key, binary or armoured; CatalogError when it does
+    not exist or does not have that key.
     """
+    if not keyring.is_file():
+        raise CatalogError(f"the keyring {keyring} does not exist", remedy="Correct `base.keyring` in images.yaml.")
     pinned = fingerprint.upper()
     gpg = process.require("gpg", "gpg")
     with tempfile.TemporaryDirectory(prefix="gpg-") as home:
         argv = [gpg, "--homedir", home, "--batch", "--no-tty", "--no-auto-key-retrieve", "--trust-model", "always"]
-        _import(argv, _keyring(pinned, keyring), pinned)
+        _import(argv, keyring, pinned)
         content = Path(home) / "content"
-        said = _ask(argv, data, signature, content)
-        _require_good(said, data.name, pinned)
+        status = _status(argv, data, signature, content)
+        _require_good(status, data.name, pinned)
         if signature is not None:
             return data.read_bytes()
-        if any(line[0] == "ERROR" for line in said):  # gpg stops at a second text, and the first looks good
-            raise BuildError(f"{data.name} has more than one signed text", remedy="Do not use it; ask its maker.")
+        if any(line[0] == "ERROR" for line in status):  # gpg stops at a second text, and the first looks good
+            raise BuildError(f"{data.name} contains more than one signed text", remedy="Do not use it; ask its maker.")
         return content.read_bytes()
-
-
-def _keyring(pinned: str, given: Path | None) -> Path:
-    found = given or signing_keys.keyring(pinned)
-    if found is None:
-        what = f"no file is given that has the public key {pinned}"
-        raise CatalogError(what, remedy="Get the key from a public source, and name its file as `base.keyring`.")
-    if not found.is_file():
-        raise CatalogError(f"the keyring {found} is not there", remedy="Correct `base.keyring` in images.yaml.")
-    return found
 
 
 def _import(argv: Sequence[str], keyring: Path, pinned: str) -> None:
@@ -64,26 +55,26 @@ def _import(argv: Sequence[str], keyring: Path, pinned: str) -> None:
     listed = process.run(
         [*argv, "--with-colons", "--with-subkey-fingerprint", "--list-keys"], deadline=DEADLINE_SECONDS, check=False
     ).stdout
-    there = {line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")}
-    if pinned not in there:
-        found = ", ".join(sorted(there)) or "none"
+    known = {line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")}
+    if pinned not in known:
+        found = ", ".join(sorted(known)) or "none"
         what = f"the keyring {keyring} does not have the key {pinned}; it has: {found}"
         raise CatalogError(what, remedy="Correct `signed_by` or `keyring` in images.yaml.")
 
 
-def _ask(argv: Sequence[str], data: Path, signature: Path | None, content: Path) -> tuple[Status, ...]:
-    """What gpg says of the signatures; its exit code says less than its status lines."""
-    verb = ["--output", str(content), "--decrypt", str(data)]
+def _status(argv: Sequence[str], data: Path, signature: Path | None, content: Path) -> tuple[Status, ...]:
+    """gpg's status lines about the signatures, which are more precise than its exit code."""
+    command = ["--output", str(content), "--decrypt", str(data)]
     if signature is not None:
-        verb = ["--verify", str(signature), str(data)]
-    result = process.run([*argv, "--status-fd", "1", *verb], deadline=DEADLINE_SECONDS, check=False)
+        command = ["--verify", str(signature), str(data)]
+    result = process.run([*argv, "--status-fd", "1", *command], deadline=DEADLINE_SECONDS, check=False)
     lines = (line.removeprefix("[GNUPG:] ") for line in result.stdout.splitlines() if line.startswith("[GNUPG:] "))
     return tuple(tuple(line.split()) for line in lines if line)
 
 
-def _require_good(said: Sequence[Status], name: str, pinned: str) -> None:
+def _require_good(status: Sequence[Status], name: str, pinned: str) -> None:
     """BuildError unless one of the signatures is by the pinned key and good, and none is broken."""
-    signed = [{line[0]: line for line in one} for one in _each(said)]
+    signed = [{line[0]: line for line in one} for one in _signatures(status)]
     for words in signed:
         for word, (what, remedy) in _WHY_NOT.items():
             if word in words and (word == "BADSIG" or pinned in _signers(words)):
@@ -91,17 +82,17 @@ def _require_good(said: Sequence[Status], name: str, pinned: str) -> None:
     for words in signed:
         if "GOODSIG" in words and pinned in _signers(words):
             if (weak := _BROKEN_HASHES.get(words["VALIDSIG"][8])) is not None:
-                raise BuildError(f"{name} is signed over {weak}, which proves nothing", remedy=_RENEW)
+                raise BuildError(f"{name} is signed with {weak}, which can be forged", remedy=_RENEW)
             return
     others = ", ".join(signer for words in signed for signer in _signers(words)[:1])
-    by = f"by {others}, not by the pinned key {pinned}" if others else "by nobody"
-    raise BuildError(f"{name} is signed {by}", remedy=f"Do not use it. {_RENEW}")
+    how = f"is signed by {others}, not by the pinned key {pinned}" if others else "has no signature"
+    raise BuildError(f"{name} {how}", remedy=f"Do not use it. {_RENEW}")
 
 
-def _each(said: Sequence[Status]) -> Iterator[list[Status]]:
-    """The status lines of each signature; NEWSIG begins one."""
+def _signatures(status: Sequence[Status]) -> Iterator[list[Status]]:
+    """The status lines of each signature; NEWSIG starts one."""
     current: list[Status] = []
-    for line in said:
+    for line in status:
         if line[0] == "NEWSIG":
             yield current
             current = []
@@ -113,4 +104,4 @@ def _signers(words: Mapping[str, Status]) -> tuple[str, ...]:
     """The fingerprints of the key that signed and of its primary key, as far as they are known."""
     if line := words.get("VALIDSIG"):
         return (line[1], line[-1])
-    return (words["ERRSIG"][-1],) if "ERRSIG" in words else ()  # a signature by a key that we do not have
+    return (words["ERRSIG"][-1],) if "ERRSIG" in words else ()  # a signature by a key that is not in the keyring

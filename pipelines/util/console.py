@@ -1,7 +1,7 @@
-"""What does the operator see?
+"""Output for the operator; the only importer of rich.
 
-The only importer of rich. Results go to stdout (tables, JSON), everything else (progress, notes, errors) to stderr,
-so that `--json` output can be piped as it is.
+Results go to stdout (tables, JSON), everything else (progress, notes, errors) to stderr, so that `--json` output can be
+piped as it is.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 _SHOW_EVERY_SECONDS = 15.0
 _SHOW_STAGE_SECONDS = 2.0
-# Who shows what is going on, where that is not for this process to do.
-_SHOWN_BY: ContextVar[Callable[[str], None] | None] = ContextVar("shown by", default=None)
+# Takes the text of live lines where another process shows them.
+_LIVE: ContextVar[Callable[[str], None] | None] = ContextVar("live", default=None)
 
 
 @contextmanager
 def relayed(out: TextIO, err: TextIO, live: Callable[[str], None] | None) -> Iterator[None]:
-    """Somebody else shows what is said here: takes both streams, and live lines where they can be seen."""
-    before = _SHOWN_BY.set(live)
+    """Send all output elsewhere: to two streams, and live lines to `live` (None: nobody sees them)."""
+    before = _LIVE.set(live)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             yield
     finally:
-        _SHOWN_BY.reset(before)
+        _LIVE.reset(before)
 
 
 def note(text: str) -> None:
-    """A line about what is going on, on stderr."""
+    """A line about progress, on stderr."""
     _note(text)
 
 
@@ -58,7 +58,7 @@ def warn(text: str) -> None:
 
 
 def fail(error: PipelineError) -> None:
-    """What failed and what to do about it, on stderr."""
+    """An error and its remedy, on stderr."""
     _note(error.what, "error:", "bold red")
     if error.remedy:
         _note(error.remedy, "remedy:", "bold")
@@ -86,7 +86,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 class Ticker:
-    """Shows what a long job is doing: one live line on a terminal, a plain line now and then elsewhere."""
+    """Progress of a long job: one live line on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, label: str, verbose: bool) -> None:
         self._label = label
@@ -95,13 +95,13 @@ class Ticker:
         self._on_terminal = sys.stderr.isatty()  # FORCE_COLOR makes none of a file
         self._started = time.monotonic()
         self._shown = 0.0
-        self._said = False
+        self._printed = False
         self._stage = ""
         self._last = ""
 
     def stage(self, name: str) -> None:
-        """A new stage begins."""
-        self._stage, self._last, self._said = name, "", False
+        """A new stage starts."""
+        self._stage, self._last, self._printed = name, "", False
         self.tick()
 
     def line(self, text: str) -> None:
@@ -113,10 +113,10 @@ class Ticker:
             self.tick()
 
     def tick(self) -> None:
-        """Time has passed. Plain lines leave out stages that are over in a moment, and are otherwise few."""
+        """Time has passed. Plain lines are few, and leave out stages that take only a moment."""
         if self._verbose:
             return
-        if (show := _SHOWN_BY.get()) is not None:
+        if (show := _LIVE.get()) is not None:
             show(f"{self._stage}  {self._last}".strip())
             return
         text = f"{self._prefix()}  {self._last}".rstrip()
@@ -124,9 +124,9 @@ class Ticker:
         if self._on_terminal:
             self._console.file.write("\r\x1b[2K" + text[: max(20, self._console.width - 1)])
             self._console.file.flush()
-        elif quiet >= _SHOW_EVERY_SECONDS or (quiet >= _SHOW_STAGE_SECONDS and not self._said):
+        elif quiet >= _SHOW_EVERY_SECONDS or (quiet >= _SHOW_STAGE_SECONDS and not self._printed):
             self._console.print(text[:160], markup=False)
-            self._shown, self._said = time.monotonic(), True
+            self._shown, self._printed = time.monotonic(), True
 
     def close(self) -> None:
         """Clear the live line."""
@@ -140,7 +140,7 @@ class Ticker:
 
 @contextmanager
 def ticker(label: str, *, verbose: bool = False) -> Iterator[Ticker]:
-    """A Ticker that tidies up after itself."""
+    """A Ticker whose live line is cleared at the end."""
     shown = Ticker(label, verbose)
     try:
         yield shown
@@ -158,24 +158,24 @@ class Meter:
         self._progress = progress
         self._task = progress.add_task(escape(label), total=total, completed=done)
         self._total = total
-        self._done = self._begun = done
+        self._done = self._done_before = done
         self._started = self._shown = time.monotonic()
 
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
         self._done += count
         self._progress.advance(self._task, count)
-        if (show := _SHOWN_BY.get()) is not None:
+        if (show := _LIVE.get()) is not None:
             show(f"{self._label}: {self._amount()}")
         elif self._progress.disable and time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
             note(f"{self._label}: {self._amount()}")
             self._shown = time.monotonic()
 
     def close(self) -> None:
-        """All is done: one closing line where there was no bar."""
+        """The job is done: one closing line where there was no bar."""
         if self._progress.disable:
             seconds = max(time.monotonic() - self._started, 0.001)
-            speed = (self._done - self._begun) / 2**20 / seconds
+            speed = (self._done - self._done_before) / 2**20 / seconds
             note(f"{self._label}: {self._done / 2**20:.0f} MiB in {seconds:.1f} s, {speed:.0f} MiB/s")
 
     def _amount(self) -> str:
@@ -185,9 +185,9 @@ class Meter:
 
 @contextmanager
 def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
-    """A progress bar on stderr over `total` bytes (None: nobody knows), of which `done` were there before.
+    """A progress bar on stderr for `total` bytes (None: not known), of which `done` exist already.
 
-    Several at once, of several threads, are lines of one display.
+    Bars of several threads at the same time are lines of one display.
     """
     with _BARS.shared() as progress:
         shown = Meter(label, progress, total, done)
@@ -196,7 +196,7 @@ def meter(label: str, total: int | None, done: int = 0) -> Iterator[Meter]:
 
 
 class _Bars:
-    """The one display of progress bars that a terminal can have; it is there while somebody uses it."""
+    """The one display of progress bars that a terminal can have; it exists while there are bars."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -245,13 +245,13 @@ def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
 
 
 def _drawn(stream: TextIO) -> bool:
-    """Whether rich has to draw here, or to decide that there is no terminal after all."""
+    """Whether rich draws on this stream, or decides itself that it is not a terminal."""
     return stream.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ
 
 
 def _note(text: str, label: str = "", style: str = "") -> None:
     if not _drawn(sys.stderr):
-        with contextlib.suppress(BrokenPipeError):  # nobody reads what we say; no reason to break off a build
+        with contextlib.suppress(BrokenPipeError):  # nobody reads our output; that is no reason to stop a build
             print(label, text, sep=" " if label else "", file=sys.stderr, flush=True)
         return
     from rich.text import Text  # noqa: PLC0415  # as below: slow to import
@@ -260,11 +260,11 @@ def _note(text: str, label: str = "", style: str = "") -> None:
 
 
 def _put(text: str) -> None:
-    """A line on stdout; whoever read it and has seen enough gets no more."""
+    """A line on stdout; BrokenPipeError when its reader has closed it."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again when it exits
         raise
 
 
@@ -280,7 +280,7 @@ def _stderr() -> "Console":
 
     class Notes(Console):
         def on_broken_pipe(self) -> None:
-            """Nobody reads what we say any more; that is no reason to break off a build."""
+            """Nobody reads our output any more; that is no reason to stop a build."""
             self.quiet = True
 
     return Notes(file=sys.stderr, soft_wrap=True, highlight=False, emoji=False)

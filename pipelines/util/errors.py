@@ -1,14 +1,14 @@
-"""How do we fail?
+"""The exceptions of the pipeline and their exit codes.
 
-One small hierarchy. Each error says what failed and what to do about it, and carries the exit code that scripts
-and CI can rely on: 1 usage or a bug of ours, 2 catalog, 3 build, 4 verify, 5 cloud and release, 6 unfit host,
-7 something to do (`plan --check`), 130/143 interrupted.
+Each error says what failed and what to do about it. Scripts and CI can rely on the exit codes: 1 usage or a bug of the
+pipeline, 2 catalog, 3 build, 4 verify, 5 cloud and release, 6 unfit host, 7 something to do (`plan --check`), 130/143
+interrupted.
 """
 
-# Exit codes from here on are those of interrupts: this, and the number of the signal.
+# An interrupt's exit code is this plus the number of the signal.
 INTERRUPTED = 128
 
-# What to do when space runs out in the middle of it.
+# The remedy when disk space runs out.
 DISK_FULL = "The disk is full: free some space, or put the builds elsewhere with --builds DIR."
 
 
@@ -40,19 +40,19 @@ class BuildError(PipelineError):
 
 
 class VerifyError(PipelineError):
-    """A build exists and is not good."""
+    """A build exists and does not pass its checks."""
 
     exit_code = 4
 
 
 class CloudError(PipelineError):
-    """Keystone, Glance or the place of the records refused, failed or could not be reached."""
+    """Keystone, Glance or the store of the records refused, failed or could not be reached."""
 
     exit_code = 5
 
 
 class HostError(PipelineError):
-    """This host cannot do it: a tool is missing, the disk is too small, a lock is held."""
+    """This host is not able to do it: a program is missing, the disk is too small, a lock is held."""
 
     exit_code = 6
 
@@ -66,15 +66,15 @@ class Interrupted(PipelineError):
 
 
 class ProgramError(PipelineError):
-    """A program ended with a code that is not 0, or passed its deadline (`returncode` is None then).
+    """A program ended with an exit code other than 0, or passed its deadline (`returncode` is None then).
 
     Callers that know what the program was for turn it into a BuildError, a HostError and so on.
     """
 
     def __init__(self, argv: tuple[str, ...], returncode: int | None, output: str) -> None:
-        said = f": {output.strip().splitlines()[-1]}" if output.strip() else ""
+        last_line = f": {output.strip().splitlines()[-1]}" if output.strip() else ""
         how = "passed its deadline" if returncode is None else f"ended with exit code {returncode}"
-        super().__init__(f"{argv[0]} {how}{said}")
+        super().__init__(f"{argv[0]} {how}{last_line}")
         self.argv = argv
         self.returncode = returncode
         self.output = output

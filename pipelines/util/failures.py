@@ -1,7 +1,7 @@
-"""What becomes of the others when one fails?
+"""Failures of some of several pieces of work.
 
-They are done all the same. Each failure is shown when it happens, and summed up at the end; only an interrupt stops
-everything.
+The others are done all the same. Each failure is shown when it happens and summarized at the end; only an interrupt
+stops everything.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pipelines.util.errors import INTERRUPTED, PipelineError, exit_code
 
 
 class SeveralFailed(PipelineError):
-    """Each failure was shown when it happened; this is the summary, with the lowest of their exit codes."""
+    """The summary of failures that were shown when they happened, with the lowest of their exit codes."""
 
     def __init__(self, failed: dict[str, PipelineError], of: int) -> None:
         names = ", ".join(failed)
@@ -21,13 +21,13 @@ class SeveralFailed(PipelineError):
 
 
 def stops_everything(error: PipelineError) -> bool:
-    """Whether it is an interrupt."""
+    """Whether the error is an interrupt."""
     return error.exit_code >= INTERRUPTED
 
 
 @contextlib.contextmanager
 def each(names: Sequence[str]) -> Iterator[Callable[[str], contextlib.AbstractContextManager[None]]]:
-    """Pieces of work that fail alone: what is raised by one of several is in the summary, in the order of the names."""
+    """Let several pieces of work fail independently; the summary names those that failed, in the order of `names`."""
     failed: dict[str, PipelineError] = {}
 
     @contextlib.contextmanager

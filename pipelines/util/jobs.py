@@ -1,7 +1,7 @@
-"""How are several variants built side by side?
+"""Several builds at the same time, each in a process of its own.
 
-Each in a process of its own, at most so many at once; what they share, two builds on this host share, and that has its
-locks. What they report comes as they say it, their results in the order in which they were asked for.
+They share no more than any two builds on this host do, which is protected by locks. Progress is shown as it comes,
+results in the order in which the builds were requested.
 """
 
 import contextlib
@@ -16,49 +16,47 @@ from typing import TYPE_CHECKING
 from pipelines.util import console, units
 from pipelines.util import worker as util_worker
 from pipelines.util.errors import INTERRUPTED, UsageError
-from pipelines.util.worker import End, Said, Worker
+from pipelines.util.worker import End, Message, Worker
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-# What a build may need to stop its programs and to remove what they made.
+# The time that a build may need to stop its programs and to clean up.
 ENDING_SECONDS = 600.0
 
 Work = Callable[[], None]
-
-
 _REDRAW_SECONDS = 0.1
 
 
-def jobs(text: str) -> int:
-    """How many builds may go on at once, as the operator writes it; no more than this host has cores, with a note."""
+def parse_jobs(text: str) -> int:
+    """The value of --jobs: how many builds may run at once; limited to this host's cores, with a note."""
     if not text.isdecimal() or int(text) == 0:
-        raise UsageError(f"--jobs {text} is no number of builds", remedy="Write a whole number, 1 or more.")
+        raise UsageError(f"--jobs {text} is not a valid number of builds", remedy="Write a whole number, 1 or more.")
     wanted, cores = int(text), len(os.sched_getaffinity(0))
     if wanted > cores:
-        console.note(f"--jobs {wanted}: this host has {cores} cores, so at most {cores} are built at once")
+        console.note(f"--jobs {wanted}: this host has {cores} cores, so at most {cores} builds run at once")
     return min(wanted, cores)
 
 
 @contextlib.contextmanager
-def begun(work: Mapping[str, Work], at_once: int) -> Iterator[Iterator[tuple[str, Work]]]:
-    """Pieces of work by name, in the order in which they end, each with what raises its failure.
+def started(work: Mapping[str, Work], at_once: int) -> Iterator[Iterator[tuple[str, Work]]]:
+    """Yields the pieces of work in the order in which they end: the name, and a function that raises its failure.
 
-    With one at once, that is the work itself: it is done in this process. Otherwise, whatever ends the context early
-    ends what goes on gently, and begins no more.
+    With one at a time, that function is the work itself, done in this process. Otherwise, when the context ends early,
+    running work is interrupted and no more is started.
     """
     if min(at_once, len(work)) <= 1:
         yield iter(work.items())
         return
     crew = _Crew(work, at_once)
     try:
-        yield crew.ended()
+        yield crew.results()
     finally:
         crew.stop()
 
 
 class _Crew:
-    """The workers, what is still to be done, and what is shown of it all."""
+    """The workers, the work that is waiting, and the display."""
 
     def __init__(self, work: Mapping[str, Work], at_once: int) -> None:
         self._waiting = dict(work)
@@ -67,23 +65,23 @@ class _Crew:
         self._results: dict[str, list[str]] = {name: [] for name in work}  # not shown yet
         self._board = Board()
 
-    def ended(self) -> Iterator[tuple[str, Work]]:
-        """What has ended, as it ends."""
+    def results(self) -> Iterator[tuple[str, Work]]:
+        """The pieces of work as they end."""
         while self._waiting or self._workers:
             while self._waiting and len(self._workers) < self._at_once:
-                self._begin(next(iter(self._waiting)))
+                self._start(next(iter(self._waiting)))
             for name, end in self._listen():
                 with self._board.above():
                     yield name, functools.partial(_finish, end)
 
     def stop(self) -> None:
-        """End what still goes on; shows what went wrong with that, and the results that were held back."""
+        """End what is still running; show what went wrong with that, and the results that were held back."""
         with util_worker.uninterrupted():
             for worker in self._workers.values():
                 worker.interrupt()
             ends = time.monotonic() + ENDING_SECONDS
             while self._workers and time.monotonic() < ends:
-                with contextlib.suppress(OSError):  # nobody may be there to read it
+                with contextlib.suppress(OSError):  # the terminal may be gone
                     _report(self._listen())
             for worker in self._workers.values():
                 worker.kill()
@@ -91,23 +89,23 @@ class _Crew:
             with contextlib.suppress(OSError):
                 self._show_results()
 
-    def _begin(self, name: str) -> None:
+    def _start(self, name: str) -> None:
         with util_worker.uninterrupted():
-            worker = util_worker.begin(name, self._waiting.pop(name), live=self._board.live)
-            self._workers[worker.said] = worker
-        self._board.begins(name)
+            worker = util_worker.start(name, self._waiting.pop(name), live=self._board.live)
+            self._workers[worker.messages] = worker
+        self._board.starts(name)
 
     def _listen(self) -> list[tuple[str, End]]:
-        """Show what is said within a second; who ended."""
-        from multiprocessing.connection import wait  # noqa: PLC0415  # slow to import, as in apart.py
+        """Show the messages of up to a second; returns the work that has ended."""
+        from multiprocessing.connection import wait  # noqa: PLC0415  # slow to import, as in worker.py
 
         ended = []
         ready = wait([*self._workers], timeout=1.0)
-        with util_worker.uninterrupted():  # as who tells it: a message is heard whole, or not yet
-            for worker in [worker for said, worker in self._workers.items() if said in ready]:
-                message = worker.hear()
+        with util_worker.uninterrupted():  # as the sender: a message is received whole, or not yet
+            for worker in [worker for messages, worker in self._workers.items() if messages in ready]:
+                message = worker.receive()
                 if isinstance(message, End):
-                    del self._workers[worker.said]
+                    del self._workers[worker.messages]
                     ended.append((worker.name, message))
                     self._end(worker.name, message)
                 else:
@@ -122,15 +120,15 @@ class _Crew:
                 console.note(f"{name}: finished after {elapsed}")
         self._show_results()
 
-    def _show(self, name: str, said: Said) -> None:
-        if said.how == "result":
-            self._results[name].append(said.text)
+    def _show(self, name: str, message: Message) -> None:
+        if message.kind == "result":
+            self._results[name].append(message.text)
             self._show_results()
             return
-        if said.how == "note":
+        if message.kind == "note":
             with self._board.above():
-                _note(name, said.text)
-        self._board.does(name, said.text.removeprefix(f"{name}: "))
+                _note(name, message.text)
+        self._board.does(name, message.text.removeprefix(f"{name}: "))
 
     def _show_results(self) -> None:
         """The results of all up to the first that has not ended."""
@@ -148,14 +146,14 @@ def _finish(end: End) -> None:
 
 
 def _note(name: str, line: str) -> None:
-    """A line that names whose it is."""
+    """A line with the name of the work in front, unless it starts with it."""
     label, _, rest = line.partition(": ")
-    said, text = (console.warn, rest) if label == "warning" else (console.note, line)
-    said(text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}")
+    show, text = (console.warn, rest) if label == "warning" else (console.note, line)
+    show(text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}")
 
 
 def _report(ended: list[tuple[str, End]]) -> None:
-    """What went wrong with those that were to end, but for just that."""
+    """Show the failures of interrupted work, other than the interrupt."""
     for _, end in ended:
         if 0 < end.exit_code < INTERRUPTED:
             console.fail(end.error())
@@ -171,19 +169,19 @@ class Board:
         self._drawn = 0
         self._drawn_at = 0.0
 
-    def begins(self, name: str) -> None:
-        """A build begins."""
+    def starts(self, name: str) -> None:
+        """A build starts."""
         self._since[name], self._doing[name] = time.monotonic(), ""
         self._draw()
 
     def does(self, name: str, what: str) -> None:
-        """What a build is at."""
+        """What a build is doing."""
         if name in self._doing:
             self._doing[name] = what
         self.tick()
 
     def ends(self, name: str) -> str:
-        """A build has ended, after so many minutes and seconds."""
+        """A build has ended; returns how long it took, as text."""
         elapsed = units.clock(time.monotonic() - self._since.pop(name))
         del self._doing[name]
         return elapsed
@@ -195,7 +193,7 @@ class Board:
 
     @contextlib.contextmanager
     def above(self) -> Iterator[None]:
-        """The lines are gone while something is printed."""
+        """Remove the lines while something is printed."""
         self._clear()
         yield
         self._draw()
@@ -224,6 +222,6 @@ class Board:
 
 
 def _write(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone; no reason to break off a build
+    with contextlib.suppress(OSError):  # the terminal may be gone; that is no reason to stop a build
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -1,7 +1,8 @@
-"""Who is at it already?
+"""Locks between processes.
 
-A lock is a file that its holder has locked with flock and that says who it is. The kernel frees it when the holder
-ends, however it ends, so there are no stale locks; the text counts only while the lock is held.
+A lock is a file that its holder has locked with flock and that names the holder. The kernel frees it when the holder
+ends, however it ends, so there are no stale locks; the name counts only while the lock is held. (filelock from PyPI has
+no such names on Unix, and shared locks only by way of a database or a lease instead of flock.)
 """
 
 import contextlib
@@ -20,15 +21,15 @@ _OUR_WORK: ContextVar[str] = ContextVar("our work", default="")
 
 
 def introduce(work: str) -> None:
-    """Locks say from now on, beside the number of this process, what it is at: "the build of debian-cuda"."""
+    """Name in locks, beside the number of this process, what it is doing: "the build of debian-cuda"."""
     _OUR_WORK.set(work)
 
 
 @contextlib.contextmanager
 def hold(path: Path, busy: str, *, wait: float = 0.0, waiting: str = "") -> Iterator[None]:
-    """Hold a lock; after `wait` seconds, HostError with `busy`. `waiting` is said once when somebody else has it.
+    """Hold a lock; HostError with `busy` after `wait` seconds. `waiting` is noted once if another process holds it.
 
-    `{holder}` in either is who has it.
+    `{holder}` in both texts is replaced by the holder.
     """
     ends = time.monotonic() + wait
     while (handle := _held(path)) is None:
@@ -48,14 +49,14 @@ def hold(path: Path, busy: str, *, wait: float = 0.0, waiting: str = "") -> Iter
 
 @contextlib.contextmanager
 def held_if_free(path: Path) -> Iterator[bool]:
-    """Hold a lock if nobody else has it; whether we do. Only who holds a lock may remove its file."""
+    """Hold a lock if it is free; yields whether it was. Only its holder may remove a lock's file."""
     handle = _held(path)
     with handle or contextlib.nullcontext():
         yield handle is not None
 
 
 def _held(path: Path) -> IO[str] | None:
-    """The lock's file, open and locked; None when somebody else has it, or removed it just now."""
+    """The lock's file, open and locked; None when another process holds it, or has just removed it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("a+", encoding="utf-8")
     with contextlib.suppress(FileNotFoundError):
@@ -71,7 +72,7 @@ def _ourselves() -> str:
 
 
 def take(handle: IO[str], text: str) -> bool:
-    """Lock an open file (mode a+) and write who holds it; False when somebody else has it."""
+    """Lock an open file (mode a+) and write the holder's name into it; False when another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -84,12 +85,12 @@ def take(handle: IO[str], text: str) -> bool:
 
 
 def join(handle: IO[bytes]) -> None:
-    """Be one of those who use an open file, until it is closed."""
+    """Become one of the users of an open file, until it is closed."""
     fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 def is_alone(handle: IO[bytes]) -> bool:
-    """Whether nobody else uses an open file. Whoever is about to join has to be kept out meanwhile, by a lock."""
+    """Whether there is no other user of an open file. A lock has to keep others from joining meanwhile."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -98,7 +99,7 @@ def is_alone(handle: IO[bytes]) -> bool:
 
 
 def holder(path: Path) -> str | None:
-    """What the holder of a lock says about itself, None when nobody holds it."""
+    """The name of a lock's holder, None when it is free."""
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,8 +1,7 @@
-"""How do we run a program?
+"""Running programs; the only importer of subprocess.
 
-The only importer of subprocess. Programs are argv lists with an explicit environment, no stdin but what they are given,
-a deadline, and a process group of their own, so that an interrupt stops all of it: SIGTERM first, SIGKILL after a
-grace period.
+Programs are argv lists with an explicit environment, no stdin but what they are given, a deadline, and a process group
+of their own, so that an interrupt stops all of it: SIGTERM first, SIGKILL after a grace period.
 """
 
 import contextlib
@@ -36,18 +35,18 @@ class Result:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The few variables every program needs, in the C locale, and `extra`; nothing else of ours leaks in."""
+    """The few variables that every program needs, in the C locale, and `extra`; no other variable of ours."""
     keep = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR") if name in os.environ}
     return {"LC_ALL": "C.UTF-8", "PATH": search_path(), **keep, **extra}
 
 
 def search_path() -> str:
-    """PATH, and where root's programs are, which an ordinary user's PATH leaves out."""
+    """PATH and the folders of root's programs, which are not in an ordinary user's PATH."""
     return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def require(program: str, package: str) -> str:
-    """The path of a program, looked for where root's programs are too; HostError with the remedy otherwise."""
+    """The path of a program, also in the folders of root's programs; HostError with the remedy when it is missing."""
     path = shutil.which(program, path=search_path())
     if path is None:
         raise HostError(f"{program} is not installed on this host", remedy=f"apt-get install {package}")
@@ -63,10 +62,10 @@ def run(
     stdin: bytes = b"",
     check: bool = True,
 ) -> Result:
-    """Run a short program and keep what it prints. `deadline` is in seconds; `stdin` has 64 KiB at most.
+    """Run a short program and collect its output. `deadline` is in seconds; `stdin` has 64 KiB at most.
 
-    Raises ProgramError when it ends with another code than 0 (unless `check` is false) or passes the deadline, and
-    HostError when it cannot be started.
+    Raises ProgramError when it ends with an exit code other than 0 (unless `check` is false) or passes the deadline,
+    and HostError when it cannot be started.
     """
     started = time.monotonic()
     with _start(argv, env, subprocess.PIPE, cwd=cwd, stdin=stdin) as child:
@@ -102,8 +101,7 @@ def stream(
 ) -> Result:
     """Run a long program; every line of stdout and stderr goes to `log` and to `on_line` as it comes.
 
-    `on_idle` is called about once a second while it prints nothing. `stdin` is all that it can
-    read there, at most what a pipe holds (64 KiB).
+    `on_idle` is called about once a second while it prints nothing. `stdin` has 64 KiB at most (what a pipe holds).
 
     Returns whatever the exit code is (`stdout` and `stderr` are empty: read the log). Raises ProgramError when the
     deadline, in seconds, passes. An exception, an interrupt included, stops the whole process group first.
@@ -128,7 +126,7 @@ def stream(
 def start(
     argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
 ) -> Program:
-    """Start a program that stays (a server, a virtual machine); its output goes to `log`. End it with `stop`."""
+    """Start a program that keeps running (a server, a virtual machine) with its output in `log`; end it with `stop`."""
     with log.open("ab") as sink:
         return _start(argv, env, subprocess.STDOUT, stdout=sink, pass_fds=pass_fds)
 
@@ -173,7 +171,7 @@ def _start(
 
 
 def _readable(content: bytes) -> int:
-    """A pipe's end from which a program reads some bytes once; nothing of them is left anywhere afterwards."""
+    """The end of a pipe from which a program can read some bytes once; they are stored nowhere else."""
     source, sink = os.pipe()
     os.set_blocking(sink, False)
     try:
@@ -184,11 +182,11 @@ def _readable(content: bytes) -> int:
     finally:
         os.close(sink)
     os.close(source)
-    raise HostError(f"a pipe of this host does not hold {len(content)} bytes", remedy="Give shorter secrets.")
+    raise HostError(f"a pipe on this host cannot hold {len(content)} bytes", remedy="Use shorter secrets.")
 
 
 def _lines(child: Program, deadline: float, on_idle: Callable[[], None]) -> Iterator[bytes]:
-    """A child's lines (a carriage return ends one too: progress meters); TimeoutExpired at the monotonic deadline."""
+    """A child's lines (progress meters end them with a carriage return); TimeoutExpired at the monotonic deadline."""
     assert child.stdout is not None
     pending = b""
     with selectors.DefaultSelector() as selector:
@@ -210,11 +208,11 @@ def _lines(child: Program, deadline: float, on_idle: Callable[[], None]) -> Iter
 
 
 def _wait_for_group(child: Program) -> None:
-    """Killed programs whose parent is gone end a moment later; bounded, since a zombie may be left to a lazy init."""
+    """Wait until killed programs without a parent have ended; not for ever, since some init leaves zombies."""
     ends = time.monotonic() + 2.0
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < ends:
-            with contextlib.suppress(PermissionError):  # it is there, and root's
+            with contextlib.suppress(PermissionError):  # it exists, and is root's
                 os.killpg(child.pid, 0)
             time.sleep(0.01)
 
@@ -234,5 +232,5 @@ def proxies() -> dict[str, str]:
 
 
 def as_root() -> tuple[str, ...]:
-    """What to put before a command that needs root: nothing for root, sudo otherwise."""
+    """The words before a command that needs root: none for root, else sudo's."""
     return () if os.geteuid() == 0 else ("sudo", "-n", "--preserve-env")

@@ -1,7 +1,7 @@
-"""How is a piece of work done in a process of its own?
+"""A piece of work in a process of its own.
 
-Forked off this one, which hears what it says and how it ended. An interrupt, or the end of this process, ends it as it
-ends a command: wherever it is just then, and with its clean-up done.
+The process is forked off this one, which receives its output and how it ended. An interrupt, or the end of this
+process, ends it as it ends a command: at any point, and with its clean-up done.
 """
 
 import contextlib
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIVE_SECONDS = 0.2
-_LAST_SECONDS = 10.0  # for a process that has nothing more to say
+_LAST_SECONDS = 10.0  # for a process that has sent its last message
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A line of result, a line about what is going on, or what a live line should show now."""
+class Message:
+    """A line of result, a line of progress, or the new text of a live line."""
 
-    how: Literal["result", "note", "live"]
+    kind: Literal["result", "note", "live"]
     text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class End:
-    """How the work ended: well, or with what failed, what to do about it, and its exit code."""
+    """How the work ended: exit code 0, or what failed, what to do about it, and the exit code."""
 
     what: str = ""
     remedy: str = ""
     exit_code: int = 0
 
     def error(self) -> PipelineError:
-        """What failed, as an error that can be raised here."""
+        """The failure, as an error that can be raised in this process."""
         error = PipelineError(self.what, remedy=self.remedy)
         error.exit_code = self.exit_code
         return error
@@ -51,29 +51,29 @@ class End:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worker:
-    """A process and the work it does; `said` can be waited for."""
+    """A process and its work; `messages` can be waited for."""
 
     name: str
     process: "BaseProcess"
-    said: "Connection"
+    messages: "Connection"
 
-    def hear(self) -> Said | End:
-        """The next thing that it said; waits for it. Nothing comes after the End."""
+    def receive(self) -> Message | End:
+        """Wait for the next message; the End is the last one."""
         try:
-            message: Said | End = self.said.recv()
+            message: Message | End = self.messages.recv()
         except (EOFError, OSError):
             message = self._killed()
         if isinstance(message, End):
-            self.said.close()
+            self.messages.close()
             self._wait()
         return message
 
     def interrupt(self) -> None:
-        """Ask it to end, in a moment or two: it cleans up first, and is to be heard until its End."""
+        """Ask it to end. It cleans up first, which takes a moment; receive its messages until the End."""
         self.process.terminate()
 
     def kill(self) -> None:
-        """End it at once, and its programs with it. What it was making is left half-done."""
+        """End it and its programs at once. What it was making is left incomplete."""
         self.process.kill()
         self.process.join()
 
@@ -81,8 +81,8 @@ class Worker:
         self._wait()
         code = self.process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        remedy = "Memory may have run out (`dmesg` says so): run it again, with a smaller --jobs."
-        return End(what=f"{self.name}: the process that was at it {how}", remedy=remedy, exit_code=6)
+        remedy = "The host may have run out of memory (see `dmesg`): run it again, with a smaller --jobs."
+        return End(what=f"{self.name}: its process {how}", remedy=remedy, exit_code=6)
 
     def _wait(self) -> None:
         self.process.join(_LAST_SECONDS)
@@ -90,8 +90,8 @@ class Worker:
             self.kill()
 
 
-def begin(name: str, work: Callable[[], None], *, live: bool) -> Worker:
-    """Begin some work. Call it `uninterrupted`, so that no worker is ever forgotten."""
+def start(name: str, work: Callable[[], None], *, live: bool) -> Worker:
+    """Start some work. Call it `uninterrupted`, so that no worker is ever forgotten."""
     from multiprocessing import get_context  # noqa: PLC0415  # slow to import, and most commands do one thing
 
     fork = get_context("fork")
@@ -99,12 +99,12 @@ def begin(name: str, work: Callable[[], None], *, live: bool) -> Worker:
     process = fork.Process(target=_do, args=(name, work, theirs, os.getpid()), kwargs={"live": live})
     process.start()
     theirs.close()
-    return Worker(name=name, process=process, said=ours)
+    return Worker(name=name, process=process, messages=ours)
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """A signal that comes meanwhile waits until the end of it."""
+    """Delay signals until the end of it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -124,18 +124,18 @@ def _do(name: str, work: Callable[[], None], sink: "Connection", parent: int, *,
         end = End(what=error.what, remedy=error.remedy, exit_code=error.exit_code)
     except Exception:  # a bug of ours: show all of it
         end = End(what=traceback.format_exc(), exit_code=1)
-    with contextlib.suppress(OSError):  # nobody is there to hear it
+    with contextlib.suppress(OSError):  # the parent may have ended
         _tell(sink, end)
 
 
-def _tell(sink: "Connection", message: Said | End) -> None:
+def _tell(sink: "Connection", message: Message | End) -> None:
     with uninterrupted():  # one that is cut off would garble all that follow
         sink.send(message)
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Signals are let through, those included that came since the fork; afterwards they are not."""
+    """Let signals through, including those that came since the fork; afterwards they are blocked again."""
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         yield
@@ -144,7 +144,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _end_with(parent: int) -> None:
-    """Be interrupted when the process that waits for us ends, however it ends."""
+    """Be interrupted when the parent process ends, however it ends."""
     import ctypes  # noqa: PLC0415  # as above
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -152,28 +152,28 @@ def _end_with(parent: int) -> None:
         raise Interrupted(signal.SIGTERM)
 
 
-def _lines(sink: "Connection", how: Literal["result", "note"]) -> TextIO:
-    return cast(TextIO, _Lines(sink, how))  # all of it that a print needs
+def _lines(sink: "Connection", kind: Literal["result", "note"]) -> TextIO:
+    return cast(TextIO, _Lines(sink, kind))  # as much of one as print() needs
 
 
 class _Lines(io.TextIOBase):
-    """A stream whose lines another process hears."""
+    """A stream whose lines are sent to another process."""
 
-    def __init__(self, sink: "Connection", how: Literal["result", "note"]) -> None:
+    def __init__(self, sink: "Connection", kind: Literal["result", "note"]) -> None:
         super().__init__()
         self._sink = sink
-        self._how: Literal["result", "note"] = how
+        self._kind: Literal["result", "note"] = kind
         self._rest = ""
 
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            _tell(self._sink, Said(self._how, line))
+            _tell(self._sink, Message(self._kind, line))
         return len(text)
 
 
 class _Live:
-    """Tells another process what a live line should show, a few times a second."""
+    """Sends the text of a live line to another process, a few times a second."""
 
     def __init__(self, sink: "Connection") -> None:
         self._sink = sink
@@ -181,5 +181,5 @@ class _Live:
 
     def __call__(self, text: str) -> None:
         if time.monotonic() - self._shown >= _LIVE_SECONDS:
-            _tell(self._sink, Said("live", text))
+            _tell(self._sink, Message("live", text))
             self._shown = time.monotonic()

@@ -55,7 +55,7 @@ def build(
 
     work = {variant.name: functools.partial(build_one, variant) for variant in variants}
     fitting = disk_space.together(root, [disk_space.space_needed(variant) for variant in variants], jobs)
-    with failures.each([*work]) as one, util_jobs.begun(work, fitting) as ended:
+    with failures.each([*work]) as one, util_jobs.started(work, fitting) as ended:
         for name, finish in ended:
             with one(name):
                 finish()

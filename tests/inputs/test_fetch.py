@@ -179,6 +179,11 @@ def test_a_list_signed_by_another_key_is_refused_before_the_image_is_asked_for(
     assert server.got("/image.qcow2") == []
 
 
+def test_a_signature_is_never_left_out_for_want_of_a_keyring(server: WebServer, maker: str) -> None:
+    with pytest.raises(ValueError, match=f"no keyring has the key {maker}"):
+        replace(listed(server, ""), signed_by=maker)
+
+
 def test_a_list_that_was_changed_is_refused(
     server: WebServer, signer: Signer, maker: str, tmp_path: Path, cache: Path
 ) -> None:

@@ -61,10 +61,10 @@ def test_a_flat_repository_carries_its_vendors_label(tmp_path: Path, key: Key) -
 def test_checksums_are_signed_as_the_pipeline_checks_them(tmp_path: Path, key: Key) -> None:
     (tmp_path / "sums").write_text("checksums")
     key.sign_detached(tmp_path / "sums", tmp_path / "sums.gpg")
-    assert gpg.verify(tmp_path / "sums", tmp_path / "sums.gpg", key.fingerprint, key.keyring) == b"checksums"
+    assert gpg.verify(tmp_path / "sums", tmp_path / "sums.gpg", key.fingerprint, keyring=key.keyring) == b"checksums"
     (tmp_path / "sums").write_text("others")
     with pytest.raises(BuildError, match="changed after it was signed"):
-        gpg.verify(tmp_path / "sums", tmp_path / "sums.gpg", key.fingerprint, key.keyring)
+        gpg.verify(tmp_path / "sums", tmp_path / "sums.gpg", key.fingerprint, keyring=key.keyring)
 
 
 def test_the_libraries_find_no_gpu_as_nvidias_do(tmp_path: Path) -> None:

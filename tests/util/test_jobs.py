@@ -22,7 +22,7 @@ Work = Callable[[], None]
 def done(work: dict[str, Work], at_once: int) -> dict[str, PipelineError | None]:
     """What became of each piece of work, in the order in which they ended."""
     became: dict[str, PipelineError | None] = {}
-    with jobs.begun(work, at_once) as ended:
+    with jobs.started(work, at_once) as ended:
         for name, finish in ended:
             try:
                 finish()
@@ -108,7 +108,7 @@ def test_a_bug_is_shown_whole_and_the_others_are_done() -> None:
 def test_who_is_killed_has_failed() -> None:
     became = done({"a": lambda: os.kill(os.getpid(), signal.SIGKILL), "b": lambda: None}, 2)
     assert became["a"] is not None
-    assert became["a"].what == "a: the process that was at it was killed by signal 9"
+    assert became["a"].what == "a: its process was killed by signal 9"
     assert (became["a"].exit_code, became["b"]) == (6, None)
 
 
@@ -134,7 +134,7 @@ def test_results_come_in_the_order_in_which_they_were_asked_for(
 def test_results_of_who_ended_are_shown_even_if_the_others_are_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with jobs.begun({"a": lambda: wait_for(tmp_path / "never"), "b": lambda: console.say("all of b")}, 2) as ended:
+    with jobs.started({"a": lambda: wait_for(tmp_path / "never"), "b": lambda: console.say("all of b")}, 2) as ended:
         next(ended)
     assert "all of b\n" in capsys.readouterr().out
 
@@ -174,7 +174,7 @@ def work(name):
         shown.stage(f"stage of {name}")
         time.sleep(0.5)
     console.say(f"result of {name}")
-with jobs.begun({name: lambda name=name: work(name) for name in ("one", "three")}, 2) as ended:
+with jobs.started({name: lambda name=name: work(name) for name in ("one", "three")}, 2) as ended:
     list(ended)
 """
     said = on_terminal(code)
@@ -223,15 +223,15 @@ def screen(said: str) -> list[str]:
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
 def test_a_bad_number_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="is no number of builds"):
-        jobs.jobs(text)
+    with pytest.raises(UsageError, match="is not a valid number of builds"):
+        jobs.parse_jobs(text)
 
 
 def test_more_than_the_cores_are_cut_down_to_them(capsys: pytest.CaptureFixture[str]) -> None:
     cores = len(os.sched_getaffinity(0))
-    assert jobs.jobs("1000") == cores
+    assert jobs.parse_jobs("1000") == cores
     assert capsys.readouterr().err.startswith(f"--jobs 1000: this host has {cores} cores")
-    assert jobs.jobs(str(cores)) == cores
+    assert jobs.parse_jobs(str(cores)) == cores
     assert capsys.readouterr().err == ""
 
 
@@ -252,7 +252,7 @@ def work(name):
         time.sleep(0.1)
         (folder / f"{name}.clean").touch()
 def run():
-    with jobs.begun({name: lambda name=name: work(name) for name in "abc"}, 2) as ended:
+    with jobs.started({name: lambda name=name: work(name) for name in "abc"}, 2) as ended:
         for name, finish in ended:
             finish()
 raise SystemExit(task.finish(run))

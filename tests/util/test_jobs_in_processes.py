@@ -144,5 +144,5 @@ def test_sigkill_of_ourselves_ends_both_builds_gently(tmp_path: Path) -> None:
 def test_a_bad_number_of_jobs_is_a_usage_error(tmp_path: Path, number: str) -> None:
     ended = inv("build", "a", "--jobs", number, *catalog(tmp_path, a="DIB_OWN: a"))
     assert ended.returncode == 1
-    assert f"--jobs {number} is no number of builds" in ended.stderr
+    assert f"--jobs {number} is not a valid number of builds" in ended.stderr
     assert not (tmp_path / "builds").exists()
