@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.elements import rules
-from tests.support.paths import ELEMENTS
+from tests.support.paths import DIB_ELEMENTS, ELEMENTS
 
 GUARD = 'if [ "${DIB_DEBUG_TRACE:-0}" -gt 0 ]; then\n    set -x\nfi\nset -eu\nset -o pipefail\n'
 GOOD = f"#!/bin/bash\n#\n# Runs in the chroot. Guarantees that nothing happens.\n\n{GUARD}\ntrue\n"
@@ -98,3 +98,8 @@ def test_shellcheck_finds_an_unquoted_variable(tmp_path: Path) -> None:
     argv = ["shellcheck", folder / "install.d/50-do-nothing"]
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert "SC2086" in result.stdout
+
+
+def test_the_empty_dkms_element_hides_the_one_of_diskimage_builder() -> None:
+    assert [path.name for path in (ELEMENTS / "dkms").iterdir()] == ["README.rst"]
+    assert (DIB_ELEMENTS / "dkms/post-install.d").is_dir(), "nothing to hide: remove elements/dkms"
