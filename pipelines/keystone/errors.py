@@ -18,9 +18,7 @@ REMEDIES: Mapping[int, str] = {
     "again.",
     503: "The service is busy or in maintenance; run the same command again later.",
 }
-AGAIN = (
-    "Run the same command again; finished steps are not repeated. If that fails, ask the cloud's administrators."
-)
+AGAIN = "Run the same command again; finished steps are not repeated. If that fails, ask the cloud's administrators."
 
 _CONNECTION = "keystoneauth1.exceptions.connection"
 # Modules that parse an answer: whatever exception starts there, the answer is at fault.
