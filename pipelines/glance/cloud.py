@@ -9,7 +9,7 @@ https://docs.openstack.org/api-ref/image/v2/
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -215,8 +215,17 @@ class Cloud:
         with explained(self.name, f"read the members of image {image_id}"):
             return {member["member_id"]: member["status"] for member in self._reads.image_members.list(image_id)}
 
+    def set_members(self, image_id: str, wanted: Collection[str]) -> dict[str, str]:
+        """Share a shared image with these projects and no others; the members before, as `members` has them."""
+        before = self.members(image_id)
+        for project in sorted(set(wanted) - set(before)):
+            self.add_member(image_id, project)
+        for project in sorted(set(before) - set(wanted)):
+            self.remove_member(image_id, project)
+        return before
+
     def add_member(self, image_id: str, project_id: str) -> None:
-        """Share a shared image with a project; nothing to do where somebody else just did."""
+        """Share a shared image with a project; one that is a member already is fine."""
         try:
             with explained(self.name, f"share image {image_id} with project {project_id}"):
                 self._changes.image_members.create(image_id, project_id)
@@ -225,9 +234,9 @@ class Cloud:
                 raise
 
     def remove_member(self, image_id: str, project_id: str) -> None:
-        """Share an image with a project no more; nothing to do where it is not, or not any more."""
+        """Stop sharing an image with a project; one that is no member is fine."""
         try:
-            with explained(self.name, f"share image {image_id} with project {project_id} no more"):
+            with explained(self.name, f"stop sharing image {image_id} with project {project_id}"):
                 self._changes.image_members.delete(image_id, project_id)
         except ServiceError as error:
             if error.status != 404:

@@ -77,7 +77,7 @@ def drift(
         return (Drift(what="deactivated", wanted="", found="deactivated by an administrator; it has all its data"),)
     if image.status != "active":
         return (Drift(what="half uploaded", wanted="", found=f"it has no data ({image.status})"),)
-    found = [*_changed(image, changes(variant, image, made, current=current))]
+    found = [*of_metadata(image, changes(variant, image, made, current=current))]
     if current:
         found += [] if made else _lost(variant, image)
         found += [*of_members(variant, members), *(_data(image, delivery) if delivery else ())]
@@ -91,7 +91,8 @@ def changes(variant: Variant, image: Image, made: Manifest | None, *, current: b
         name = image_metadata.hidden_name(variant, image.properties[image_metadata.BUILD_ID])
         return Changes(values={} if image.name == name or not image.hidden else {"name": name})
     fields: dict[str, Value] = {
-        "name": variant.image_name,
+        # A hidden image gets its variant's name when it is made visible, and not before.
+        "name": variant.image_name if cloud_images.is_shown(image) else image.name,
         "visibility": variant.glance.visibility,
         "protected": variant.glance.protected,
         "min_disk": image_metadata.min_disk(made) if made else image.min_disk,
@@ -105,6 +106,23 @@ def changes(variant: Variant, image: Image, made: Manifest | None, *, current: b
     surplus = (name for name in image.properties if name not in wanted and not name.startswith(image_metadata.PREFIX))
     # What is neither Nova's nor once declared is somebody's note, or Glance's own: it changes nothing for a server.
     return Changes(values=values, remove=tuple(n for n in surplus if n in once or properties.is_novas(n)))
+
+
+def of_metadata(image: Image, needed: Changes) -> Iterator[Drift]:
+    """What an image has otherwise than `needed`."""
+    stale = [name for name in _RELEASE if name in needed.values]
+    if stale:
+        found = "as images.yaml had it before, or changed by hand"
+        yield Drift(what="release data", wanted="as images.yaml says", found=found, repairable=True)
+    for name, value in needed.values.items():
+        if name in stale:
+            continue
+        before = getattr(image, name) if name in _FIELDS else image.properties.get(name, "missing")
+        what = name if name in _FIELDS else f"property {name}"
+        yield Drift(what=what, wanted=_text(value), found=_text(before), repairable=True)
+    for name in needed.remove:
+        found = _text(image.properties[name])
+        yield Drift(what=f"property {name}", wanted="none", found=found, repairable=True)
 
 
 def of_members(variant: Variant, members: Mapping[str, str] | None) -> Iterator[Drift]:
@@ -197,22 +215,6 @@ def _data(image: Image, delivery: Delivery) -> Iterator[Drift]:
     if missing:
         found = f"only in {', '.join(image.stores)} until the next build is uploaded"
         yield Drift(what="stores", wanted=f"in {', '.join(missing)} too", found=found)
-
-
-def _changed(image: Image, needed: Changes) -> Iterator[Drift]:
-    stale = [name for name in _RELEASE if name in needed.values]
-    if stale:
-        found = "as images.yaml had it before, or changed by hand"
-        yield Drift(what="release data", wanted="as images.yaml says", found=found, repairable=True)
-    for name, value in needed.values.items():
-        if name in stale:
-            continue
-        before = getattr(image, name) if name in _FIELDS else image.properties.get(name, "missing")
-        what = name if name in _FIELDS else f"property {name}"
-        yield Drift(what=what, wanted=_text(value), found=_text(before), repairable=True)
-    for name in needed.remove:
-        found = _text(image.properties[name])
-        yield Drift(what=f"property {name}", wanted="none", found=found, repairable=True)
 
 
 def _age(variant: Variant, image: Image, fingerprint: str | None, now: datetime) -> Iterator[Drift]:

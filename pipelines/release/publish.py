@@ -16,25 +16,10 @@ from pipelines.catalog.clouds import Delivery
 from pipelines.catalog.variant import Variant
 from pipelines.glance import metadefs, properties
 from pipelines.glance.client import Cloud, Image
-from pipelines.release import cloud_images, drift, image_metadata, repair
+from pipelines.release import cloud_images, image_metadata, repair
 from pipelines.release import promote as release_promote
 from pipelines.release import upload as release_upload
-from pipelines.release.cloud_images import Row, current, inventory, status
-from pipelines.release.image_metadata import release_digest
 from pipelines.util.errors import CatalogError, UsageError, VerifyError
-
-__all__ = [
-    "Outcome",
-    "Row",
-    "current",
-    "inventory",
-    "promote",
-    "release_digest",
-    "rollback",
-    "status",
-    "update",
-    "upload",
-]
 
 BY_DEFAULT = Delivery()
 
@@ -65,11 +50,6 @@ class Outcome:
     uploaded: bool = False
     removed: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything in the cloud is different now."""
-        return self.uploaded or self.did in ("promoted", "updated") or bool(self.removed or self.retired)
 
     def __str__(self) -> str:
         said = [
@@ -135,7 +115,7 @@ def rollback(
     Its members and properties are brought to what images.yaml says by now, before users see it.
     """
     image = release_promote.before(cloud, variant, build_id)
-    _update(cloud, variant, made(image.properties[image_metadata.BUILD_ID]), image)
+    repair.apply(cloud, variant, image, made(image.properties[image_metadata.BUILD_ID]))
     retired = release_promote.go_back(cloud, variant, cloud.image(image.id), now)
     return replace(_outcome(cloud, variant, image, "promoted" if retired else "unchanged"), retired=retired)
 
@@ -146,14 +126,15 @@ def update(
     """Give images of a variant what images.yaml says beside their data, and nothing else."""
     images = [image for image in cloud_images.ours(cloud, variant.name) if image.id in image_ids]
     changed = [
-        (image, _update(cloud, variant, made(image.properties[image_metadata.BUILD_ID]), image)) for image in images
+        (image, repair.apply(cloud, variant, image, made(image.properties[image_metadata.BUILD_ID])))
+        for image in images
     ]
-    return tuple(_outcome(cloud, variant, image, "updated" if did else "unchanged") for image, did in changed)
+    return tuple(_outcome(cloud, variant, image, "updated" if found else "unchanged") for image, found in changed)
 
 
 def _promote(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image, now: datetime) -> Outcome:
     """Release data first, so that members and properties are right from the moment that users see the image."""
-    updated = not _is_superseded(cloud, variant, image) and _update(cloud, variant, made, image)
+    updated = [] if _is_superseded(cloud, variant, image) else repair.apply(cloud, variant, image, made)
     did, retired = release_promote.show(cloud, variant, image, now)
     return replace(
         _outcome(cloud, variant, image, "updated" if updated and did == "unchanged" else did), retired=retired
@@ -191,12 +172,3 @@ def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verifi
     if faults:
         what = f"{variant.name} is not uploaded, because its properties are wrong: " + "; ".join(map(str, faults))
         raise CatalogError(what, remedy="Correct `glance: properties` in images.yaml.")
-
-
-def _update(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image) -> bool:
-    """Give an image what images.yaml says of it, its name where users see it; False when it had all of it."""
-    needed = drift.changes(variant, image, made)
-    values = {name: value for name, value in needed.values.items() if name != "name" or cloud_images.is_shown(image)}
-    if values or needed.remove:
-        cloud.update(image.id, remove=needed.remove, **values)
-    return repair.share(cloud, variant, image.id) or bool(values or needed.remove)

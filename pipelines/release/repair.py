@@ -30,31 +30,21 @@ def repair(cloud: Cloud, variant: Variant, made: Callable[[str], Manifest | None
     current = next((image for image in reversed(mine) if cloud_images.is_shown(image)), None)
     for image in (image for image in mine if image.status == "active"):
         known = made(image.properties[image_metadata.BUILD_ID])
-        repaired += _repair(cloud, variant, image, known, now, current=image is current)
+        repaired += apply(cloud, variant, image, known, current=image is current)
     return repaired
 
 
-def _repair(
-    cloud: Cloud, variant: Variant, image: Image, made: Manifest | None, now: datetime, *, current: bool
-) -> list[Drift]:
-    found = [each for each in drift.drift(variant, image, made, now, current=current) if each.repairable]
+def apply(cloud: Cloud, variant: Variant, image: Image, made: Manifest | None, *, current: bool = True) -> list[Drift]:
+    """Give an image the metadata that images.yaml has for it, members included; what was different.
+
+    `made`: the manifest of its build, where that is known. `current`: whether it is its variant's current image, or
+    about to be; of any other, the name alone is set.
+    """
     needed = drift.changes(variant, image, made, current=current)
     if needed:
         cloud.update(image.id, remove=needed.remove, **needed.values)
+    found = [*drift.of_metadata(image, needed)]
     if current and variant.glance.visibility == "shared":
-        # Only now: Glance tells the members of shared images alone.
-        found += drift.of_members(variant, cloud.members(image.id))
-        share(cloud, variant, image.id)
+        # After the update: Glance tells the members of shared images alone.
+        found += drift.of_members(variant, cloud.set_members(image.id, variant.glance.members))
     return found
-
-
-def share(cloud: Cloud, variant: Variant, image_id: str) -> bool:
-    """Give a shared image the members that its variant has, and no other; False when it had them."""
-    if variant.glance.visibility != "shared":
-        return False
-    there, wanted = set(cloud.members(image_id)), set(variant.glance.members)
-    for project in sorted(wanted - there):
-        cloud.add_member(image_id, project)
-    for project in sorted(there - wanted):
-        cloud.remove_member(image_id, project)
-    return there != wanted

@@ -109,12 +109,16 @@ def test_a_member_that_somebody_else_just_added_or_removed_is_as_wanted(
     assert cloud.members(image.id) == {}
 
 
-def test_members_of_a_shared_image(cloud: client.Cloud, member: client.Cloud) -> None:
+def test_a_shared_image_gets_the_members_that_are_wanted_and_no_others(
+    cloud: client.Cloud, member: client.Cloud
+) -> None:
     image = record(cloud)
     cloud.update(image.id, visibility="shared")
-    cloud.add_member(image.id, member.project_id)
+    stranger = "f" * 32
+    cloud.add_member(image.id, stranger)
+    assert cloud.set_members(image.id, [member.project_id]) == {stranger: "pending"}
     assert cloud.members(image.id) == {member.project_id: "pending"}
-    cloud.remove_member(image.id, member.project_id)
+    assert cloud.set_members(image.id, []) == {member.project_id: "pending"}
     assert cloud.members(image.id) == {}
 
 

@@ -1,4 +1,0 @@
-"""How is an image's data sent?
-
-Once, or not at all. Works on the transport of glanceclient's client.
-"""

@@ -1,1 +1,0 @@
-"""With whom is a shared image shared?"""
