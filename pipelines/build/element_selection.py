@@ -100,7 +100,7 @@ def _of_base(variant: Variant) -> dict[str, str]:
 
 def _of_driver(variant: Variant) -> dict[str, str]:
     variables: dict[str, str] = {}
-    if variant.driver is not None and variant.choice is not None:
+    if variant.driver is not None and variant.selection is not None:
         variables |= _of_modules(variant.driver, variant)
     if variant.nvidia_repository is not None:
         variables["DIB_NVIDIA_REPOSITORY"] = variant.nvidia_repository.address(declared_base(variant))
@@ -114,12 +114,12 @@ def _of_driver(variant: Variant) -> dict[str, str]:
 
 
 def _of_modules(driver: Driver, variant: Variant) -> Mapping[str, str]:
-    choice = variant.choice
-    assert choice is not None  # the caller asked
+    selection = variant.selection
+    assert selection is not None  # the caller asked
     return {
         "DIB_NVIDIA_SOURCE": driver.source,
-        "DIB_NVIDIA_MODULES": choice.modules,
-        "DIB_NVIDIA_BRANCH": str(choice.branch or ""),
+        "DIB_NVIDIA_MODULES": selection.modules,
+        "DIB_NVIDIA_BRANCH": str(selection.branch or ""),
         "DIB_NVIDIA_VERSION": driver.version or "",
         "DIB_NVIDIA_DESKTOP": str(int(driver.desktop)),
     }

@@ -18,7 +18,7 @@ from pipelines.catalog.base import CONFIG, Base, Guest, Source
 from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.catalog.driver import Cuda, Driver, Engine, NvidiaRepository, unavailable
 from pipelines.glance import properties as glance_properties
-from pipelines.gpus.resolver import Choice, Wish, known, resolve
+from pipelines.gpus.resolver import Request, Selection, known, resolve
 
 SecretName = Literal["module-signing-key", "module-signing-certificate"]
 
@@ -161,7 +161,7 @@ class Variant:
         for wish in ("gpus", "containers") if self.base is not None and not self.gpu else ():
             if getattr(self, wish):
                 raise ValueError(f"without a driver no GPU works; write `driver`, or `{wish}: null`")
-        _ = self.choice, self.toolkit
+        _ = self.selection, self.toolkit
         return self
 
     @model_validator(mode="after")
@@ -210,18 +210,18 @@ class Variant:
         return self.driver is not None and self.driver.source != "none"
 
     @property
-    def choice(self) -> Choice | None:
+    def selection(self) -> Selection | None:
         """Driver branch, modules and toolkit that serve the GPUs; None without a driver. gpus.Impossible if none do."""
         if self.base is None or self.driver is None or not self.gpu:
             return None
-        return resolve(self._wish(self.base, self.driver))
+        return resolve(self._request(self.base, self.driver))
 
     @property
     def toolkit(self) -> str | None:
         """The CUDA toolkit: "archive", or a version of NVIDIA's repository; an image without a driver may have one."""
         if self.base is None or self.cuda.toolkit is None:
             return None
-        return (self.choice or resolve(self._wish(self.base, Driver(source="none")))).toolkit
+        return (self.selection or resolve(self._request(self.base, Driver(source="none")))).toolkit
 
     @property
     def signed_modules(self) -> bool:
@@ -253,9 +253,9 @@ class Variant:
             packages=self.packages,
         )
 
-    def _wish(self, base: Base, driver: Driver) -> Wish:
+    def _request(self, base: Base, driver: Driver) -> Request:
         auto = self.cuda.toolkit == "auto"
-        return Wish(
+        return Request(
             gpus=self.gpus,
             distribution=base.distribution,
             release=base.codename,

@@ -1,4 +1,4 @@
-"""Which firmware and address width do a guest's GPUs ask for?
+"""Firmware and address width that a guest's GPUs need.
 
 A GPU's BARs are mapped into the guest's physical addresses, above its RAM. QEMU gives a guest 40 address bits unless
 told otherwise. OVMF (PlatformInitLib's MemDetect.c) believes a width from 41 bits on, up to 46, and gives PCI an eighth
@@ -14,7 +14,7 @@ from pipelines.gpus.database import Gpu, facts, models_of
 from pipelines.util import units
 
 _OTHER_BARS = 1 / 16  # GiB: a GPU's BAR0 and BAR3 are 16 to 64 MiB each
-_LOW = 0.5  # GiB: what finds room below 4 GiB, among all else there
+_LOW = 0.5  # GiB: what fits below 4 GiB, among all else there
 _OLD_WINDOW = 32  # GiB
 _WINDOW_BITS = 3  # OVMF: an eighth of the addresses
 _BELIEVED, _MOST = 41, 46
@@ -36,7 +36,7 @@ def placement(gpus: Sequence[str], count: int, ram_gib: int) -> Placement:
     gpu = max(models, key=lambda model: model.bar)
     switches = _switches(models)
     if not gpu.bar:
-        why = f"{gpu.label}'s memory is no PCI BAR, and arm64 guests boot by UEFI alone"
+        why = f"{gpu.label}'s memory is not behind a PCI BAR, and arm64 guests boot only with UEFI"
         return Placement(properties={"hw_firmware_type": "uefi"}, reasons=(why, *switches))
     firmware, where = _firmware(gpu, count)
     width, sums = _width(gpu, count, ram_gib)
@@ -45,7 +45,7 @@ def placement(gpus: Sequence[str], count: int, ram_gib: int) -> Placement:
 
 def _firmware(gpu: Gpu, count: int) -> tuple[dict[str, str], str]:
     if count * gpu.bar <= _LOW:
-        return {}, f"{count} × {_size(gpu.bar)}, the BAR of {gpu.label}, find room below 4 GiB"
+        return {}, f"{count} × {_size(gpu.bar)}, the BAR of {gpu.label}, fit below 4 GiB"
     return {"hw_firmware_type": "uefi"}, f"{gpu.label}'s BAR of {_size(gpu.bar)} lies above 4 GiB, where UEFI maps it"
 
 
@@ -65,7 +65,7 @@ def _width(gpu: Gpu, count: int, ram_gib: int) -> tuple[dict[str, str], tuple[st
     )
     properties = {"hw_maxphysaddr_mode": "emulate", "hw_maxphysaddr_bits": str(bits)}
     if bits > _MOST:
-        return properties, (why, f"OVMF uses {_MOST} bits at most: give the guest fewer GPUs or less RAM")
+        return properties, (why, f"OVMF uses at most {_MOST} bits: give the guest fewer GPUs or less RAM")
     return properties, (why,)
 
 
@@ -73,7 +73,7 @@ def _switches(models: Sequence[Gpu]) -> tuple[str, ...]:
     found = next((gpu for gpu in models if gpu.nvswitch), None)
     if found is None:
         return ()
-    return (f"a guest that gets {found.label}'s NVSwitches too runs fabric manager: write fabric_manager: true",)
+    return (f"a guest that also gets {found.label}'s NVSwitches needs the fabric manager: write fabric_manager: true",)
 
 
 def _gib(bits: int) -> int:

@@ -1,6 +1,6 @@
-"""What is known about GPUs, driver branches and CUDA?
+"""Facts about GPUs, driver branches and CUDA: gpus.yaml as frozen values.
 
-gpus.yaml as frozen values; every block there names its public source.
+Every block of that file names its public source.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipelines.util import files
 
 Modules = Literal["open", "proprietary"]
-ANY_BRANCH = ("runfile", "local")  # sources that are given, and may be of any branch
+ANY_BRANCH = ("runfile", "local")  # sources of which the operator gives the files
 LONG_LIVED = ("LTS", "production")
 
 
@@ -33,7 +33,10 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """A GPU model. `pci`: device ID → memory in GiB; `bar`: its largest BAR1 in GiB, 0 where memory is no BAR."""
+    """A GPU model.
+
+    `pci`: device ID → memory in GiB. `bar`: its largest BAR1 in GiB, 0 where its memory is not behind a BAR.
+    """
 
     name: str
     label: str
@@ -94,13 +97,13 @@ class Facts:
     releases: Mapping[str, Release]
 
     def preferred(self) -> tuple[int, ...]:
-        """All branches, those first that one would choose: the long-lived ones, newest first."""
+        """All branches in the order of preference: the long-lived ones first, newest first."""
         return tuple(sorted(self.branches, key=lambda number: (self.branches[number].long_lived, number), reverse=True))
 
 
 @cache
 def facts() -> Facts:
-    """What gpus.yaml says."""
+    """The contents of gpus.yaml."""
     raw = files.read_yaml(Path(__file__).with_name("gpus.yaml"))
     generations = {name: Generation(name=name, **_tuples(values)) for name, values in raw["generations"].items()}
     return Facts(
@@ -125,14 +128,8 @@ def models_of(name: str) -> tuple[str, ...]:
     return (facts().gpus[name].name,)
 
 
-def by_pci_id(device_id: str) -> str | None:
-    """The model with a PCI device ID such as "2330" (vendor 10de); None where it is not in the table."""
-    wanted = device_id.lower().removeprefix("0x").removeprefix("10de:")
-    return next((gpu.name for gpu in facts().gpus.values() if wanted in gpu.pci), None)
-
-
 def cuda_version(version: str) -> tuple[int, ...]:
-    """CUDA's version in a form that compares: "12.8" → (12, 8)."""
+    """CUDA's version as numbers that compare: "12.8" → (12, 8)."""
     return tuple(int(part) for part in version.split("."))
 
 

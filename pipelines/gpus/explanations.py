@@ -1,9 +1,9 @@
-"""One sentence of explanation for each choice of a driver, and for each refusal."""
+"""Reasons for each selection of a driver and for each refusal, one sentence each."""
 
 from collections.abc import Iterator, Sequence
 
 from pipelines.gpus.database import Gpu, Modules, Release, cuda_version, facts
-from pipelines.gpus.request import Wish
+from pipelines.gpus.request import Request
 
 
 def unserved(gpus: Sequence[Gpu], branches: Sequence[int]) -> str:
@@ -16,10 +16,10 @@ def unserved(gpus: Sequence[Gpu], branches: Sequence[int]) -> str:
 
 
 def undriven(gpus: Sequence[Gpu], modules: Modules, branch: int | None) -> str:
-    """Why modules of a flavour are not to be had."""
+    """Why there are no such modules."""
     for gpu in gpus:
         if modules not in gpu.generation.modules:
-            return f"{_is(gpu)}, which only {gpu.generation.modules[0]} modules drive"
+            return f"{_is(gpu)}, which works with {gpu.generation.modules[0]} modules only"
     return f"branch {branch} has no {modules} modules"
 
 
@@ -31,7 +31,7 @@ def apart(one: Gpu, other: Gpu) -> str:
 def unoffered(source: str, release: Release) -> str:
     """Why a source has nothing for a release."""
     if source == "precompiled":
-        return f"{release.label} has no precompiled NVIDIA modules; only Ubuntu compiles and signs them"
+        return f"{release.label} has no precompiled NVIDIA modules; only Ubuntu compiles and signs such modules"
     return f"{_place(source, release)} has no NVIDIA driver"
 
 
@@ -39,50 +39,52 @@ def offered(source: str, release: Release) -> str:
     """What a source has for a release."""
     branches = release.offers[source]
     if len(branches) == 1:
-        return f"{_place(source, release)} has driver {branches[0]} alone"
+        return f"{_place(source, release)} has only driver {branches[0]}"
     return f"{_place(source, release)} has drivers {', '.join(map(str, branches[:-1]))} and {branches[-1]}"
 
 
-def why_branch(wish: Wish, gpus: Sequence[Gpu], release: Release, branch: int) -> str:
+def why_branch(request: Request, gpus: Sequence[Gpu], release: Release, branch: int) -> str:
     """Why this branch."""
-    if wish.version is not None:
-        return f"branch {branch}: that of version {wish.version}"
-    if wish.branch is not None:
-        return f"branch {branch}: as asked for"
-    if len(release.offers[wish.source]) == 1:
-        return f"branch {branch}: {_place(wish.source, release)} has no other"
+    if request.version is not None:
+        return f"branch {branch}: that of version {request.version}"
+    if request.branch is not None:
+        return f"branch {branch}: as requested"
+    if len(release.offers[request.source]) == 1:
+        return f"branch {branch}: {_place(request.source, release)} has no other"
     for gpu in gpus:
         if gpu.generation.last_branch == branch:
             return f"branch {branch}: {_is(gpu)}, whose last branch it is"
-    return f"branch {branch}: the newest {facts().branches[branch].kind} branch in {_place(wish.source, release)}"
+    return f"branch {branch}: the newest {facts().branches[branch].kind} branch in {_place(request.source, release)}"
 
 
-def why_modules(wish: Wish, gpus: Sequence[Gpu], branch: int, modules: Modules) -> str:
+def why_modules(request: Request, gpus: Sequence[Gpu], branch: int, modules: Modules) -> str:
     """Why these modules."""
     for gpu in gpus:
         if gpu.generation.modules == (modules,):
-            return f"{modules} modules: {_is(gpu)}, which only they drive"
+            return f"{modules} modules: {_is(gpu)}, which works with these only"
     if facts().branches[branch].modules == (modules,):
         return f"{modules} modules: branch {branch} has no others"
-    if wish.modules != "auto":
-        return f"{modules} modules: as asked for"
-    turing = "" if gpus or modules == "proprietary" else "; they drive Turing and newer (no `gpus` are named)"
+    if request.modules != "auto":
+        return f"{modules} modules: as requested"
+    turing = "" if gpus or modules == "proprietary" else "; they work with Turing and newer (no `gpus` are named)"
     return f"{modules} modules: the default of branch {branch}{turing}"
 
 
-def why_toolkit(toolkit: str | None, wish: Wish, gpus: Sequence[Gpu], release: Release, branch: int) -> Iterator[str]:
-    """Why this CUDA toolkit goes with the branch and the GPUs; nothing where none is asked for."""
+def why_toolkit(
+    toolkit: str | None, request: Request, gpus: Sequence[Gpu], release: Release, branch: int
+) -> Iterator[str]:
+    """Why this CUDA toolkit fits the branch and the GPUs; nothing where none is requested."""
     version = release.toolkit if toolkit == "archive" else toolkit
     if version is None:
         return
     why = {"archive": f"the one in {release.label}'s archive", "auto": _newest(gpus, branch)}
-    yield f"CUDA {version}: {why.get(wish.toolkit or '', 'as asked for')}"
+    yield f"CUDA {version}: {why.get(request.toolkit or '', 'as requested')}"
     came_with = facts().toolkits[version]
     if branch < came_with:
         yield f"CUDA {version} came with branch {came_with}; {branch} runs it by minor version compatibility"
     for gpu in gpus:
         if cuda_version(version) < cuda_version(gpu.first_cuda):
-            yield f"CUDA {version} is older than {gpu.label} ({gpu.first_cuda}), which runs its programs from PTX alone"
+            yield f"CUDA {version} is older than {gpu.label} ({gpu.first_cuda}), which runs its programs from PTX only"
 
 
 def _newest(gpus: Sequence[Gpu], branch: int) -> str:

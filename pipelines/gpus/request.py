@@ -1,4 +1,4 @@
-"""What an image asks of the driver, and what it gets."""
+"""Request of an image for a driver, and the selection that answers it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +7,11 @@ from pipelines.gpus.database import Modules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What a variant asks for: `gpus` are models or generations, `release` is a code name; None means "you choose"."""
+class Request:
+    """What a variant requests: `gpus` are models or generations, `release` is a code name.
+
+    None leaves a value to the resolver.
+    """
 
     distribution: str
     release: str
@@ -21,13 +24,13 @@ class Wish:
     toolkit: str | None = None
 
     @property
-    def asked_branch(self) -> int | None:
-        """The branch that is asked for, by its number or by a version."""
+    def requested_branch(self) -> int | None:
+        """The branch that is requested, by its number or by a version."""
         return self.branch if self.version is None else int(self.version.partition(".")[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class Selection:
     """What the image gets. `branch` is None where no driver is installed, or where only the given files decide."""
 
     branch: int | None
@@ -36,5 +39,5 @@ class Choice:
     reasons: tuple[str, ...]
 
 
-class Refused(ValueError):
-    """A rule is broken; the text is the reason."""
+class Impossible(ValueError):
+    """A request that cannot be met; the text is the reason."""

@@ -76,14 +76,14 @@ def allow(pins: Pins, installed: str, offered: str) -> bool:
 
 def _driver(variant: Variant) -> str:
     """The upstream versions of the driver that a new build could have, as a regular expression."""
-    driver, choice = variant.driver, variant.choice
+    driver, selection = variant.driver, variant.selection
     if driver is None or driver.source in {"local", "runfile"}:
         return _NO_VERSION  # a file that is named, or a folder: a change of these changes the fingerprint
     if driver.source != "nvidia-repo":
         return _ANY_VERSION  # the archive has one version of a branch, and the branch in the packages' names
     if driver.version is not None:
         return re.escape(driver.version)
-    return rf"{choice.branch}\..*" if choice is not None and choice.branch else _ANY_VERSION
+    return rf"{selection.branch}\..*" if selection is not None and selection.branch else _ANY_VERSION
 
 
 def _family(made: Manifest) -> Family:

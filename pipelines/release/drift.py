@@ -229,7 +229,7 @@ def _age(variant: Variant, image: Image, fingerprint: str | None, now: datetime)
 def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
     branch = image.properties.get(image_metadata.DRIVER, "").partition(".")[0]
     if branch.isdecimal():
-        asked_for = variant.choice is not None and variant.choice.branch == int(branch)
+        asked_for = variant.selection is not None and variant.selection.branch == int(branch)
         for warning in resolver.warnings(int(branch), now.date()):
             yield Drift(what="driver", wanted="", found=warning, asked_for=asked_for)
 

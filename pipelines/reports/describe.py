@@ -23,7 +23,7 @@ def of(variant: Variant, builds: Path, today: date) -> dict[str, object]:
         "name": variant.name,
         "description": variant.description,
         "gpu": variant.gpu,
-        **(_driver(variant, today) if variant.choice is not None else {}),
+        **(_driver(variant, today) if variant.selection is not None else {}),
         **(_built(variant, builds) if variant.kind == "build" else _imported(variant)),
         "properties": dict(variant.properties),
         "fingerprint": now.digest,
@@ -56,14 +56,14 @@ def newest_build(builds: Path, variant: str) -> str | None:
 
 
 def _driver(variant: Variant, today: date) -> dict[str, object]:
-    choice = variant.choice
-    assert choice is not None  # the caller asked
-    chosen = {"branch": choice.branch, "modules": choice.modules, "toolkit": choice.toolkit}
+    selection = variant.selection
+    assert selection is not None  # the caller asked
+    chosen = {"branch": selection.branch, "modules": selection.modules, "toolkit": selection.toolkit}
     return {
         "gpus": list(variant.gpus),
         "driver": {name: value for name, value in chosen.items() if value is not None},
-        "why": list(choice.reasons),
-        "warnings": list(resolver.warnings(choice, today)),
+        "why": list(selection.reasons),
+        "warnings": list(resolver.warnings(selection, today)),
     }
 
 

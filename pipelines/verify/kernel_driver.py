@@ -177,14 +177,14 @@ def _flavour(fields: Mapping[str, str]) -> str:
 
 def _undeclared(guest: Guest, version: str) -> list[str]:
     """What of the driver is not as images.yaml says: its version, its branch, the flavour of its modules."""
-    driver, choice, made = guest.variant.driver, guest.variant.choice, guest.manifest.driver.get("modules")
+    driver, selection, made = guest.variant.driver, guest.variant.selection, guest.manifest.driver.get("modules")
     problems = []
     if driver is not None and version != (driver.version or version):
         problems.append(f"the driver is {version}, images.yaml says {driver.version}")
-    if choice is not None and choice.branch is not None and not version.startswith(f"{choice.branch}."):
-        problems.append(f"the driver is {version}, images.yaml asks for branch {choice.branch}")
-    if choice is not None and made != choice.modules:
-        problems.append(f"the modules are {made}, images.yaml asks for {choice.modules}")
+    if selection is not None and selection.branch is not None and not version.startswith(f"{selection.branch}."):
+        problems.append(f"the driver is {version}, images.yaml asks for branch {selection.branch}")
+    if selection is not None and made != selection.modules:
+        problems.append(f"the modules are {made}, images.yaml asks for {selection.modules}")
     return problems
 
 

@@ -77,7 +77,7 @@ def _standing(variant: Variant, root: Path, now: datetime) -> Build | None:
 def warn(variants: Sequence[Variant], today: date) -> None:
     """Say which drivers are past the end of their life, or near it."""
     for variant in variants:
-        for warning in resolver.warnings(variant.choice, today):
+        for warning in resolver.warnings(variant.selection, today):
             console.warn(f"{variant.name}: {warning}")
 
 

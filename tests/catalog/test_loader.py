@@ -415,7 +415,7 @@ def test_two_images_of_a_cloud_never_have_the_same_name(
         ("glance: {properties: {hw_pmu: 1.5}}", "glance.properties.hw_pmu", "write it in quotes"),
         ("glance: {properties: {hw_fimware_type: uefi}}", "glance.properties.hw_fimware_type", "hw_firmware_type?"),
         ("glance: {properties: {os_require_quiesce: yes}}", "glance.properties.os_require_quiesce", "guest agent"),
-        ("driver: {source: archive, modules: open, branch: 580}", "", "13's own archive has driver 550 alone"),
+        ("driver: {source: archive, modules: open, branch: 580}", "", "13's own archive has only driver 550"),
     ],
 )
 def test_a_mistake_is_reported_with_its_path_and_a_remedy(

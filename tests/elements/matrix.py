@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.gpus.database import Modules
-from pipelines.gpus.resolver import Wish
+from pipelines.gpus.resolver import Request
 
 SOURCES = ("archive", "nvidia-repo", "precompiled", "runfile", "local")
 FLAVOURS: tuple[Modules, ...] = ("open", "proprietary")
@@ -35,9 +35,9 @@ class Case:
     def __str__(self) -> str:
         return f"{self.distribution}-{self.release}-{self.source}-{self.modules}"
 
-    def wish(self, branch: int | None) -> Wish:
+    def request(self, branch: int | None) -> Request:
         """The case as the catalog asks its resolver."""
-        return Wish(
+        return Request(
             distribution=self.distribution,
             release=self.release,
             source=self.source,

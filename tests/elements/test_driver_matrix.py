@@ -88,14 +88,14 @@ def test_every_release_source_and_kind_of_modules_has_its_row() -> None:
 
 @pytest.mark.parametrize("case", taken(), ids=str)
 def test_the_catalog_takes_what_the_row_has_an_element_for(case: Case) -> None:
-    assert resolver.resolve(case.wish(branch(case))).modules == case.modules
+    assert resolver.resolve(case.request(branch(case))).modules == case.modules
     assert element_selection.DRIVERS[case.source] == ROWS[case].element
 
 
 @pytest.mark.parametrize("case", refused(), ids=str)
 def test_the_catalog_refuses_what_the_row_refuses(case: Case) -> None:
     with pytest.raises(resolver.Impossible, match=ROWS[case].refusal):
-        resolver.resolve(case.wish(branch(case)))
+        resolver.resolve(case.request(branch(case)))
 
 
 @pytest.mark.parametrize("case", packaged(), ids=str)

@@ -306,8 +306,8 @@ def test_the_archives_driver_is_no_candidate_for_nvidias(both: Both, outdated: O
 
 
 def test_a_driver_is_compared_within_the_branch_that_was_chosen_for_it(both: Both, outdated: Outdated) -> None:
-    assert both.variant.choice is not None
-    branch = both.variant.choice.branch
+    assert both.variant.selection is not None
+    branch = both.variant.selection.branch
     known = both.nvidia.offers({})
     both.nvidia.offers({"nvidia-driver-cuda": [f"{branch}.2.1-1", "9999.1-1"]})
     made = build(known, {"nvidia-driver-cuda": f"{branch}.1.1-1"}, driver={"version": f"{branch}.1.1"})

@@ -1,1 +1,0 @@
-"""How does an image appear in a cloud?"""

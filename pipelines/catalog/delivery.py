@@ -1,1 +1,0 @@
-"""How does a cloud want its images delivered?"""
