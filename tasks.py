@@ -1,7 +1,7 @@
-"""The verbs. `./inv --list` names them, `./inv --help TASK` explains one.
+"""The tasks. `./inv --list` names them, `./inv TASK --help` explains one.
 
-Those of an operator are in pipelines/verbs/, those of the project itself here. Each is a few lines and decides nothing.
-Modules are imported where they are used, so that `./inv --list` is quick.
+Those of an operator are in pipelines/cli/, those of the project's development here. Each is a few lines and decides
+nothing. Modules are imported where they are used, so that `./inv --list` is quick.
 """
 
 import os
@@ -9,26 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context
+from invoke import Context
 
-from pipelines.cli import ci, clouds
-from pipelines.cli import images as cli_images
-from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, CLOUD_ROOT, JSON_HELP, load, now
-from pipelines.cli.task import verb
+from pipelines.cli import operator_tasks, program
+from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, JSON_HELP, now
+from pipelines.cli.task import task
 from pipelines.util import console
 from pipelines.util.errors import UsageError
 from pipelines.util.paths import PROJECT
 
 
-@verb()
-def demo(_: Context) -> None:
-    """The main job for real: build debian-cuda, start a local Keystone and Glance, release the image, show it."""
-    from pipelines.cli import demo as demonstration
-
-    demonstration.run(load(CATALOG), Path(BUILDS), CLOUD_ROOT, now)
-
-
-@verb(help={"fast": "without builds and boots: under three minutes", "args": "more arguments for pytest"})
+@task(help={"fast": "without builds and boots: under three minutes", "args": "more arguments for pytest"})
 def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run the tests; all of them, real builds and boots included, unless --fast."""
     # Without builds, tests wait more than they work: twice as many workers as there are processors.
@@ -38,7 +29,7 @@ def test(context: Context, fast: bool = False, args: str = "") -> None:
         sys.exit(1)
 
 
-@verb(help=CATALOG_HELP)
+@task(help=CATALOG_HELP)
 def lint(context: Context, catalog: str = CATALOG) -> None:
     """All linters: Python, types, layers, shell, elements, YAML; the catalog, with every image as each cloud has it."""
     from pipelines.cli import lint as cli_lint
@@ -50,7 +41,7 @@ def lint(context: Context, catalog: str = CATALOG) -> None:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
 
 
-@verb(
+@task(
     help={
         "only": "cases, by names and globs (default: all; a wrong one names them)",
         "images": "of which images",
@@ -91,28 +82,9 @@ def _shell(context: Context, line: str) -> Any:
         return context.run(line, warn=True, in_stream=False)
 
 
-namespace = Collection(
-    cli_images.list_images,
-    cli_images.show,
-    cli_images.plan,
-    cli_images.build,
-    cli_images.verify,
-    cli_images.gpus,
-    cli_images.diff,
-    cli_images.schema,
-    cli_images.doctor,
-    cli_images.cache,
-    clouds.upload,
-    clouds.refresh,
-    clouds.promote,
-    clouds.rollback,
-    clouds.prune,
-    clouds.status,
-    clouds.metrics,
-    ci.ci,
-    demo,
-    test,
-    lint,
-    bench,
-)
-namespace.add_collection(Collection("cloud", clouds.cloud_up, clouds.cloud_down, clouds.cloud_env))
+namespace = operator_tasks.collection()
+for each in (test, lint, bench):
+    namespace.add_task(each)
+
+if __name__ == "__main__":
+    program.run(namespace, "./inv")

@@ -6,12 +6,12 @@ from pathlib import Path
 from invoke import Context
 
 from pipelines.cli.options import CATALOG, CATALOG_HELP, load, now
-from pipelines.cli.task import verb
+from pipelines.cli.task import task
 from pipelines.util import console
 from pipelines.util.paths import PROJECT
 
 
-@verb(
+@task(
     help={
         "for": "github, gitlab, zuul or systemd",
         "cloud": "a cloud of clouds.yaml (repeatable)",

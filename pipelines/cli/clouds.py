@@ -21,11 +21,11 @@ from pipelines.cli.options import (
     now,
     open_site,
 )
-from pipelines.cli.task import verb
+from pipelines.cli.task import task
 from pipelines.util import console
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -53,7 +53,7 @@ def upload(
     release.upload(variants, connect([cloud])[0], Path(builds), build, now, delivery=delivery, promotes=promote)
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -92,7 +92,7 @@ def refresh(
         refreshing.refresh(run, variants)
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -113,7 +113,7 @@ def promote(
     release.promote(site, site.catalog.select(only), build, now)
 
 
-@verb(
+@task(
     help=NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -129,7 +129,7 @@ def rollback(
     release.rollback(site, site.catalog.select(name), to, now)
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -155,7 +155,7 @@ def prune(
         release.prune(site, actions, now())
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -194,7 +194,7 @@ def status(
         sys.exit(7)
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -220,7 +220,15 @@ def metrics(
     measured.write(loaded.select(only), Path(builds), kept, clouds, now(), output=file)
 
 
-@verb(name="up")
+@task()
+def demo(_: Context) -> None:
+    """The main job for real: build debian-cuda, start a local Keystone and Glance, release the image, show it."""
+    from pipelines.cli import demo as demonstration
+
+    demonstration.run(load(CATALOG), Path(BUILDS), CLOUD_ROOT, now)
+
+
+@task(name="up")
 def cloud_up(_: Context) -> None:
     """Start a real Keystone and Glance on loopback, as the cloud `local`."""
     from pipelines.devcloud import manager
@@ -230,7 +238,7 @@ def cloud_up(_: Context) -> None:
     console.say(f"local cloud {how}: {running.keystone_url} (Keystone), {running.glance_url} (Glance)")
 
 
-@verb(name="down")
+@task(name="down")
 def cloud_down(_: Context) -> None:
     """Stop the local cloud; its images stay for the next `cloud.up`."""
     from pipelines.devcloud import manager
@@ -238,7 +246,7 @@ def cloud_down(_: Context) -> None:
     console.say("local cloud stopped" if manager.down(CLOUD_ROOT) else "the local cloud was not running")
 
 
-@verb(name="env")
+@task(name="env")
 def cloud_env(_: Context) -> None:
     """Print `export` lines for OpenStack's own tools: eval "$(./inv cloud.env)"."""
     from pipelines.devcloud import manager

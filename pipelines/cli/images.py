@@ -18,13 +18,13 @@ from pipelines.cli.options import (
     one,
     open_site,
 )
-from pipelines.cli.task import verb
+from pipelines.cli.task import task
 from pipelines.util import console
 
 _GUEST_HELP = {"count": "what a guest with so many GPUs needs", "ram": "and so much RAM (default: 64GiB)"}
 
 
-@verb(name="list", help=CATALOG_HELP | BUILDS_HELP | JSON_HELP)
+@task(name="list", help=CATALOG_HELP | BUILDS_HELP | JSON_HELP)
 def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: bool = False) -> None:
     """The images of the catalog, each with its newest build."""
     from pipelines.reports import tables
@@ -32,7 +32,7 @@ def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: 
     tables.images(load(catalog), Path(builds), as_json=json)
 
 
-@verb(
+@task(
     help=NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -71,7 +71,7 @@ def show(
     tables.image(one(catalog, name), Path(builds), now().date(), reports_gpus.guest(count, ram), as_json=json)
 
 
-@verb(
+@task(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -102,7 +102,7 @@ def plan(
         sys.exit(7)
 
 
-@verb(
+@task(
     help=NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -136,7 +136,7 @@ def build(
     )
 
 
-@verb(
+@task(
     help=NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -170,7 +170,7 @@ def verify(
     verified.require_passed()
 
 
-@verb(
+@task(
     help=JSON_HELP | _GUEST_HELP | {"only": "models, generations or globs, by comma (default: all)"},
 )
 def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64GiB", json: bool = False) -> None:
@@ -180,7 +180,7 @@ def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64Gi
     reports_gpus.gpus(only, count, ram, now().date(), as_json=json)
 
 
-@verb(
+@task(
     help=NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
@@ -204,7 +204,7 @@ def diff(
     reports_diff.show(one(catalog, name), Path(builds), kept, old, new, as_json=json)
 
 
-@verb()
+@task()
 def schema(_: Context) -> None:
     """The JSON Schema of images.yaml, for editors."""
     from pipelines.catalog.json_schema import json_schema
@@ -212,7 +212,7 @@ def schema(_: Context) -> None:
     console.emit_json(json_schema())
 
 
-@verb(help={"only": "fit for these images (default: all)"} | CATALOG_HELP | BUILDS_HELP)
+@task(help={"only": "fit for these images (default: all)"} | CATALOG_HELP | BUILDS_HELP)
 def doctor(_: Context, only: str | None = None, catalog: str = CATALOG, builds: str = BUILDS) -> None:
     """Is this host fit to build? Exit code 6 when a build would fail, with the remedy."""
     from pipelines.reports import tables
@@ -220,7 +220,7 @@ def doctor(_: Context, only: str | None = None, catalog: str = CATALOG, builds: 
     tables.findings(load(catalog).select(only), Path(builds))
 
 
-@verb(help={"limit": "may take so much from now on, such as 20GiB", "clear": "evict all"} | BUILDS_HELP | JSON_HELP)
+@task(help={"limit": "may take so much from now on, such as 20GiB", "clear": "evict all"} | BUILDS_HELP | JSON_HELP)
 def cache(_: Context, limit: str | None = None, clear: bool = False, builds: str = BUILDS, json: bool = False) -> None:
     """What is kept between builds, and how much that may be; what is in use is never evicted."""
     from pipelines.reports import cache as reports_cache
