@@ -108,13 +108,13 @@ def failure(guest: Chroot, tmp_path: Path, distribution: str = "debian", release
 
 
 def test_a_distribution_without_the_sources_fails(guest: Chroot, tmp_path: Path) -> None:
-    why = "the archive of rocky has no sources of CUDA's samples; leave out cuda.samples in images.yaml"
+    why = "the package repository of rocky does not have the sources of CUDA's samples"
     assert failure(guest, tmp_path, "rocky", "9") == f"ERROR: {why}"
 
 
 def test_sources_that_do_not_compile_fail_and_name_the_toolkit(guest: Chroot, tmp_path: Path) -> None:
     guest.program("nvcc", 'if [ "$1" = --version ]; then echo "Build cuda_13.0"; exit; fi; exit 2')
-    why = "CUDA's samples do not compile with Build cuda_13.0; leave out cuda.samples in images.yaml"
+    why = "CUDA's samples do not compile with Build cuda_13.0"
     assert failure(guest, tmp_path) == f"ERROR: {why}"
 
 

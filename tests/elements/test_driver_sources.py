@@ -164,21 +164,21 @@ def test_a_folder_with_drivers_of_two_versions_is_refused(chroot: Chroot, tmp_pa
         folder=tmp_path,
     )
     assert result.returncode != 0
-    assert "a driver of 2 versions, not of one: 570.133.20 580.95.05" in result.stdout
+    assert "must have one driver version, but it has 2: 570.133.20 580.95.05" in result.stdout
     assert "apt-get" not in result.stdout
 
 
 def test_a_folder_without_a_driver_is_refused(chroot: Chroot, tmp_path: Path) -> None:
     result = local(chroot, Deb(name="hello", version="1.0-1"), folder=tmp_path)
     assert result.returncode != 0
-    assert "not of one" in result.stdout
+    assert "must have one driver version" in result.stdout
 
 
 def test_a_package_for_another_architecture_is_refused(chroot: Chroot, tmp_path: Path) -> None:
     other = Deb(name="nvidia-smi", version="580.95.05-1", architecture="arm64")
     result = local(chroot, *driver.debian_packages()[:3], other, folder=tmp_path)
     assert result.returncode != 0
-    assert "nvidia-smi_580.95.05-1_arm64.deb is for arm64, the guest is amd64" in result.stdout
+    assert "nvidia-smi_580.95.05-1_arm64.deb is for arm64, but the guest is amd64" in result.stdout
 
 
 def copied(tmp_path: Path, phase: str, **environment: Path) -> tuple[int, str, list[str]]:
@@ -205,9 +205,9 @@ def test_only_the_packages_of_a_folder_reach_the_chroot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("phase", "variable", "complaint"),
     [
-        ("nvidia-local/extra-data.d/20-copy-packages", "DIB_NVIDIA_LOCAL", "there is no package in"),
-        ("nvidia-runfile/extra-data.d/20-copy-runfile", "DIB_NVIDIA_RUNFILE", "names no file"),
-        ("nvidia-packages/extra-data.d/20-copy-keyring", "DIB_NVIDIA_KEYRING", "names no file"),
+        ("nvidia-local/extra-data.d/20-copy-packages", "DIB_NVIDIA_LOCAL", "there is no .deb or .rpm file in"),
+        ("nvidia-runfile/extra-data.d/20-copy-runfile", "DIB_NVIDIA_RUNFILE", "must be the path of a file"),
+        ("nvidia-packages/extra-data.d/20-copy-keyring", "DIB_NVIDIA_KEYRING", "must be the path of a file"),
     ],
 )
 def test_nothing_given_is_said_before_anything_is_built(

@@ -261,7 +261,7 @@ def test_quick_leaves_the_samples_out(server: Server) -> None:
 def test_a_gpu_in_instances_is_not_computed_on(server: Server) -> None:
     server.gpu(0x17, mig_mode_current="Enabled")
     said = server.says()
-    assert (said.code, said.checks["nbody"]) == (0, (None, "MIG is on, and a program sees one instance"))
+    assert (said.code, said.checks["nbody"]) == (0, (None, "MIG is on, so a program sees only one instance"))
 
 
 def test_what_a_driver_does_not_tell_is_not_held_against_it(server: Server) -> None:

@@ -50,7 +50,7 @@ def test_the_first_boot_checks_only_where_that_is_asked_for(
 def test_another_word_than_yes_or_no_fails(chroot: Chroot, tmp_path: Path) -> None:
     result = ended(chroot, tmp_path, "true")
     assert result.returncode != 0
-    assert "DIB_GPU_CHECK_FIRST_BOOT is 0 or 1, not: true" in result.stdout
+    assert "DIB_GPU_CHECK_FIRST_BOOT must be 0 or 1, not 'true'" in result.stdout
 
 
 def test_a_guest_whose_python_does_not_run_it_fails(chroot: Chroot, tmp_path: Path) -> None:

@@ -283,8 +283,8 @@ def test_a_tokens_key_of_another_certificate_is_refused(secrets: Path, token: di
 @pytest.mark.parametrize(
     ("extensions", "says"),
     [
-        (("keyUsage=keyEncipherment",), "for Key Encipherment, not for Digital Signature"),
-        (("extendedKeyUsage=serverAuth",), "not for Code Signing"),
+        (("keyUsage=keyEncipherment",), "for Key Encipherment, but must be for Digital Signature"),
+        (("extendedKeyUsage=serverAuth",), "but must be for Code Signing"),
     ],
 )
 def test_a_certificate_for_other_purposes_is_refused(
@@ -295,7 +295,7 @@ def test_a_certificate_for_other_purposes_is_refused(
 
 @pytest.mark.parametrize("kind", ["rsa:1024", "ec -pkeyopt ec_paramgen_curve:P-256"])
 def test_a_kind_of_key_that_not_every_kernel_takes_is_refused(tmp_path: Path, kind: str) -> None:
-    assert "RSA of 2048 to 4096 bits" in refused(bound(tmp_path / "secrets", make_pair(tmp_path, kind=kind)))
+    assert "RSA key of 2048 to 4096 bits" in refused(bound(tmp_path / "secrets", make_pair(tmp_path, kind=kind)))
 
 
 @pytest.mark.parametrize("extensions", [(), ("extendedKeyUsage=1.3.6.1.4.1.2312.16.1.2",)])
@@ -320,12 +320,12 @@ def test_what_is_neither_key_nor_certificate_is_refused(secrets: Path, name: str
 def test_a_tree_without_a_module_to_sign_is_refused(secrets: Path, tree: Path) -> None:
     shutil.rmtree(tree / INSTALLED)
     shutil.rmtree(tree / BUILT)
-    assert f"there is no module to sign for kernel {KERNEL}" in refused(secrets, tree)
+    assert f"kernel {KERNEL} has no module to sign" in refused(secrets, tree)
 
 
 def test_a_kernel_that_verifies_nothing_is_refused(secrets: Path, tree: Path) -> None:
     (tree / "boot" / f"config-{KERNEL}").write_text("# CONFIG_MODULE_SIG is not set\n")
-    assert "verifies nothing" in refused(secrets, tree)
+    assert "does not verify signatures" in refused(secrets, tree)
 
 
 # The phases

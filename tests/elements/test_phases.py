@@ -108,27 +108,27 @@ def broken(guest: Chroot, script: Path = CONTRACT, **environment: str) -> str:
 
 def test_a_module_for_another_kernel_breaks_it(guest: Chroot) -> None:
     module(guest, "updates/dkms/nvidia-current.ko", kernel="6.18.44")
-    assert f"was built for 6.18.44, the guest boots {KERNEL}" in broken(guest)
+    assert f"was built for kernel 6.18.44, but the guest boots {KERNEL}" in broken(guest)
 
 
 def test_modules_of_two_versions_break_it(guest: Chroot) -> None:
     module(guest, "updates/dkms/nvidia-current.ko", version="535.1")
-    assert f"2 versions: 535.1 {VERSION}" in broken(guest)
+    assert f"must have one version, but have 2: 535.1 {VERSION}" in broken(guest)
 
 
 def test_modules_of_another_version_than_dkms_has_break_it(guest: Chroot) -> None:
     guest.program("dkms", f"echo 'nvidia-current/535.1, {KERNEL}, x86_64: installed'")
-    assert f"dkms knows no NVIDIA module of version {VERSION}" in broken(guest)
+    assert f"dkms has no NVIDIA module of version {VERSION}" in broken(guest)
 
 
 def test_modules_of_the_other_flavour_break_it(guest: Chroot) -> None:
     module(guest, "updates/dkms/nvidia-current.ko", licence="Dual MIT/GPL")
-    assert "the modules are open, not proprietary" in broken(guest)
+    assert "the modules are open, but proprietary ones were requested" in broken(guest)
 
 
 def test_modules_that_dkms_built_and_did_not_install_break_it(guest: Chroot) -> None:
     guest.program("dkms", f"echo 'nvidia-current/{VERSION}, {KERNEL}, x86_64: built'")
-    assert "dkms does not say installed" in broken(guest)
+    assert "dkms does not report each module as installed" in broken(guest)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_modules_that_dkms_built_and_did_not_install_break_it(guest: Chroot) -> 
 )
 def test_a_module_that_dkms_did_not_compile_is_refused(guest: Chroot, warning: str) -> None:
     guest.program("dkms", f"echo 'nvidia-current/{VERSION}, {KERNEL}, x86_64: installed {warning}'")
-    assert "dkms does not say installed" in broken(guest)
+    assert "dkms does not report each module as installed" in broken(guest)
 
 
 def test_no_modules_at_all_break_it(guest: Chroot) -> None:
@@ -151,7 +151,7 @@ def test_no_modules_at_all_break_it(guest: Chroot) -> None:
 
 def test_modules_that_dkms_does_not_know_break_it(guest: Chroot) -> None:
     guest.program("dkms", "true")
-    assert "dkms knows no NVIDIA module" in broken(guest)
+    assert "dkms has no NVIDIA module" in broken(guest)
 
 
 def test_a_module_that_depmod_does_not_list_breaks_it(guest: Chroot) -> None:
@@ -172,7 +172,7 @@ def test_the_kernels_own_drivers_for_such_cards_are_none_of_nvidias(guest: Chroo
 
 def test_an_nvidia_smi_of_another_version_breaks_it(guest: Chroot) -> None:
     owned(guest, "535.309")
-    assert f"nvidia-smi is of nvidia-smi 535.309, the modules are {VERSION}" in broken(guest, USER_SPACE)
+    assert f"nvidia-smi is from nvidia-smi 535.309, but the modules are {VERSION}" in broken(guest, USER_SPACE)
 
 
 def test_a_driver_that_is_not_held_breaks_it(guest: Chroot) -> None:
@@ -182,7 +182,7 @@ def test_a_driver_that_is_not_held_breaks_it(guest: Chroot) -> None:
 
 def test_missing_cuda_libraries_break_it(guest: Chroot) -> None:
     guest.program("ldconfig", "true")
-    assert "libcuda.so.1 is not where programs look for it" in broken(guest, USER_SPACE)
+    assert "the loader does not find libcuda.so.1" in broken(guest, USER_SPACE)
 
 
 def test_a_library_that_leads_to_another_version_breaks_it(guest: Chroot) -> None:
@@ -190,12 +190,12 @@ def test_a_library_that_leads_to_another_version_breaks_it(guest: Chroot) -> Non
         "ldconfig",
         f'for each in libcuda libnvidia-ml; do echo "\t$each.so.1 (libc6,x86-64) => {LIBRARIES}/$each.so.535.1"; done',
     )
-    assert "libcuda.so.535.1, the modules are" in broken(guest, USER_SPACE)
+    assert "libcuda.so.535.1, but the modules are" in broken(guest, USER_SPACE)
 
 
 def test_a_driver_of_no_package_breaks_it(guest: Chroot) -> None:
     guest.program("dpkg-query", "exit 1")
-    assert "/usr/bin/nvidia-smi is missing, or of no package" in broken(guest, USER_SPACE)
+    assert "/usr/bin/nvidia-smi is missing, or no package owns it" in broken(guest, USER_SPACE)
 
 
 def test_a_runfiles_driver_is_of_no_package(guest: Chroot) -> None:
@@ -237,12 +237,14 @@ def test_a_precompiled_module_without_the_distributions_signature_breaks_it(prec
 
 def test_a_module_beside_the_precompiled_ones_breaks_it(precompiled: Chroot) -> None:
     module(precompiled, "updates/dkms/nvidia-peermem.ko", signer=PRECOMPILED["DIB_NVIDIA_SIGNER"])
-    assert "updates/dkms/nvidia-peermem.ko is not the distribution's own" in broken(precompiled, **PRECOMPILED)
+    assert "updates/dkms/nvidia-peermem.ko is not from the distribution's kernel packages" in broken(
+        precompiled, **PRECOMPILED
+    )
 
 
 def test_precompiled_modules_are_not_taken_for_those_of_dkms(precompiled: Chroot) -> None:
     precompiled.program("dkms", "true")
-    assert "dkms knows no NVIDIA module" in broken(precompiled, **{**PRECOMPILED, "DIB_NVIDIA_SOURCE": "archive"})
+    assert "dkms has no NVIDIA module" in broken(precompiled, **{**PRECOMPILED, "DIB_NVIDIA_SOURCE": "archive"})
 
 
 def test_a_failed_compilation_fails_the_build_and_shows_dkms_own_log(chroot: Chroot) -> None:
@@ -279,7 +281,7 @@ def test_a_driver_without_its_modules_source_is_said(chroot: Chroot) -> None:
     chroot.program("gcc-14", "true")
     result = chroot.run(COMPILE, DIB_NVIDIA_SOURCE="local")
     assert result.returncode != 0
-    assert "the driver brought no modules' source" in result.stdout
+    assert "the driver's packages do not contain the source of its modules" in result.stdout
 
 
 def test_modules_that_the_distribution_compiled_are_left_as_they_are(chroot: Chroot) -> None:
@@ -312,7 +314,7 @@ def test_modules_that_the_installer_has_compiled_are_not_compiled_again(chroot: 
 
 @pytest.mark.parametrize("wanted", [{"DIB_NVIDIA_BRANCH": "580"}, {"DIB_NVIDIA_VERSION": "550.163.02"}])
 def test_a_driver_of_another_branch_or_version_breaks_it(guest: Chroot, wanted: dict[str, str]) -> None:
-    assert f"the driver is {VERSION}, not" in broken(guest, **PROPRIETARY, **wanted)
+    assert f"the driver is {VERSION}, but" in broken(guest, **PROPRIETARY, **wanted)
 
 
 def test_a_kernel_that_gcc_did_not_build_is_refused(chroot: Chroot) -> None:
@@ -320,7 +322,7 @@ def test_a_kernel_that_gcc_did_not_build_is_refused(chroot: Chroot) -> None:
     chroot.file(f"/boot/config-{KERNEL}", 'CONFIG_CC_VERSION_TEXT="clang 19"\nCONFIG_GCC_VERSION=0\n')
     result = chroot.run(ELEMENTS / "driver-prerequisites/install.d/60-check-compiler")
     assert result.returncode != 0
-    assert "not built by gcc but by: clang 19" in result.stdout
+    assert "not built with gcc, but with clang 19" in result.stdout
 
 
 def test_an_older_kernel_of_the_base_image_goes(chroot: Chroot) -> None:
@@ -491,7 +493,7 @@ def test_a_guest_without_a_signed_shim_is_said(tmp_path: Path, tree: Path) -> No
     (tree / "usr/lib/shim/shimx64.efi.signed").symlink_to("/etc/hostname")
     result = assembled(tmp_path, tree)
     assert result.returncode != 0
-    assert "its signed boot loader is missing" in result.stdout
+    assert "the signed boot loader is not in the guest" in result.stdout
 
 
 @pytest.mark.parametrize("file_system", ["ext4", "xfs"])
@@ -552,5 +554,5 @@ def test_the_journal_takes_no_space(tmp_path: Path, tree: Path) -> None:
 def test_a_disk_too_small_for_its_content_is_said_with_the_remedy(tmp_path: Path, tree: Path) -> None:
     result = assembled(tmp_path, tree, DIB_GPT_DISK_SIZE="300M")
     assert result.returncode != 0
-    assert "the disk of 300M leaves" in result.stdout
+    assert "a disk of 300M has only" in result.stdout
     assert "disk.size" in result.stdout

@@ -172,7 +172,7 @@ def test_damaged_modules_are_compiled_anew_and_thrown_away(first: Build, build: 
     good = content.read_bytes()
     content.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     third = build(root / module_cache.KIND)
-    assert f"The modules kept as {first.key} are damaged" in third.said
+    assert f"The cached modules {first.key} are damaged" in third.said
     assert f"Compiling {MODULE}" in third.said
     assert module_cache.take(third.new, root, NOW) == ""
     with store.reading(root, module_cache.KIND, first.key) as kept:
