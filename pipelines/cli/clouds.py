@@ -80,11 +80,12 @@ def refresh(
     """Bring images and clouds to what images.yaml and the package archives say now: build, verify, upload, prune."""
     from pipelines.reports import refresh_summary, tables
     from pipelines.workflows import refresh as refreshing
+    from pipelines.workflows import site as workflows_site
 
     site = open_site(catalog, builds, cloud, boots=boot, all_clouds=dry_run)
     variants = site.catalog.select(only)
     if dry_run:
-        tables.actions(refreshing.dry(site, variants, now()), as_json=False)
+        tables.actions(workflows_site.planned(site, variants, now()), as_json=False)
         return
     run = refreshing.Refresh(site=site, now=now, verbose=verbose)
     rows = functools.partial(refresh_summary.rows, run, variants)

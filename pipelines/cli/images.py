@@ -76,7 +76,11 @@ def show(
     | CATALOG_HELP
     | BUILDS_HELP
     | JSON_HELP
-    | {"cloud": "a cloud of clouds.yaml (repeatable)", "check": "exit 7 when there is something to do"},
+    | {
+        "cloud": "a cloud of clouds.yaml (repeatable): what `refresh` would do there",
+        "check": "exit 7 when there is something to do",
+        "boot": "--no-boot: what `refresh --no-boot` would do",
+    },
     iterable=["cloud"],
 )
 def plan(
@@ -87,16 +91,14 @@ def plan(
     builds: str = BUILDS,
     json: bool = False,
     check: bool = False,
+    boot: bool = True,
 ) -> None:
     """What would be done, and why; touches nothing."""
     from pipelines.reports import tables
-    from pipelines.workflows import build as workflows_build
     from pipelines.workflows import site as workflows_site
 
-    site = open_site(catalog, builds, cloud)
-    variants = site.catalog.select(only)
-    workflows_build.warn(variants, now().date())
-    actions = workflows_site.planned(site, variants, now(), asks_archives=True)
+    site = open_site(catalog, builds, cloud, boots=boot and bool(cloud))
+    actions = workflows_site.planned(site, site.catalog.select(only), now())
     tables.actions(actions, as_json=json)
     if check and actions:
         sys.exit(7)

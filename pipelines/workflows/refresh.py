@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from pipelines.artifacts import store
 from pipelines.artifacts.manifest import Manifest
@@ -82,11 +81,6 @@ def said(error: BaseException) -> str:
     if not isinstance(error, PipelineError):
         return traceback.format_exception_only(error)[-1].strip()
     return f"{error.what}\nremedy: {error.remedy}" if error.remedy else error.what
-
-
-def dry(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
-    """What a run would do, and why; touches nothing."""
-    return workflows_site.planned(site, variants, now, asks_archives=True)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pipelines.plan.model import Action, CloudImage, Inventory, LocalBuild, Targ
 from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console
 from pipelines.util.errors import BuildError, CloudError, HostError, PipelineError
+from pipelines.workflows import build as workflows_build
 from pipelines.workflows import local_builds
 
 
@@ -57,9 +58,17 @@ class Seen:
         return planner.plan(self.targets, self.inventory, now)
 
 
-def planned(site: Site, variants: Sequence[Variant], now: datetime, *, asks_archives: bool = False) -> list[Action]:
-    """What would have to be done for these variants here and in the site's clouds. Touches nothing."""
-    return look(site, variants, asks_archives=asks_archives).actions(now)
+def planned(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
+    """What a refresh would do for these variants on this host and in the site's clouds, as `plan` and
+    `refresh --dry-run` print it; changes nothing.
+
+    Warns about driver branches near or past their end of life. A cloud that cannot be asked raises its error: without
+    it a plan would be incomplete.
+    """
+    workflows_build.warn(variants, now.date())
+    for error in site.unreachable.values():
+        raise error
+    return look(site, variants, asks_archives=True).actions(now)
 
 
 def look(site: Site, variants: Sequence[Variant], *, asks_archives: bool = False, all_clouds: bool = True) -> Seen:

@@ -25,6 +25,7 @@ from pipelines.reports import refresh_summary
 from pipelines.util.errors import CloudError, HostError
 from pipelines.util.failures import SeveralFailed
 from pipelines.workflows import refresh
+from pipelines.workflows import site as workflows_site
 from pipelines.workflows.refresh import Refresh
 from pipelines.workflows.site import Site
 from tests.support.cloud_fixtures import TestCloud
@@ -170,7 +171,7 @@ def test_a_cloud_that_cannot_be_listed_is_an_error_of_its_own_and_the_others_are
     proxy.on("GET", "/v2/images", answer(503), always=True)
     run = run_of(images, client.connect("local", file=proxied), member)
     with pytest.raises(CloudError, match="cannot"):
-        refresh.dry(run.site, run.site.catalog.select(None), NOW)
+        workflows_site.planned(run.site, run.site.catalog.select(None), NOW)
     with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$") as caught:
         refreshed(run)
     assert caught.value.exit_code == CloudError.exit_code
