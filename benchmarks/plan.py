@@ -15,6 +15,7 @@ import yaml
 
 from pipelines.build import recipe
 from pipelines.catalog import loader
+from pipelines.catalog.variant import Variant
 from pipelines.plan import planner
 from pipelines.release import image_metadata
 
@@ -46,7 +47,7 @@ def text() -> str:
     return "\n".join(["version: 1", "images:", *rows]) + "\n"
 
 
-def target(variant: loader.Variant) -> planner.Target:
+def target(variant: Variant) -> planner.Target:
     """What `inv plan` asks for."""
     resolved = recipe.resolve(variant)
     return planner.Target(

@@ -1,7 +1,4 @@
-"""What is an image made from?
-
-A distribution's release, bootstrapped from packages or unpacked from a cloud image, and how such an image is trusted.
-"""
+"""Origins of images: a distribution's release, how its cloud image is trusted, and images that are imported."""
 
 import difflib
 from typing import Literal, Self
@@ -12,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from pipelines.catalog import distributions, signing_keys, types
 from pipelines.catalog.distributions import DISTRIBUTIONS, Release
 
-# What checks a class is compiled at its first use: most are only parts of another, and some commands check nothing.
+# Validators are compiled at their first use: most classes are only parts of another, and some tasks validate nothing.
 CONFIG = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
@@ -23,30 +20,31 @@ class Base:
     distribution: distributions.Name
     """The distribution."""
     release: str
-    """The release, as the distribution's users say it: "trixie", "24.04", "9" (numbers in quotes)."""
+    """The release, as its users call it: "trixie", "24.04", "9" (numbers in quotes)."""
     architecture: Literal["amd64", "arm64"] = "amd64"
     """The guest's processor."""
     source: Literal["bootstrap", "cloud-image"] = "bootstrap"
-    """bootstrap: made from packages (Debian); cloud-image: a ready image or root file system, from `url` or `path`."""
+    """bootstrap: built from packages (Debian only); cloud-image: the distribution's own image or root file system, from
+    `url` or `path`."""
     url: types.FileUrl | None = None
-    """Where the image is: qcow2, raw, squashfs or a tarball. A pointer that moves ("current") is fine."""
+    """URL of the image: qcow2, raw, squashfs or a tarball. The file there may change (".../current/...")."""
     path: types.LocalPath | None = None
-    """The same as a local file; relative to this file's folder."""
+    """Path of the image on this host, relative to this file's folder."""
     sha256sums_url: types.FileUrl | None = None
-    """Where its maker publishes the checksums; signed, unless `signature: none`."""
+    """URL of the checksums that the distribution publishes; signed, unless `signature: none`."""
     sha256: types.Sha256 | None = None
-    """The image's checksum, computed or read from a named source by whoever writes it here."""
+    """SHA-256 of the image, which you computed or read from a source that you trust."""
     signature: Literal["required", "inline", "none"] = "required"
-    """How the checksums are signed. required: in a file of its own; inline: in the checksums' own file; none: a
-    checksum alone is trusted, or a local file as it is."""
+    """How the checksums are signed. required: in a separate file; inline: in the same file; none: not signed, so that
+    checksums are trusted without a signature, and a local file without a checksum."""
     signature_url: types.FileUrl | None = None
-    """Where the checksums' signature is; without it, beside them, as their distribution names it."""
+    """URL of the checksums' signature; by default beside them, under the name that the distribution uses."""
     signed_by: types.Fingerprint | None = None
-    """Fingerprint of the key that signed the checksums; without it, the distribution's known key."""
+    """Fingerprint of the key that signed the checksums; by default the distribution's known key."""
     keyring: types.LocalPath | None = None
-    """A file with that key; without it, the distribution's own, as packaged."""
+    """A file with that key; not needed for a known key."""
     guest_mirror: types.Url | None = None
-    """Package mirror of the guest, in place of the distribution's own."""
+    """Package mirror of the guest, instead of the distribution's own."""
 
     @field_validator("release")
     @classmethod
@@ -64,7 +62,7 @@ class Base:
         if self.source == "bootstrap":
             _bootstrap(self)
         elif (self.url is None) == (self.path is None):
-            raise ValueError("a cloud image is in one place; write its `url`, or the `path` of a local file")
+            raise ValueError("a cloud image has one source; write either its `url`, or the `path` of a local file")
         elif self.sha256 is None and self.signature != "none":
             _signed(self)
         elif self.sha256 is None and self.downloaded and self.sha256sums_url is None:
@@ -94,10 +92,10 @@ class Base:
 
 def _bootstrap(base: Base) -> None:
     if not DISTRIBUTIONS[base.distribution].bootstrap:
-        raise ValueError(f"a {base.distribution} guest begins with a cloud image; write `source: cloud-image`")
+        raise ValueError(f"a {base.distribution} guest starts from a cloud image; write `source: cloud-image`")
     of_an_image = ("url", "path", "sha256sums_url", "sha256", "signature_url", "signed_by", "keyring")
-    if said := [name for name in of_an_image if getattr(base, name) is not None]:
-        raise ValueError(f"a bootstrapped base has no `{said[0]}`; remove it, or write `source: cloud-image`")
+    if given := [name for name in of_an_image if getattr(base, name) is not None]:
+        raise ValueError(f"a bootstrapped base has no `{given[0]}`; remove it, or write `source: cloud-image`")
 
 
 def _signed(base: Base) -> None:
@@ -109,42 +107,42 @@ def _signed(base: Base) -> None:
         )
     if base.sha256sums_url is None:
         raise ValueError("a download must be checked; write `sha256sums_url` or `sha256`")
-    usual = signing_keys.default_key(base.distribution, base.codename)
-    if base.signed_by is None and usual is None:
+    default = signing_keys.default_key(base.distribution, base.codename)
+    if base.signed_by is None and default is None:
         raise ValueError(
             f"no key is known that signs {base.distribution}'s images; write `signed_by` and `keyring`, "
             "a literal `sha256`, or `signature: none`"
         )
     if base.signed_by is not None and base.keyring is None and signing_keys.keyring(base.signed_by) is None:
-        raise ValueError("no file is known that has the key `signed_by`; write its `keyring`")
+        raise ValueError("the key `signed_by` is not one of the known keys; write its `keyring`")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Source:
-    """The ready image of `kind: import`."""
+    """The image of `kind: import`."""
 
     path: types.LocalPath | None = None
-    """A file on this host; relative to this file's folder."""
+    """A file on this host, relative to this file's folder."""
     url: types.FileUrl | None = None
-    """Where to download it."""
+    """URL to download it from."""
     sha256: types.Sha256
-    """Its checksum."""
+    """Its SHA-256."""
     format: Literal["auto", "qcow2", "raw", "vhdx", "vmdk"] = "auto"
-    """Its format; raw must be said, since any file could be that."""
+    """Its format; raw is never detected, since any file could be raw."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.path is None) == (self.url is None):
-            raise ValueError("an image is in one place; write its `url`, or the `path` of a local file")
+            raise ValueError("an image has one source; write either its `url`, or the `path` of a local file")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Guest:
-    """What is in the ready image of `kind: import`; nobody but its maker can tell."""
+    """Contents of the image of `kind: import`, as its maker declares them."""
 
     type: Literal["windows", "linux"]
-    """Nova's os_type: windows brings the Hyper-V enlightenments."""
+    """Nova's os_type; windows adds the Hyper-V enlightenments."""
     distribution: str
     """Nova's os_distro: "windows", "rocky"."""
     version: str

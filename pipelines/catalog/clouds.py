@@ -1,4 +1,4 @@
-"""What is in images.yaml beside the images?"""
+"""Sections of images.yaml beside the images: the file itself, and what differs per cloud."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ DiskFormat = Literal["qcow2", "raw"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """What `clouds` in images.yaml says about the data of every image; what it leaves open, transfer.py decides.
+    """How a cloud wants the data of images, as far as `clouds` in images.yaml says it; transfer.py decides the rest.
 
-    `stores` are Glance's stores (none: its default one; None: all that can be written). `web_download_url` is where
+    `stores` are Glance's stores (none: its default store; None: all that are writable). `web_download_url` is where
     the builds' folder is served to that cloud, empty if nowhere.
     """
 
@@ -32,23 +32,23 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Cloud:
-    """What one cloud of clouds.yaml has otherwise than the images say."""
+    """What differs for one cloud of clouds.yaml."""
 
     disk_format: DiskFormat = "qcow2"
-    """The format that the cloud wants (raw, where Ceph holds the disks); converted at upload."""
+    """Format that the cloud needs (raw where Ceph stores the disks); images are converted at upload."""
     import_method: ImportMethod = "auto"
-    """How the data gets there; auto: as the cloud offers and the other keys need, a plain upload (put) otherwise."""
+    """Import method of the data; auto: what the cloud offers and the other keys need, else a plain upload (put)."""
     stores: types.Stores = ()
-    """Glance's stores that get the data, or all; without it, Glance's default store."""
+    """Glance's stores that get the data, or all; by default Glance's default store."""
     web_download_url: types.WebUrl | None = None
-    """Where the builds' folder is served to this cloud, which then fetches the images itself."""
+    """URL at which the builds' folder is served to this cloud, which then downloads the images itself."""
     glance: Glance = field(default_factory=Glance)
     """Merged over each image's own `glance`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.import_method == "web-download" and self.web_download_url is None:
-            raise ValueError("the cloud has to know where it downloads from; write `web_download_url: https://…`")
+            raise ValueError("the cloud must know where to download from; write `web_download_url: https://…`")
         if self.import_method in ("put", "glance-direct") and self.web_download_url is not None:
             what = f"with `import_method: {self.import_method}` nothing is downloaded"
             raise ValueError(f"{what}; remove `web_download_url`, or write `import_method: auto`")
@@ -58,7 +58,7 @@ class Cloud:
 
     @property
     def delivery(self) -> Delivery:
-        """What of this is about the images' data."""
+        """The part of this that is about the images' data."""
         return Delivery(
             disk_format=self.disk_format,
             import_method=self.import_method,
@@ -69,14 +69,14 @@ class Cloud:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class CatalogFile:
-    """What we offer: the images, and where they go."""
+    """The images that are offered, and the clouds that they are released to."""
 
     version: Literal[1]
-    """The version of this file's format."""
+    """Version of this file's format."""
     records: types.Place = "builds"
-    """Where the small records of builds are kept: builds (their own folder), another folder, relative to this file's,
-    or a URL that fsspec knows (s3://bucket/folder)."""
+    """Where build records are stored: builds (the builds' own folder), another folder, relative to this file's, or a
+    URL that fsspec supports (s3://bucket/folder)."""
     clouds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Per cloud of clouds.yaml, what differs there."""
+    """What differs per cloud of clouds.yaml, by the cloud's name."""
     images: Mapping[types.VariantName, Mapping[str, Any]]
     """The images, by name."""

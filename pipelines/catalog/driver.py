@@ -1,7 +1,6 @@
-"""What does images.yaml say of the driver and of CUDA?
+"""Sections `driver`, `cuda` and `nvidia_repository` of images.yaml, each validated alone.
 
-The sections `driver`, `cuda` and `nvidia_repository`, each checked alone. Whether they serve the GPUs is gpus.py's
-answer, and whether they fit together variant.py's.
+Whether they serve the GPUs is the answer of gpus/resolver.py; whether they fit together, of variant.py.
 """
 
 from typing import Annotated, Literal, Self
@@ -29,41 +28,41 @@ class Driver:
     """Open kernel modules need a Turing GPU or newer; Maxwell, Pascal and Volta need the proprietary ones. auto: what
     the `gpus` need."""
     branch: Annotated[int, Field(ge=390, le=9999)] | None = None
-    """Driver branch, for example 580; without it, the archive's own, or the best that serves `gpus`."""
+    """Driver branch, for example 580; by default the archive's own, or the best one that serves the `gpus`."""
     version: types.DriverVersion | None = None
-    """The exact driver version; without it, the newest of the branch."""
+    """Exact driver version; by default the newest of the branch."""
     desktop: bool = False
-    """OpenGL, Vulkan and X11 too, for virtual workstations; without it compute only."""
+    """Also install OpenGL, Vulkan and X11, for virtual workstations; by default compute only."""
     url: types.FileUrl | None = None
-    """runfile: where it is."""
+    """runfile: its URL."""
     path: types.LocalPath | None = None
     """runfile: the file; local: the folder of packages. Relative to this file's folder."""
     sha256: types.Sha256 | None = None
-    """runfile: its checksum."""
+    """runfile: its SHA-256."""
     fabric_manager: bool = False
-    """NVIDIA's fabric manager, of exactly the driver's version; installed and not enabled."""
+    """Install NVIDIA's fabric manager of exactly the driver's version, without enabling it."""
     vgpu: bool = False
-    """A guest driver for vGPU: licensed at first boot, by a token that the image does not have."""
+    """The driver is a guest driver for vGPU, licensed at first boot by a token that is not in the image."""
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Self:
-        said = [name for name in ("url", "path", "sha256") if getattr(self, name) is not None]
+        given = [name for name in ("url", "path", "sha256") if getattr(self, name) is not None]
         match self.source:
             case "runfile":
                 _runfile(self)
             case "local":
-                if said != ["path"]:
+                if given != ["path"]:
                     raise ValueError("local packages are in a folder; write its `path`, and no url or sha256")
-            case _ if said:
-                raise ValueError(f"`{said[0]}` is for `source: runfile` or `local`; remove it")
+            case _ if given:
+                raise ValueError(f"`{given[0]}` is for `source: runfile` or `local`; remove it")
         if self.vgpu and self.source not in {"local", "runfile"}:
             raise ValueError(
                 "vGPU guest drivers come from NVIDIA's licensing portal; write `source: local` or `runfile`"
             )
         if self.desktop and self.source == "precompiled":
-            raise ValueError("with precompiled modules there is compute only; remove `desktop`, or `source: archive`")
+            raise ValueError("precompiled modules are for compute only; remove `desktop`, or write `source: archive`")
         if self.version and self.source in {"archive", "precompiled"}:
-            raise ValueError(f"`source: {self.source}` has one version of a branch; remove `version`")
+            raise ValueError(f"`source: {self.source}` has only one version of a branch; remove `version`")
         if self.fabric_manager and self.source == "runfile":
             raise ValueError("a runfile has no fabric manager of its version; write `source: nvidia-repo` or `local`")
         if self.branch and self.version and not self.version.startswith(f"{self.branch}."):
@@ -73,11 +72,11 @@ class Driver:
 
 def _runfile(driver: Driver) -> None:
     if (driver.url is None) == (driver.path is None):
-        raise ValueError("a runfile is in one place; write its `url`, or the `path` of a local file")
+        raise ValueError("a runfile has one source; write either its `url`, or the `path` of a local file")
     if driver.sha256 is None:
         raise ValueError("a runfile must be checked; write its `sha256`")
     if driver.version is None:
-        raise ValueError('a runfile is one version; write `version: "580.95.05"`, as in its name')
+        raise ValueError('a runfile has one version; write `version: "580.95.05"`, as in its name')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
@@ -85,10 +84,10 @@ class Cuda:
     """CUDA, beyond the driver's own libraries."""
 
     toolkit: types.Toolkit | None = None
-    """null: none; "archive": the distribution's package; a version in quotes, "12.8", from NVIDIA's repository; or
-    "auto": the newest that the driver and the GPUs go with, from there, and the archive's without that repository."""
+    """null: none; "archive": the distribution's package; a version in quotes, "12.8": that of NVIDIA's repository;
+    "auto": the newest that fits the driver and the GPUs, from NVIDIA's repository, or the archive's without it."""
     samples: bool = False
-    """Build CUDA's samples (deviceQuery, nbody) into the image; they need a toolkit."""
+    """Build CUDA's samples (deviceQuery, nbody) into the image; needs a toolkit."""
     cudnn: bool = False
     """cuDNN, from NVIDIA's repository, for the toolkit's CUDA."""
     nccl: bool = False
@@ -96,35 +95,35 @@ class Cuda:
 
     @model_validator(mode="after")
     def _on_a_toolkit(self) -> Self:
-        for wish in ("samples", "cudnn", "nccl"):
-            if getattr(self, wish) and self.toolkit is None:
-                raise ValueError(f"{wish} need to know which CUDA; write `toolkit: archive` or a version")
+        for key in ("samples", "cudnn", "nccl"):
+            if getattr(self, key) and self.toolkit is None:
+                raise ValueError(f"`{key}` needs a CUDA toolkit; write `toolkit: archive` or a version")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class NvidiaRepository:
-    """NVIDIA's network repository, and the key that it is trusted by."""
+    """NVIDIA's network repository, and the key by which it is trusted."""
 
     keyring_sha256: types.Sha256
     """SHA-256 of the file with the repository's key, which you computed or read from a source that you trust. On Debian
     and Ubuntu the file is the package cuda-keyring, on Rocky Linux, AlmaLinux and RHEL the public key itself."""
     keyring_url: types.FileUrl | None = None
-    """Where that file is; without it, in NVIDIA's repository."""
+    """URL of that file; by default the one in the repository."""
     url: types.Url | None = None
-    """The repository, where it is not NVIDIA's own: a mirror."""
+    """URL of a mirror, instead of NVIDIA's own repository."""
 
     def address(self, base: Base) -> str:
         """The repository's URL."""
         return self.url or repository(base)
 
     def keyring(self, base: Base) -> str:
-        """The URL of the file that it is trusted by."""
+        """The URL of the file with its key."""
         return self.keyring_url or f"{self.address(base)}/{base.details.nvidia_keyring}"
 
 
 def unavailable(distribution: str, driver: Driver | None, cuda: Cuda, containers: Engine | None) -> str | None:
-    """What a distribution has no package for, and what to write instead; None where there is nothing of that."""
+    """What a distribution has no package for, and what to write instead; None where it has everything."""
     found = DISTRIBUTIONS[distribution]
     if containers == "docker" and not found.has("docker"):
         return f"{found.label} has no Docker package; write `containers: podman`"

@@ -1,7 +1,6 @@
-"""What does an image inherit?
+"""Inheritance between images: mappings merge, lists append without repeats, scalars replace, null removes.
 
-Mappings merge, lists append without repeats, scalars replace, null removes. An image is the fold of its chain, from
-the oldest ancestor down; `abstract`, `description` and `parent` stay with the image that says them.
+An image is its chain merged, from the oldest ancestor down; `abstract`, `description` and `parent` are not inherited.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ def chain(name: str, parents: Mapping[str, str | None]) -> tuple[str, ...]:
 
 
 def inherit(documents: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a chain of images comes to, oldest first: without nulls, and with the description of `own` alone."""
+    """A chain of images merged, oldest first: without nulls, and with the description of `own` alone."""
     merged: dict[str, Any] = {key: value for key, value in own.items() if key == "description"}
     for document in documents:
         merged = merge(merged, {key: value for key, value in document.items() if key not in OWN})

@@ -1,8 +1,7 @@
-"""What may be written in images.yaml, in an editor's terms?
+"""JSON Schema of images.yaml, for editors, from the classes that the catalog is validated by.
 
-The JSON Schema comes from the same definitions that the catalog is checked by. They describe a whole image; what is
-written is a part of one, since a parent may have said the rest. So in an image nothing is required, and any value may
-be null, which removes an inherited one.
+These describe a whole image, but a written one is a part of it, since a parent may have the rest. So nothing is
+required in an image, and any value may be null, which removes an inherited one.
 """
 
 import ast
@@ -74,10 +73,10 @@ def _docstrings(model: type) -> dict[str, str]:
 
 
 def _image_only() -> dict[str, Any]:
-    """The two keys that say how an image inherits; they are gone once it has."""
+    """The two keys for inheritance, which a resolved image does not have."""
     return {
-        "parent": {"description": "The image whose values this one starts from.", "type": ["string", "null"]},
-        "abstract": {"description": "Only inherited from, never built.", "type": ["boolean", "null"]},
+        "parent": {"description": "The image from which this one inherits.", "type": ["string", "null"]},
+        "abstract": {"description": "Only for other images to inherit from; never built.", "type": ["boolean", "null"]},
     }
 
 

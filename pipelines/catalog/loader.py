@@ -1,8 +1,4 @@
-"""What can we build?
-
-images.yaml → Variant. All that is wrong in the file is reported at once, each with its path in the file, its line and
-what to write instead. Knows no DIB, no cloud and no clock.
-"""
+"""Loader of images.yaml: the file → Catalog, or all that is wrong in it, reported at once."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -12,22 +8,24 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.catalog import inheritance, unsupported
-from pipelines.catalog.base import Base
+from pipelines.catalog import inheritance
 from pipelines.catalog.clouds import CatalogFile, Cloud, Delivery
-from pipelines.catalog.driver import Cuda, Driver
-from pipelines.catalog.json_schema import json_schema
+from pipelines.catalog.problems import Layer, Merged, Problems, did_you_mean
 from pipelines.catalog.types import property_text
-from pipelines.catalog.validation import Complaints, Layer, did_you_mean, known_keys
-from pipelines.catalog.variant import Disk, Glance, Kernel, Variant
-from pipelines.catalog.yaml_file import Where, read
+from pipelines.catalog.validation import Model, Validator, field_names
+from pipelines.catalog.variant import Variant
+from pipelines.catalog.yaml_file import Document, Where, read
 from pipelines.glance import properties
 from pipelines.util.errors import CatalogError
 
-__all__ = ["Base", "Catalog", "Cloud", "Cuda", "Disk", "Driver", "Glance", "Kernel", "Variant", "json_schema", "load"]
-
-_FILE, _CLOUD, _VARIANT = TypeAdapter(CatalogFile), TypeAdapter(Cloud), TypeAdapter(Variant)
-_STAND_INS = {"disk": {"size": "1GiB"}, "base": {"distribution": "debian", "release": "trixie"}}
+_FILE = Model(cls=CatalogFile, adapter=TypeAdapter(CatalogFile), keys=field_names(CatalogFile))
+_CLOUD = Model(cls=Cloud, adapter=TypeAdapter(Cloud), keys=field_names(Cloud))
+_VARIANT = Model(
+    cls=Variant,
+    adapter=TypeAdapter(Variant),
+    keys=(*(key for key in field_names(Variant) if key != "name"), "parent", "abstract"),
+    placeholders={"disk": {"size": "1GiB"}, "base": {"distribution": "debian", "release": "trixie"}},
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,36 +78,40 @@ class Catalog:
 
 def load(path: Path) -> Catalog:
     """Read images.yaml; CatalogError (exit code 2) with all that is wrong in it."""
-    document = read(path)
-    complaints = Complaints(document, path.parent)
-    if isinstance(document.value, dict):
-        catalog = _Resolver(document.value, complaints).catalog()
-    else:
-        complaints.note((), "the file has to be a mapping; write `version: 1` and `images:`")
-        catalog = None
-    problems = complaints.all()
-    if problems or catalog is None:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        listed = "".join(f"\n  {problem}" for problem in problems)
+    file = read(path)
+    problems = Problems(file)
+    catalog = _catalog(file, problems, path.parent)
+    found = problems.all()
+    if found or catalog is None:
+        count = "a problem" if len(found) == 1 else f"{len(found)} problems"
+        listed = "".join(f"\n  {problem}" for problem in found)
         raise CatalogError(f"{path} has {count}:{listed}", remedy="Correct the file; nothing else was done.")
     return catalog
 
 
-class _Resolver:
-    """Turns the plain values of one file into a catalog, and complains on the way."""
+def _catalog(file: Document, problems: Problems, folder: Path) -> Catalog | None:
+    if not isinstance(file.value, dict):
+        problems.add((), "the file must be a mapping; write `version: 1` and `images:`")
+        return None
+    return _Resolver(file.value, Validator(problems=problems, folder=folder)).catalog()
 
-    def __init__(self, top: Mapping[str, Any], complaints: Complaints) -> None:
+
+class _Resolver:
+    """Turns the plain values of one file into a catalog, and collects the file's problems."""
+
+    def __init__(self, top: Mapping[str, Any], validator: Validator) -> None:
         self._top = {key: value for key, value in top.items() if value is not None}
-        self._complaints = complaints
+        self._validator = validator
+        self._problems = validator.problems
         self._images = {name: image for name, image in _mapping(top.get("images")).items() if isinstance(image, dict)}
         self._parents = {name: self._parent(name) for name in self._images}
         self._chains = {name: inheritance.chain(name, self._parents) for name in self._images}
 
     def catalog(self) -> Catalog | None:
-        """The catalog; None, or one that is not complete, where there was something to complain about."""
-        file = self._complaints.validated(CatalogFile, _FILE, self._top, [((), self._top)])
+        """The catalog; None, or an incomplete one, where the file has problems."""
+        file = self._validator.validated(_FILE, Merged(document=self._top, layers=[((), self._top)]))
         if not _mapping(self._top.get("images")) and file is not None:
-            self._complaints.note(("images",), "there is no image; write at least one")
+            self._problems.add(("images",), "no image is defined; write at least one")
         for name in self._images:
             self._check_own_keys(name)
         clouds = {name: self._cloud(name, raw) for name, raw in _mapping(self._top.get("clouds")).items()}
@@ -133,38 +135,38 @@ class _Resolver:
     def _check_own_keys(self, name: str) -> None:
         image, parent, chain = self._images[name], self._parents[name], self._chains[name]
         if "name" in image:
-            self._note(name, "name", f"unknown key; {did_you_mean('name', known_keys(Variant, ()))}")
+            self._add(name, "name", f"unknown key; {did_you_mean('name', _VARIANT.keys)}")
         if image.get("abstract") not in (None, True, False):
-            self._note(name, "abstract", "write true or false")
+            self._add(name, "abstract", "write true or false")
         if parent is None:
             return
         if parent not in _mapping(self._top.get("images")):
             others = [other for other in self._images if other != name]
-            self._note(name, "parent", f"there is no image {parent}; {did_you_mean(parent, others)}")
+            self._add(name, "parent", f"there is no image {parent}; {did_you_mean(parent, others)}")
         elif self._parents[chain[0]] == name:
             circle = " → ".join([name, *reversed(chain[:-1]), name])
-            self._note(name, "parent", f"an image cannot be its own ancestor ({circle}); remove one of these parents")
+            self._add(name, "parent", f"an image cannot be its own ancestor ({circle}); remove one of these parents")
 
     def _check_names(self, variants: Mapping[str, Variant], cloud: str | None) -> None:
-        """No two images have the same name for users (of one cloud), who could not tell them apart."""
-        bearers: dict[str, str] = {}
+        """No two images (of one cloud) have the same name in Glance: users could not tell them apart."""
+        owners: dict[str, str] = {}
         for name, variant in variants.items():
-            other = bearers.setdefault(variant.image_name, name)
+            other = owners.setdefault(variant.image_name, name)
             if other == name:
                 continue
             override = _mapping(_mapping(_mapping(self._top.get("clouds")).get(cloud or "")).get("glance"))
             where: Where = ("clouds", cloud or "") if "name" in override else ("images", name)
             if cloud is None or "name" in override:
                 what = f"{other} and {name} would both be called {variant.image_name}; write {{variant}} in the name"
-                self._complaints.note((*where, "glance", "name"), what)
+                self._problems.add((*where, "glance", "name"), what)
 
-    def _note(self, name: str, key: str, what: str) -> None:
-        self._complaints.note(("images", name, key), what)
+    def _add(self, name: str, key: str, what: str) -> None:
+        self._problems.add(("images", name, key), what)
 
     def _parent(self, name: str) -> str | None:
         parent = self._images[name].get("parent")
         if parent is not None and not isinstance(parent, str):
-            self._note(name, "parent", "write the name of one other image, in quotes where it is a number")
+            self._add(name, "parent", "write the name of one other image, in quotes where it is a number")
         return parent if isinstance(parent, str) else None
 
     def _is_abstract(self, name: str) -> bool:
@@ -175,10 +177,9 @@ class _Resolver:
         return [(("images", each), self._images[each]) for each in reversed(self._chains[name])]
 
     def _cloud(self, name: str, raw: Any) -> Cloud | None:
-        layers: list[Layer] = [(("clouds", name), _mapping(raw))]
-        document = inheritance.without_nulls(_mapping(raw))
-        cloud = self._complaints.validated(Cloud, _CLOUD, document, layers)
-        self._check_properties(document, layers, None)
+        merged = Merged(document=inheritance.without_nulls(_mapping(raw)), layers=[(("clouds", name), _mapping(raw))])
+        cloud = self._validator.validated(_CLOUD, merged)
+        self._check_properties(merged, None)
         return cloud
 
     def _overridden(self, cloud: str, variants: Mapping[str, Variant]) -> dict[str, Variant]:
@@ -191,27 +192,30 @@ class _Resolver:
     def _resolved(self, name: str, layers: Sequence[Layer]) -> Variant | None:
         """An image with all that it inherits; None for an abstract one, and where it cannot be used."""
         document = inheritance.inherit([layer for _, layer in reversed(layers)], own=self._images[name])
-        oldest = self._chains[name][0]
-        partial = self._is_abstract(name) or self._parents[oldest] is not None
-        named = {"name": name, **document}
-        variant = self._complaints.validated(Variant, _VARIANT, named, layers, partial=partial, stand_ins=_STAND_INS)
-        self._complaints.note_merged(unsupported.in_image(document), document, layers, once=True)
-        self._check_properties(document, layers, None if partial else variant)
+        flavors = document.pop("flavors", None)  # older files may have it, empty
+        merged = Merged(document={"name": name, **document}, layers=layers)
+        if flavors:
+            self._problems.add(merged.origin(("flavors",)), "flavors are not supported; remove this key")
+        partial = self._is_abstract(name) or self._parents[self._chains[name][0]] is not None
+        variant = self._validator.validated(_VARIANT, merged, partial=partial)
+        self._check_properties(merged, None if partial else variant)
         if partial or variant is None:
             return None
         self._check_members(variant, layers)
         return variant
 
     def _check_members(self, variant: Variant, layers: Sequence[Layer]) -> None:
-        """Of an image as a cloud has it: visibility and members may each stand in another place of the file."""
+        """Members need `visibility: shared`; checked once merged, since each may be in another place of the file."""
         glance = variant.glance
         if glance.members and glance.visibility != "shared":
-            said = (place for place, layer in layers if {"members", "visibility"} & set(_mapping(layer.get("glance"))))
-            what = f"members see nothing of {variant.name} while it is {glance.visibility}; write `visibility: shared`"
-            self._complaints.note((*next(said, layers[0][0]), "glance"), what)
+            places = (
+                place for place, layer in layers if {"members", "visibility"} & set(_mapping(layer.get("glance")))
+            )
+            what = f"members cannot see {variant.name} while it is {glance.visibility}; write `visibility: shared`"
+            self._problems.add((*next(places, layers[0][0]), "glance"), what)
 
-    def _check_properties(self, document: Mapping[str, Any], layers: Sequence[Layer], variant: Variant | None) -> None:
-        declared = _mapping(_mapping(document.get("glance")).get("properties"))
+    def _check_properties(self, merged: Merged, variant: Variant | None) -> None:
+        declared = _mapping(_mapping(merged.document.get("glance")).get("properties"))
         sound = {name: value for name, value in declared.items() if isinstance(value, str | int | None)}
         faults = properties.check_each({n: None if v is None else property_text(v) for n, v in sound.items()})
         if variant is not None and not faults:
@@ -221,9 +225,9 @@ class _Resolver:
                 packages=variant.packages if variant.kind == "build" else None,
             )
         found = ((("glance", "properties", fault.name), fault.what) for fault in faults)
-        self._complaints.note_merged(found, document, layers)
+        self._problems.add_merged(found, merged)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """The value where it is a mapping; anything else is complained about elsewhere."""
+    """The value where it is a mapping, else an empty one: validation reports it."""
     return value if isinstance(value, dict) else {}

@@ -1,7 +1,4 @@
-"""Whose key signs a distribution's images?
-
-The answers are in keys.yaml, each with the public source that its fingerprint was read from.
-"""
+"""Keys that sign the checksums of cloud images: signing_keys.yaml, with the public source of each fingerprint."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +11,9 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """A public key: its fingerprint (40 hex digits), whose it is, where that was read, and the file that has it.
+    """A public key: its fingerprint (40 hex digits), its owner, the source of both, and the file with the key.
 
-    A signature by it is at the URL of what it signs, with `signature_suffix` behind.
+    Its signature has the URL of the signed file, followed by `signature_suffix`.
     """
 
     distribution: str
@@ -29,7 +26,7 @@ class Key:
 
 
 def default_key(distribution: str, release: str) -> Key | None:
-    """The key that signs the checksums of a distribution's cloud images; None where its maker signs none.
+    """The key that signs the checksums of a distribution's cloud images; None where they are not signed.
 
     `release` is as in images.yaml: "24.04", "9".
     """
@@ -40,13 +37,13 @@ def default_key(distribution: str, release: str) -> Key | None:
 
 
 def keyring(fingerprint: str) -> Path | None:
-    """The file that has a key we know; None for any other key."""
+    """The file with a known key; None for any other key."""
     return next((key.keyring for key in known() if key.fingerprint == fingerprint.upper()), None)
 
 
 @cache
 def known() -> tuple[Key, ...]:
-    """All of keys.yaml."""
+    """All of signing_keys.yaml."""
     return tuple(
         Key(
             distribution=entry["distribution"],

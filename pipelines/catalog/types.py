@@ -1,7 +1,7 @@
-"""How are values written in images.yaml?
+"""Types of values in images.yaml: sizes, durations, names, URLs.
 
-Sizes, durations, names, URLs: each a type that checks what was written, says what to write instead, and describes
-itself to editors. Values that come from Python, already of the right type, pass as they are.
+Each validates what is written, says what to write instead, and describes itself to editors. Values that come from
+Python, already of the right type, pass as they are.
 """
 
 import re
@@ -16,8 +16,8 @@ from pipelines.util import units, urls
 
 _SMALLEST_DISK = 512 * 2**20  # partition table, ESP (128 MiB) and the least root file system that makes sense
 _SECRET = re.compile(r"TOKEN|PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(^|_)(API)?KEYS?(_|$)")
-# What the pipeline itself sets for the elements, and where images.yaml says it.
-_SAID_ELSEWHERE = {
+# Variables that the pipeline sets for the elements, and the keys of images.yaml that they follow from.
+_KEYS_OF_VARIABLES = {
     "DIB_RELEASE": "base.release",
     "DIB_BASE_IMAGE": "base.url",
     "DIB_BASE_DISTRIBUTION": "base.distribution",
@@ -47,7 +47,7 @@ def _size(value: object, info: ValidationInfo) -> int:
         return value
     size = units.parse_size(value)
     if size < _SMALLEST_DISK:
-        raise ValueError('no system fits in here; write at least "512MiB"')
+        raise ValueError('this is too small for an operating system; write at least "512MiB"')
     return size
 
 
@@ -71,7 +71,7 @@ def _local_path(value: object, info: ValidationInfo) -> Path:
     if info.mode == "python" and isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError("this is no path; write one, relative to this file's folder or absolute")
+        raise ValueError("this is not a valid path; write one, relative to this file's folder or absolute")
     folder = (info.context or {}).get("folder", Path())
     try:
         return Path(folder, Path(value).expanduser()).absolute()
@@ -82,22 +82,22 @@ def _local_path(value: object, info: ValidationInfo) -> Path:
 def _place(value: object, info: ValidationInfo) -> str:
     """A folder or a URL; `builds` stands for the builds' own folder, wherever that is."""
     if not isinstance(value, str) or not value:
-        raise ValueError("this is no place; write builds, a folder, or a URL like s3://bucket/folder")
+        raise ValueError("this is not a valid place; write builds, a folder, or a URL like s3://bucket/folder")
     if re.match(r"[^:/]+://([^/@]*:[^/]*@|.*\?)", value):
         raise ValueError(
-            "a password or token is a secret; take it out, and set FSSPEC_<PROTOCOL>_<OPTION> or what the driver reads"
+            "a password or token is a secret; remove it, and set FSSPEC_<PROTOCOL>_<OPTION> or what the driver reads"
         )
     return value if value == "builds" or "://" in value else str(_local_path(value, info))
 
 
 def _environment_name(name: str) -> str:
     if not re.fullmatch(r"DIB_[A-Z0-9_]+", name):
-        raise ValueError("only variables of diskimage-builder belong here; write a name that begins with DIB_")
-    if name in _SAID_ELSEWHERE:
-        raise ValueError(f"this follows from {_SAID_ELSEWHERE[name]}; write it there")
+        raise ValueError("only variables of diskimage-builder are allowed here; write a name that starts with DIB_")
+    if name in _KEYS_OF_VARIABLES:
+        raise ValueError(f"this follows from {_KEYS_OF_VARIABLES[name]}; write it there")
     if _SECRET.search(name):
         raise ValueError(
-            "this looks like a secret, and DIB writes its environment into logs and image; take it out of the file"
+            "this looks like a secret, and DIB writes its environment into logs and the image; remove it from the file"
         )
     return name
 
@@ -117,7 +117,7 @@ def _text(pattern: str) -> WithJsonSchema:
 
 def _without_password(url: str) -> str:
     if urls.has_password(url):
-        raise ValueError("a password is a secret, and builds record their URLs; take it out (downloads read ~/.netrc)")
+        raise ValueError("a password is a secret, and builds record their URLs; remove it (downloads read ~/.netrc)")
     return url
 
 
@@ -136,38 +136,41 @@ _TOOLKIT = r"archive|auto|[0-9]+\.[0-9]+"
 
 def _pkcs11(uri: str) -> str:
     if not uri.startswith("pkcs11:"):
-        raise ValueError('this is no PKCS#11 URI; write one like "pkcs11:token=images;object=modules"')
+        raise ValueError('this is not a valid PKCS#11 URI; write one like "pkcs11:token=images;object=modules"')
     if "pin-value" in uri:
-        raise ValueError("a PIN is a secret; take it out of the file, and use pin-source or `env`")
+        raise ValueError("a PIN is a secret; remove it from the file, and use pin-source or `env`")
     return uri
 
 
 def _variant_name(name: str) -> str:
     if len(name) > 64 or not re.fullmatch(_VARIANT_NAME, name):
         raise ValueError(
-            "this is no name for an image; write lower-case letters and digits, "
+            "this is not a valid name for an image; write lower-case letters and digits, "
             "with single hyphens or dots between them, 64 characters at most"
         )
     return name
 
 
 def _stores(value: object) -> object:
-    """A list, or the word all, which is kept as a list, too."""
+    """A list; the word all becomes a list, too."""
     return tuple(value) if isinstance(value, list) else ("all",) if value == "all" else value
 
 
 def _image_name(name: str) -> str:
     if re.search(r"[{}]", name.replace("{variant}", "")):
-        raise ValueError("only {variant} can stand in braces, for the key under `images`; remove the others")
+        raise ValueError("only {variant}, the key under `images`, can be in braces; remove the others")
     if not re.fullmatch(r"\S(.*\S)?", name) or not name.isprintable() or len(name) > 128:
-        raise ValueError("this is no name for users; write 1 to 128 printable characters, no space at either end")
+        raise ValueError("this is not a valid name; write 1 to 128 printable characters, without a space at either end")
     return name
 
 
 VariantName = Annotated[str, AfterValidator(_variant_name), _text(_VARIANT_NAME)]
 ImageName = Annotated[str, AfterValidator(_image_name)]
 _Store = Annotated[
-    str, AfterValidator(_matching(_STORE, "this is no store; write its ID, as `openstack image stores info` lists it"))
+    str,
+    AfterValidator(
+        _matching(_STORE, "this is not a valid store; write its ID, as `openstack image stores info` lists it")
+    ),
 ]
 Stores = Annotated[
     tuple[_Store, ...],
@@ -182,23 +185,25 @@ PropertyValue = Annotated[
 ]
 Package = Annotated[
     str,
-    AfterValidator(_matching(_PACKAGE, 'this is no package; write its name as apt does, for example "htop"')),
+    AfterValidator(
+        _matching(_PACKAGE, 'this is not a valid package name; write it as apt or dnf does, for example "htop"')
+    ),
     _text(_PACKAGE),
 ]
 Element = Annotated[
     str,
-    AfterValidator(_matching(_ELEMENT, "this is no element; write the name of its folder")),
+    AfterValidator(_matching(_ELEMENT, "this is not a valid element; write the name of its folder")),
     _text(_ELEMENT),
 ]
 Url = Annotated[
     str,
-    AfterValidator(_matching(_URL, "this is no URL; write one that begins with https://")),
+    AfterValidator(_matching(_URL, "this is not a valid URL; write one that starts with https://")),
     AfterValidator(_without_password),
     _text(_URL),
 ]
 WebUrl = Annotated[
     Url,
-    AfterValidator(_matching(_WEB_URL, "this is no address of a web server; write one that begins with https://")),
+    AfterValidator(_matching(_WEB_URL, "this is not the URL of a web server; write one that starts with https://")),
     _text(_WEB_URL),
 ]
 FileUrl = Annotated[
@@ -208,17 +213,21 @@ FileUrl = Annotated[
 ]
 Sha256 = Annotated[
     str,
-    AfterValidator(_matching(_SHA256, "this is no SHA-256; write its 64 lower-case hexadecimal digits")),
+    AfterValidator(_matching(_SHA256, "this is not a valid SHA-256; write its 64 lower-case hexadecimal digits")),
     _text(_SHA256),
 ]
 Fingerprint = Annotated[
     str,
-    AfterValidator(_matching(_FINGERPRINT, "this is no fingerprint; write its 40 hexadecimal digits, in capitals")),
+    AfterValidator(
+        _matching(_FINGERPRINT, "this is not a valid fingerprint; write its 40 hexadecimal digits, in capitals")
+    ),
     _text(_FINGERPRINT),
 ]
 DriverVersion = Annotated[
     str,
-    AfterValidator(_matching(_DRIVER_VERSION, 'this is no driver version; write one in quotes, like "580.95.05"')),
+    AfterValidator(
+        _matching(_DRIVER_VERSION, 'this is not a valid driver version; write one in quotes, like "580.95.05"')
+    ),
     _text(_DRIVER_VERSION),
 ]
 Pkcs11 = Annotated[

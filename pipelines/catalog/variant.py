@@ -1,7 +1,6 @@
-"""What is a variant?
+"""Variants: the classes that pydantic validates, the JSON Schema describes, and every other module reads.
 
-The one set of definitions behind images.yaml: what pydantic checks, what the JSON Schema is generated from, and the
-values that every other module reads. catalog.py turns the file into these; nothing else makes them.
+loader.py makes variants from images.yaml; nothing else does.
 """
 
 import difflib
@@ -25,35 +24,37 @@ SecretName = Literal["module-signing-key", "module-signing-certificate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Glance:
-    """How the image appears in the cloud. A change here needs no build."""
+    """How the image appears in the cloud. A change here does not build the image again."""
 
     name: types.ImageName = "{variant}"
-    """What users find it by; `{variant}` stands for the image's key here. No two images of a cloud have the same."""
+    """The image's name in Glance, unique in a cloud; `{variant}` stands for the image's key in this file."""
     visibility: Literal["private", "shared", "community", "public"] = "private"
-    """Who sees it; public needs an administrator."""
+    """Who can see the image; public needs an administrator."""
     members: tuple[str, ...] = ()
     """IDs of the projects that a shared image is shared with."""
     tags: tuple[str, ...] = ()
     """Glance's tags."""
     protected: bool = False
-    """Refuse deletion."""
+    """Protect the image from being deleted."""
     min_ram: Annotated[int, Field(ge=1)] = 512
-    """Smallest memory of a server, in MiB."""
+    """Minimum memory of a server, in MiB."""
     properties: Mapping[str, types.PropertyValue | None] = field(default_factory=dict)
-    """Image properties beside those that follow from the variant; null takes one of those away."""
+    """Image properties besides those that are derived from the image; null removes a derived one."""
 
 
 def _gpu(name: str) -> str:
     if name not in known():
         close = difflib.get_close_matches(name.lower(), known(), n=1)
         instead = f"did you mean {close[0]}?" if close else "`./inv gpus` lists them"
-        raise ValueError(f"{name} is no GPU that we know; {instead}")
+        raise ValueError(f"{name} is not a known GPU; {instead}")
     return name
 
 
-def _kept_format(name: object) -> object:
+def _artifact_format(name: object) -> object:
     if name == "raw":
-        raise ValueError("a build is kept as qcow2; write `clouds: {NAME: {disk_format: raw}}` for those who want raw")
+        raise ValueError(
+            "builds are always qcow2; for a cloud that needs raw, write `clouds: {NAME: {disk_format: raw}}`"
+        )
     return name
 
 
@@ -63,10 +64,10 @@ class Disk:
 
     size: types.Size
     """Virtual size; the root file system grows to the server's disk at first boot."""
-    format: Annotated[Literal["qcow2"], BeforeValidator(_kept_format)] = "qcow2"
-    """The artifact's format; a cloud that wants raw gets it converted at upload (`clouds`)."""
+    format: Annotated[Literal["qcow2"], BeforeValidator(_artifact_format)] = "qcow2"
+    """The build's format; for a cloud that needs raw it is converted at upload (`clouds`)."""
     compression: Literal["zstd", "zlib"] = "zstd"
-    """zstd is quicker and smaller; hypervisors read it from QEMU 5.1 on."""
+    """zstd is faster and smaller; hypervisors need QEMU 5.1 or newer for it."""
     filesystem: Literal["ext4", "xfs"] = "ext4"
     """The root file system."""
 
@@ -76,91 +77,89 @@ class Kernel:
     """The guest's kernel."""
 
     flavour: Literal["generic", "cloud", "hwe"] = "generic"
-    """Which of the distribution's kernels."""
+    """Which of the distribution's kernels the guest boots."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Secret:
-    """Where a secret is: a file, a variable, a token of ours. It is bound into the build, and never written."""
+    """Where a secret is: in a file, a variable or a hardware token. It is bound into the build, and never copied."""
 
     file: types.LocalPath | None = None
-    """A file that holds it; relative to this file's folder."""
+    """A file with the secret, relative to this file's folder."""
     env: str | None = None
-    """An environment variable that holds it."""
+    """An environment variable with the secret."""
     pkcs11: types.Pkcs11 | None = None
-    """For a key: where a hardware token or HSM has it, as a PKCS#11 URI without its PIN."""
+    """For a key in a hardware token or HSM: its PKCS#11 URI, without the PIN."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if sum(place is not None for place in (self.file, self.env, self.pkcs11)) != 1:
-            raise ValueError("a secret is in one place; write either `file`, `env` or `pkcs11`")
+            raise ValueError("a secret has one source; write either `file`, `env` or `pkcs11`")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=CONFIG)
 class Variant:
-    """One image that we offer, with everything it inherits."""
+    """An image, with everything that it inherits."""
 
     name: str
-    """The key under `images`: its name in commands, logs, folders and Glance."""
+    """The key under `images`: the image's name in commands, logs, folders and Glance."""
     description: str = ""
-    """One line for people; not inherited."""
+    """One line that describes the image; not inherited."""
     kind: Literal["build", "import"] = "build"
-    """build: made by diskimage-builder; import: a ready image from `source`."""
+    """build: built by diskimage-builder; import: an existing image, from `source`."""
     base: Base | None = None
-    """What it is made from."""
+    """What the image is built from."""
     source: Source | None = None
-    """The ready image of `kind: import`."""
+    """The image of `kind: import`."""
     guest: Guest | None = None
-    """What is in the ready image of `kind: import`."""
+    """Contents of the image of `kind: import`."""
     disk: Disk
     """Size and format of the disk."""
     kernel: Kernel = field(default_factory=Kernel)
-    """Which kernel the guest boots."""
+    """The guest's kernel."""
     gpus: tuple[Annotated[str, AfterValidator(_gpu)], ...] = ()
     """GPU models or generations that the image must serve, in lower case: h100, blackwell (`./inv gpus` lists them)."""
     driver: Driver | None = None
     """The NVIDIA driver; without it, the image has no GPU support."""
     nvidia_repository: NvidiaRepository | None = None
-    """NVIDIA's network repository, for what comes from there."""
+    """NVIDIA's network repository, for packages that come from there."""
     cuda: Cuda = field(default_factory=Cuda)
     """CUDA's toolkit, libraries and samples."""
     containers: Engine | None = None
     """A container engine with the NVIDIA runtime."""
     elements: tuple[types.Element, ...] = ()
-    """DIB elements beside those that follow from the variant; appended to the parent's."""
+    """DIB elements besides those that follow from the other keys; appended to the parent's."""
     packages: tuple[types.Package, ...] = ()
     """Packages to install; appended to the parent's."""
     environment: Mapping[types.EnvironmentName, str] = field(default_factory=dict)
-    """DIB_* variables for the elements. Never a secret: they are traced, and copied into the guest."""
+    """DIB_* variables for the elements. Never a secret: they are logged, and copied into the guest."""
     secrets: Mapping[SecretName, Secret] = field(default_factory=dict)
     """Secrets of the build, by name."""
     keep: Annotated[int, Field(ge=1)] = 2
-    """How many good images stay in each cloud, the current one included."""
+    """How many good images are retained in each cloud, including the current one."""
     rebuild_age: types.Age | None = None
-    """Build again when the newest build is older; null: never for its age."""
+    """Build the image again when its newest build is older than this; null: never because of its age."""
     prune_after: types.Age = timedelta(days=3)
-    """How long an image beyond `keep` stays hidden in a cloud before it is deleted."""
+    """How long an image that exceeds `keep` stays hidden in a cloud before it is deleted."""
     glance: Glance = field(default_factory=Glance)
     """How the image appears in the cloud."""
-    flavors: tuple[str, ...] = ()
-    """Flavors that go with the image."""
 
     @model_validator(mode="after")
     def _has_an_origin(self) -> Self:
         if self.kind == "import":
             _imported(self)
         elif self.base is None:
-            raise ValueError("this image is made from nothing; write its `base`, or `abstract: true`")
+            raise ValueError("this image has no base; write its `base`, or `abstract: true`")
         elif self.source or self.guest:
-            raise ValueError("`source` and `guest` are for a ready image; write `kind: import`, or remove them")
+            raise ValueError("`source` and `guest` are for an imported image; write `kind: import`, or remove them")
         return self
 
     @model_validator(mode="after")
     def _gpus_are_served(self) -> Self:
-        for wish in ("gpus", "containers") if self.base is not None and not self.gpu else ():
-            if getattr(self, wish):
-                raise ValueError(f"without a driver no GPU works; write `driver`, or `{wish}: null`")
+        for key in ("gpus", "containers") if self.base is not None and not self.gpu else ():
+            if getattr(self, key):
+                raise ValueError(f"`{key}` needs a driver; write `driver`, or `{key}: null`")
         _ = self.selection, self.toolkit
         return self
 
@@ -180,9 +179,9 @@ class Variant:
 
     @model_validator(mode="after")
     def _repository_is_trusted(self) -> Self:
-        if self.nvidia_repository is None and (wish := self._from_nvidia()):
+        if self.nvidia_repository is None and (part := self._from_nvidia()):
             raise ValueError(
-                f"{wish} comes from NVIDIA's repository, which must be trusted by checksum; "
+                f"{part} comes from NVIDIA's repository, which must be trusted by checksum; "
                 "write `nvidia_repository: {keyring_sha256: …}`"
             )
         return self
@@ -192,7 +191,7 @@ class Variant:
         if len(self.secrets) == 1:
             raise ValueError("modules are signed with a key and its certificate; write both under `secrets`")
         if any(secret.pkcs11 and name != "module-signing-key" for name, secret in self.secrets.items()):
-            raise ValueError("a certificate is no secret, and not on a token; write its `file` or `env`")
+            raise ValueError("a certificate is not in a token; write its `file` or `env`")
         if self.secrets and not self.gpu:
             raise ValueError("without a driver there is no module to sign; remove `secrets`")
         if self.secrets and self.driver is not None and self.driver.source == "precompiled":
@@ -211,7 +210,7 @@ class Variant:
 
     @property
     def selection(self) -> Selection | None:
-        """Driver branch, modules and toolkit that serve the GPUs; None without a driver. gpus.Impossible if none do."""
+        """Driver branch, modules and toolkit for the GPUs; None without a driver. Impossible if there are none."""
         if self.base is None or self.driver is None or not self.gpu:
             return None
         return resolve(self._request(self.base, self.driver))
@@ -230,7 +229,7 @@ class Variant:
 
     @property
     def properties(self) -> dict[str, str]:
-        """What Glance will hold, derived and declared; publish.py adds the image's identity."""
+        """The image properties in Glance, derived and declared; release/image_metadata.py adds the image's identity."""
         together = self._derived_properties() | dict(self.glance.properties)
         return {name: value for name, value in together.items() if value is not None}
 
@@ -268,25 +267,23 @@ class Variant:
         )
 
     def _from_nvidia(self) -> str | None:
-        """The first wish that only NVIDIA's repository can grant."""
-        wishes = {
+        """The first part of the image that only NVIDIA's repository has."""
+        parts = {
             "the driver (`source: nvidia-repo`)": self.driver is not None and self.driver.source == "nvidia-repo",
-            "a toolkit's version": self.cuda.toolkit not in {None, "archive", "auto"},
+            "that CUDA toolkit": self.cuda.toolkit not in {None, "archive", "auto"},
             "cuDNN": self.cuda.cudnn,
             "NCCL": self.cuda.nccl,
             "the container toolkit": self.containers is not None,
         }
-        return next((wish for wish, asked in wishes.items() if asked), None)
+        return next((part for part, wanted in parts.items() if wanted), None)
 
 
 def _imported(variant: Variant) -> None:
     if variant.source is None or variant.guest is None:
-        raise ValueError("an imported image needs its `source`, and its `guest`: what is in it")
+        raise ValueError("an imported image needs `source`, and `guest` for its contents")
     building = ("base", "driver", "elements", "packages", "environment", "secrets", "containers", "nvidia_repository")
-    said = [key for key in building if getattr(variant, key)]
-    said += ["kernel"] if variant.kernel != Kernel() else []
-    said += ["cuda"] if variant.cuda != Cuda() else []
-    if said:
-        raise ValueError(
-            f"an imported image is taken as it is; remove `{said[0]}`, or write null where it is inherited"
-        )
+    given = [key for key in building if getattr(variant, key)]
+    given += ["kernel"] if variant.kernel != Kernel() else []
+    given += ["cuda"] if variant.cuda != Cuda() else []
+    if given:
+        raise ValueError(f"an imported image is not changed; remove `{given[0]}`, or write null where it is inherited")

@@ -1,8 +1,8 @@
-"""What does a YAML file say, and where?
+"""Reader of YAML files that keeps the line of every value, and its text as it is written.
 
-YAML 1.2's core rules, as editors apply them: `yes` is text, only `true` and `false` are booleans. Duplicate keys,
-anchors and tags are refused: each line of the file says one thing, once. Values come back as plain dicts, lists and
-scalars; a value's line, and its text as it was written (`24.10` is no longer in the float 24.1), are found by path.
+By YAML 1.2's core rules, as editors apply them: `yes` is text, only `true` and `false` are booleans. Duplicate keys,
+anchors and tags are refused. Values are plain dicts, lists and scalars; the line of a value, and its text (the float
+24.1 no longer has the `24.10` of the file), are found by path.
 """
 
 import re
@@ -38,7 +38,7 @@ for _tag, _pattern, _first in (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Something wrong at one place; `what` says also what to write instead. Lines count from 1."""
+    """A problem at one place; `what` also says what to write instead. Lines count from 1."""
 
     where: Where
     line: int | None
@@ -51,7 +51,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A file's value, and what its YAML has of problems; those keys and values are left out of the value."""
+    """A file's value, and the problems of its YAML; keys and values with problems are not in the value."""
 
     value: Any
     problems: tuple[Problem, ...] = ()
@@ -65,7 +65,7 @@ class Document:
         return line
 
     def text(self, where: Where) -> str | None:
-        """A scalar as it was written; None where there is none."""
+        """A scalar as it is written; None where there is none."""
         steps = list(self._steps(where))
         node = steps[-1][1] if len(steps) == len(where) and steps else None
         return str(node.value) if isinstance(node, yaml.ScalarNode) else None
@@ -88,16 +88,16 @@ def show(where: Where) -> str:
 
 
 def read(path: Path) -> Document:
-    """Read a YAML file; CatalogError where there is none, or where it is no YAML, with line and column."""
+    """Read a YAML file; CatalogError where there is none, and, with line and column, where it is not valid YAML."""
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=_CoreLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"cannot read {path}: {error}", remedy="Name the catalog with --catalog PATH.") from error
     except yaml.MarkedYAMLError as error:
-        raise CatalogError(f"{path} is no YAML: {_syntax(error)}", remedy="Correct that line.") from error
+        raise CatalogError(f"{path} is not valid YAML: {_syntax(error)}", remedy="Correct that line.") from error
     except yaml.YAMLError as error:
-        raise CatalogError(f"{path} is no YAML: {error}", remedy="Remove that character.") from error
+        raise CatalogError(f"{path} is not valid YAML: {error}", remedy="Remove that character.") from error
     except RecursionError as error:
         raise CatalogError(f"{path} is nested too deeply", remedy="Three or four levels are enough.") from error
     problems: list[Problem] = []
@@ -124,14 +124,14 @@ def _plain(node: yaml.Node, where: Where, problems: list[Problem], seen: set[int
         problems.append(Problem(where=place, line=at.start_mark.line + 1, what=what))
 
     if id(node) in seen:
-        refuse("anchors and aliases are not used here; inherit with `parent`, or write the value again")
+        refuse("anchors and aliases are not supported; inherit with `parent`, or write the value again")
         return None
     seen.add(id(node))
     if len(where) > _DEEPEST:
-        refuse("this is nested too deeply; write it where the key belongs")
+        refuse("this is nested too deeply; move it to where the key belongs")
         return None
     if not node.tag.startswith(_TAG):
-        refuse(f"the tag {node.tag} means nothing here; remove it")
+        refuse(f"the tag {node.tag} is not supported; remove it")
         return None
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*where, index), problems, seen) for index, item in enumerate(node.value)]
@@ -141,9 +141,9 @@ def _plain(node: yaml.Node, where: Where, problems: list[Problem], seen: set[int
     for key, value in node.value:
         place = (*where, str(key.value))
         if not isinstance(key, yaml.ScalarNode):
-            refuse("a key is a word, not a list or a mapping", key)
+            refuse("a key must be text, not a list or a mapping", key)
         elif key.value in result:
-            refuse("this key is here twice; keep one of the two", key, place)
+            refuse("this key appears twice; remove one of the two", key, place)
         else:
             result[key.value] = _plain(value, place, problems, seen)
     return result

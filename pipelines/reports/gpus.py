@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 
-from pipelines.catalog.validation import did_you_mean
+from pipelines.catalog.problems import did_you_mean
 from pipelines.gpus.database import Branch, Gpu, facts
 from pipelines.gpus.resolver import known, models_of, placement, warnings
 from pipelines.util import console, units
