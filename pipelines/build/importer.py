@@ -21,7 +21,7 @@ from pipelines.cache import store
 from pipelines.catalog.base import Guest, Source
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import gpt, qemu_img, untrusted
-from pipelines.diskimage.untrusted import Foreign
+from pipelines.diskimage.untrusted import UntrustedImage
 from pipelines.inputs import fetch
 from pipelines.inputs.fetch import Fetched, Wanted
 from pipelines.preflight import checks, disk_space
@@ -42,7 +42,7 @@ class _Job:
     """One import: the image and its digest, and the build's folder."""
 
     variant: Variant
-    image: Foreign
+    image: UntrustedImage
     sha256: str
     folder: Path
     verbose: bool
@@ -105,7 +105,7 @@ def _wanted(source: Source) -> Wanted:
     return Wanted(name=name, url=source.url, path=source.path, sha256=source.sha256)
 
 
-def _require_fit(variant: Variant, image: Foreign) -> None:
+def _require_fit(variant: Variant, image: UntrustedImage) -> None:
     """Refuse a disk that is larger than declared: only its publisher can shrink it safely."""
     if image.virtual_size > variant.disk.size:
         raise BuildError(
@@ -115,7 +115,7 @@ def _require_fit(variant: Variant, image: Foreign) -> None:
         )
 
 
-def _space_needed(variant: Variant, image: Foreign) -> int:
+def _space_needed(variant: Variant, image: UntrustedImage) -> int:
     """Free bytes for the artifact, and for a sparse copy of the disk while it grows: an estimate."""
     packed = image.path.stat().st_size
     return packed + min(image.virtual_size, 3 * packed) + (0 if image.virtual_size == variant.disk.size else packed)

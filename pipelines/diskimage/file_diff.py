@@ -1,7 +1,7 @@
-"""Which files are different in two images?
+"""Differences between the files of two images: type, mode, owner, a link's target and content.
 
-The root file systems and the ESPs, read unmounted (but for xfs): type, mode, owner, a link's target, content. Not the
-times, which say when an image was built.
+The root file systems and the ESPs are compared, read unmounted (but for xfs). Times are not: they only say when an
+image was built.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from pipelines.util.errors import VerifyError
 _AT_ONCE = 64 * 2**20  # bytes of content in memory
 _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
-Facts = Mapping[str, str]  # of one path, by their names
+Facts = Mapping[str, str]  # of one path, by name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileChange:
-    """A path that two images do not have in common; `facts` names what changed of one that both have."""
+    """A path in which two images differ; `facts` names what changed of a path that both have."""
 
     path: str
     how: Literal["added", "removed", "changed"]
@@ -41,7 +41,7 @@ def between(old: Path, new: Path) -> tuple[FileChange, ...]:
 
 
 def changes(old: Mapping[str, Facts], new: Mapping[str, Facts]) -> tuple[FileChange, ...]:
-    """The same, of what was read already."""
+    """The same for facts that were read before."""
     found = []
     for path in sorted(old.keys() | new.keys()):
         if path not in old or path not in new:
@@ -65,16 +65,16 @@ def facts(image: Path) -> dict[str, Facts]:
 def _partitions(raw: Path, image: Path) -> tuple[Partition, Partition | None]:
     """The root, which is the last, and the ESP."""
     try:
-        parts = gpt.partition_table(raw).partitions
+        table = gpt.partition_table(raw)
     except ValueError as error:
         raise VerifyError(f"{image} cannot be read: {error}") from error
-    if not parts:
+    if not table.partitions:
         raise VerifyError(f"{image} cannot be read: it has no partitions")
-    return parts[-1], next((part for part in parts if part.type == gpt.ESP), None)
+    return table.partitions[-1], table.esp
 
 
 def _kind(raw: Path, part: Partition, image: Path) -> Literal["ext4", "xfs"]:
-    """Which file system it is, by its superblock (Linux: EXT4_SUPER_MAGIC at 1024 + 56, XFS_SB_MAGIC at 0)."""
+    """The type of the file system, from its superblock (Linux: EXT4_SUPER_MAGIC at 1024 + 56, XFS_SB_MAGIC at 0)."""
     with raw.open("rb") as source:
         source.seek(part.start)
         block = source.read(2048)
@@ -108,21 +108,21 @@ def _digests(files: FileSystem, entries: Mapping[str, Entry]) -> dict[str, str]:
     unique = {entry.handle: (path, entry.size) for path, entry in entries.items() if entry.is_file}
     handles = {path: handle for handle, (path, _) in unique.items()}
     found = {}
-    for paths in _portions(unique.values()):
+    for paths in _batches(unique.values()):
         for path, content in files.contents(paths).items():
             found[handles[path]] = hashlib.sha256(content).hexdigest()
     return found
 
 
-def _portions(sizes: Iterable[tuple[str, int]]) -> Iterator[list[str]]:
-    """The paths in portions that are read at once."""
-    portion: list[str] = []
+def _batches(sizes: Iterable[tuple[str, int]]) -> Iterator[list[str]]:
+    """The paths in batches, each read at once."""
+    batch: list[str] = []
     total = 0
     for path, size in sizes:
-        if portion and total + size > _AT_ONCE:
-            yield portion
-            portion, total = [], 0
-        portion.append(path)
+        if batch and total + size > _AT_ONCE:
+            yield batch
+            batch, total = [], 0
+        batch.append(path)
         total += size
-    if portion:
-        yield portion
+    if batch:
+        yield batch

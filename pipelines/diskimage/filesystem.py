@@ -1,7 +1,6 @@
-"""Which files are in the image?
+"""File systems in an image: the root as the guest will see it, and the ESP, which mtools reads.
 
-The root file system as the guest will see it: symbolic links are followed inside its root, never into ours. And the
-ESP, read by mtools.
+Symbolic links are followed inside the guest's root, never into this host's.
 """
 
 import contextlib
@@ -37,7 +36,7 @@ class FileSystem:
         return self._find(PurePosixPath(path), follow=False)
 
     def target(self, path: str) -> str | None:
-        """What a symbolic link says; None when the path is no link."""
+        """A symbolic link's target as written in it; None when the path is not a link."""
         entry = self.lstat(path)
         return self._target(entry) if entry and entry.is_link else None
 
@@ -59,7 +58,7 @@ class FileSystem:
         return found
 
     def targets(self, links: Mapping[str, Entry]) -> dict[str, str]:
-        """What symbolic links, by their paths, say, in one go."""
+        """The targets of symbolic links, by their paths, in one go."""
         return dict(zip(links, self._reader.targets([link.handle for link in links.values()]), strict=True))
 
     def contents(self, paths: Iterable[str]) -> dict[str, bytes]:
@@ -128,8 +127,8 @@ def opened(disk: Path, partition: Partition, kind: Literal["ext4", "xfs"]) -> It
 
 def esp_files(disk: Path, partition: Partition) -> tuple[str, ...]:
     """The paths of all files on a FAT partition, as "/EFI/BOOT/BOOTX64.EFI", sorted."""
-    said = _mtools("mdir", "-/", "-b", "-i", f"{disk}@@{partition.start}", "::")
-    return tuple(sorted(line.removeprefix("::") for line in said.splitlines() if line and not line.endswith("/")))
+    listed = _mtools("mdir", "-/", "-b", "-i", f"{disk}@@{partition.start}", "::").splitlines()
+    return tuple(sorted(line.removeprefix("::") for line in listed if line and not line.endswith("/")))
 
 
 def esp_text(disk: Path, partition: Partition, path: str) -> str:
@@ -146,6 +145,6 @@ def esp_content(disk: Path, partition: Partition, path: str) -> bytes:
 
 
 def _mtools(program: str, *arguments: str) -> str:
-    # mtools doubts the geometry of a file system that no BIOS has seen; the check says nothing of its soundness.
+    # mtools rejects the geometry of a file system that no BIOS has seen, which says nothing about its soundness.
     environment = process.environment(MTOOLS_SKIP_CHECK="1")
     return process.run([process.require(program, "mtools"), *arguments], deadline=_READ_SECONDS, env=environment).stdout

@@ -1,7 +1,6 @@
-"""How is a file system read?
+"""Readers of file systems: ext4 unmounted, by debugfs at an offset; xfs mounted.
 
-ext4 is read unmounted, by debugfs at an offset. xfs has no such reader: it is mounted read-only, in a mount namespace
-that ends with us.
+xfs has no such program: it is mounted read-only, in a mount namespace that ends with this process.
 """
 
 import contextlib
@@ -49,7 +48,7 @@ class Entry:
 
 
 class Reader(Protocol):
-    """What a kind of file system can do for FileSystem. All but `owners` answer in order."""
+    """What FileSystem needs of a reader. All results but that of `owners` are in the order of the arguments."""
 
     root: str
 
@@ -60,7 +59,7 @@ class Reader(Protocol):
         """Each regular file's content."""
 
     def targets(self, handles: Sequence[str]) -> list[str]:
-        """What each symbolic link says."""
+        """Each symbolic link's target, as written in it."""
 
     def owners(self, offsets: Sequence[int]) -> dict[int, str]:
         """The file that holds each byte of the disk; one that no file holds is left out."""
@@ -77,7 +76,7 @@ class Ext4:
         self._device = f"{disk}?offset={partition.start}"
 
     def directories(self, handles: Sequence[str]) -> list[dict[str, Entry]]:
-        return [_listed(said) for said in self._debugfs([f"ls -p {handle}" for handle in handles])]
+        return [_entries(output) for output in self._debugfs([f"ls -p {handle}" for handle in handles])]
 
     def contents(self, handles: Sequence[str]) -> list[bytes]:
         with tempfile.TemporaryDirectory() as scratch:
@@ -86,8 +85,8 @@ class Ext4:
             return [copy.read_bytes() for copy in copies]
 
     def targets(self, handles: Sequence[str]) -> list[str]:
-        said = self._debugfs([f"stat {handle}" for handle in handles])
-        short = [re.search(r'^Fast link dest: "(.*)"$', each, re.MULTILINE) for each in said]
+        outputs = self._debugfs([f"stat {handle}" for handle in handles])
+        short = [re.search(r'^Fast link dest: "(.*)"$', output, re.MULTILINE) for output in outputs]
         long = [handle for handle, found in zip(handles, short, strict=True) if found is None]
         contents = iter(self.contents(long))
         return [found[1] if found else next(contents).decode(errors="replace") for found in short]
@@ -98,17 +97,17 @@ class Ext4:
         blocks = {at: (at - self._start) // size for at in offsets if 0 <= at - self._start < self._size}
         if not blocks:
             return {}
-        (said,) = self._debugfs(["icheck " + " ".join(map(str, sorted(set(blocks.values()))))])
-        inodes = dict(re.findall(r"^(\d+)\t(\d+)$", said, re.MULTILINE))
+        (output,) = self._debugfs(["icheck " + " ".join(map(str, sorted(set(blocks.values()))))])
+        inodes = dict(re.findall(r"^(\d+)\t(\d+)$", output, re.MULTILINE))
         if not inodes:
             return {}
-        (said,) = self._debugfs(["ncheck " + " ".join(sorted(set(inodes.values())))])
-        names = {inode: "/" + name.lstrip("/") for inode, name in re.findall(r"^(\d+)\t(.*)$", said, re.MULTILINE)}
+        (output,) = self._debugfs(["ncheck " + " ".join(sorted(set(inodes.values())))])
+        names = {inode: "/" + name.lstrip("/") for inode, name in re.findall(r"^(\d+)\t(.*)$", output, re.MULTILINE)}
         found = {at: inodes[str(block)] for at, block in blocks.items() if str(block) in inodes}
         return {at: names.get(inode, f"inode {inode} of the file system itself") for at, inode in found.items()}
 
     def _debugfs(self, commands: Sequence[str]) -> list[str]:
-        """What each command prints. One run for all: opening the file system costs more than reading it."""
+        """The output of each command. One run for all: opening the file system takes longer than reading it."""
         if not commands:
             return []
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as script:
@@ -116,32 +115,22 @@ class Ext4:
             script.flush()
             argv = [process.require("debugfs", "e2fsprogs"), "-f", script.name, self._device]
             result = process.run(argv, deadline=_READ_SECONDS)
-        complaints = [line for line in result.stderr.splitlines() if line and not line.startswith("debugfs ")]
-        if complaints:
-            raise _unreadable(complaints[0])
-        # debugfs repeats each command before its answer.
+        errors = [line for line in result.stderr.splitlines() if line and not line.startswith("debugfs ")]
+        if errors:
+            raise _unreadable(errors[0])
+        # debugfs prints each command before its output.
         return re.split(r"^debugfs: .*\n", result.stdout, flags=re.MULTILINE)[1:]
 
 
-def _listed(said: str) -> dict[str, Entry]:
-    """debugfs's `ls -p`: lines of /inode/mode/uid/gid/name/size/."""
-    rows = re.findall(r"^/(\d+)/(\d+)/(\d+)/\d+/([^/]+)/(\d*)/$", said, re.MULTILINE)
-    return {
-        name: Entry(mode=int(mode, 8), uid=int(uid), size=int(size or 0), handle=f"<{inode}>")
-        for inode, mode, uid, name, size in rows
-        if name not in {".", ".."}
-    }
-
-
 class Mounted:
-    """A file system that the kernel mounted; a handle is a path of ours."""
+    """A mounted file system; a handle is a path on this host."""
 
     def __init__(self, root: Path, disk: Path) -> None:
         self.root = str(root)
         self._disk = disk
 
     def directories(self, handles: Sequence[str]) -> list[dict[str, Entry]]:
-        return [{item.name: _stated(item) for item in os.scandir(handle)} for handle in handles]
+        return [{item.name: _entry(item) for item in os.scandir(handle)} for handle in handles]
 
     def contents(self, handles: Sequence[str]) -> list[bytes]:
         return [Path(handle).read_bytes() for handle in handles]
@@ -160,20 +149,15 @@ class Mounted:
         return found
 
 
-def _stated(item: os.DirEntry[str]) -> Entry:
-    seen = item.stat(follow_symlinks=False)
-    return Entry(mode=seen.st_mode, uid=seen.st_uid, size=seen.st_size, handle=item.path)
-
-
 @contextlib.contextmanager
 def mounted(disk: Path, partition: Partition) -> Iterator[Mounted]:
-    """Mount read-only in a namespace of its own; the kernel undoes it when the process in it ends, or we do."""
+    """Mount read-only in a namespace of its own, which ends with the process in it, and with this one."""
     if os.geteuid() != 0:
         raise HostError("reading an xfs image needs root, for a loop mount", remedy="Run the command with sudo.")
     with tempfile.TemporaryDirectory() as scratch:
         root, ready, log = Path(scratch, "root"), Path(scratch, "ready"), Path(scratch, "log")
         root.mkdir()
-        # norecovery: the log of a finished image is clean, and replaying it would write.
+        # norecovery: a finished image has a clean log, and replaying it would write.
         how = f"ro,norecovery,loop,offset={partition.start},sizelimit={partition.size}"
         script = 'mount -t xfs -o "$1" "$2" "$3" && : >"$4" && exec tail --pid="$5" -f /dev/null'
         arguments = [how, str(disk), str(root), str(ready), str(os.getpid())]
@@ -185,18 +169,33 @@ def mounted(disk: Path, partition: Partition) -> Iterator[Mounted]:
             process.stop(holder)
 
 
+def _entries(output: str) -> dict[str, Entry]:
+    """The output of debugfs's `ls -p`: lines of /inode/mode/uid/gid/name/size/."""
+    rows = re.findall(r"^/(\d+)/(\d+)/(\d+)/\d+/([^/]+)/(\d*)/$", output, re.MULTILINE)
+    return {
+        name: Entry(mode=int(mode, 8), uid=int(uid), size=int(size or 0), handle=f"<{inode}>")
+        for inode, mode, uid, name, size in rows
+        if name not in {".", ".."}
+    }
+
+
+def _entry(item: os.DirEntry[str]) -> Entry:
+    seen = item.stat(follow_symlinks=False)
+    return Entry(mode=seen.st_mode, uid=seen.st_uid, size=seen.st_size, handle=item.path)
+
+
 def _await(ready: Path, holder: process.Program, log: Path) -> None:
     deadline = time.monotonic() + _MOUNT_SECONDS
     while not ready.exists():
         if holder.poll() is not None or time.monotonic() > deadline:
-            raise _unreadable(log.read_text(encoding="utf-8").strip() or "mounting it passed its deadline")
+            raise _unreadable(log.read_text(encoding="utf-8").strip() or f"not mounted after {_MOUNT_SECONDS:.0f} s")
         time.sleep(0.02)
 
 
 def _searched(pattern: str, text: str) -> re.Match[str]:
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
-        raise _unreadable(f"debugfs says nothing like {pattern}")
+        raise _unreadable(f"debugfs printed nothing that matches {pattern}")
     return found
 
 

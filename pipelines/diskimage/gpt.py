@@ -1,4 +1,4 @@
-"""GUID partition tables."""
+"""GUID partition table of a raw disk, read from both of its copies."""
 
 import os
 import struct
@@ -34,6 +34,11 @@ class PartitionTable:
     partitions: tuple[Partition, ...]
     problems: tuple[str, ...]
 
+    @property
+    def esp(self) -> Partition | None:
+        """The EFI system partition."""
+        return next((partition for partition in self.partitions if partition.type == ESP), None)
+
 
 def has_gpt(disk: Path) -> bool:
     """Whether a raw disk has a GUID partition table, sound or not."""
@@ -44,8 +49,8 @@ def has_gpt(disk: Path) -> bool:
 def partition_table(disk: Path) -> PartitionTable:
     """Read a raw disk's GPT, both copies.
 
-    Read here and not by sfdisk or sgdisk, because both fall back to the good copy of a damaged table and end with
-    exit code 0; a firmware or growpart may not. ValueError when neither copy is usable.
+    Read here and not by sfdisk or sgdisk, because both fall back to the good copy of a damaged table and exit with 0;
+    a firmware or growpart may not. ValueError when neither copy is usable.
     """
     last = disk.stat().st_size // SECTOR - 1
     with disk.open("rb") as source:

@@ -1,4 +1,4 @@
-"""What is inside a kernel module, and an initramfs?
+"""Contents of kernel modules and initramfs files.
 
 Read here, because kmod and initramfs-tools belong to the guest and need not exist on the build host.
 """
@@ -14,13 +14,13 @@ _SECTION = struct.Struct("<I20xQQ24x")  # name, offset, size
 
 
 def module_fields(data: bytes) -> dict[str, str]:
-    """What modinfo says of a kernel module (ELF64, perhaps compressed): vermagic, version, license and so on.
+    """The fields of a kernel module (ELF64, perhaps compressed) that modinfo shows: vermagic, version, license, …
 
-    Fields that occur several times (alias, depends) have their first value. ValueError when it is no module.
+    Fields that occur several times (alias, depends) have their first value. ValueError when it is not a module.
     """
     elf = compression.decompressed(data)
     if not elf.startswith(b"\x7fELF\x02\x01"):
-        raise ValueError("this is no 64-bit little-endian ELF file")
+        raise ValueError("this is not a 64-bit little-endian ELF file")
     try:
         table, entry_size, count, names_index = _ELF_HEADER.unpack_from(elf)
         sections = [_SECTION.unpack_from(elf, table + index * entry_size) for index in range(count)]

@@ -1,7 +1,4 @@
-"""How is an image started in QEMU?
-
-The argv of a virtual machine as Nova would make it, and whether this host's KVM can be trusted with it.
-"""
+"""Virtual machines in QEMU: the command line of one as Nova would start it, and a probe of this host's KVM."""
 
 import functools
 import shutil
@@ -65,7 +62,7 @@ def firmware_of(properties: dict[str, str]) -> Firmware:
 
 @functools.cache
 def kvm_works() -> bool:
-    """Whether KVM here really runs code. /dev/kvm may exist, and even start, where nested virtualisation is broken."""
+    """Whether this host's KVM really runs code: with broken nested virtualisation, /dev/kvm exists and even starts."""
     program = _program()
     with tempfile.TemporaryDirectory() as scratch:
         sector = Path(scratch, "probe.raw")
@@ -97,7 +94,7 @@ def accelerator() -> tuple[str, ...]:
 def command(machine: Machine, media: Media) -> tuple[str, ...]:
     """The argv that boots `media`; it ends when the guest powers off, or would reboot.
 
-    The network is QEMU's own and leads nowhere: a guest waits for an address, and must need nothing else.
+    The network is QEMU's own, without a way out: a guest waits for an address, and must need nothing else.
     """
     secure = machine.firmware == "secure"
     return (
@@ -119,15 +116,15 @@ def command(machine: Machine, media: Media) -> tuple[str, ...]:
 
 
 def missing_firmware(firmware: Firmware) -> Path | None:
-    """A file of OVMF that the firmware needs and this host lacks; QEMU brings its own BIOS."""
+    """A file of OVMF that the firmware needs and this host lacks; QEMU has its own BIOS."""
     names = () if firmware == "bios" else (_CODE[firmware], _VARIABLES[firmware])
     return next((_OVMF / name for name in names if not (_OVMF / name).exists()), None)
 
 
 def own_variables(firmware: Firmware, folder: Path, certificate: bytes | None) -> Path | None:
-    """A copy of UEFI's variables for one machine, which writes into them; None for BIOS.
+    """A copy of UEFI's variables for one machine, which writes into it; None for BIOS.
 
-    Under Secure Boot a site's certificate (DER) is enrolled in it, as its owner would with MokManager.
+    Under Secure Boot a site's certificate (DER) is enrolled in it, as a user would with MokManager.
     """
     if firmware == "bios":
         return None

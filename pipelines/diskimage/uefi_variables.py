@@ -1,7 +1,7 @@
-"""How does a virtual machine's firmware come to trust a site's certificate?
+"""Enrolment of a site's certificate in the UEFI variables of a virtual machine.
 
-As an owner does it at the console with MokManager: the certificate is put into shim's list of machine owner keys (MOK),
-here by writing UEFI's variables before the machine starts. The only importer of virt-firmware.
+It is added to shim's list of machine owner keys (MOK), as a user does at the console with MokManager, by writing the
+variables before the machine starts. The only importer of virt-firmware.
 """
 
 import tempfile

@@ -1,15 +1,13 @@
-"""Can a file from elsewhere be taken as an image?
+"""Examination of an image file from outside, before any program opens it.
 
-Its first bytes say what it is and whether it is whole by itself. They are read here and not by qemu-img, which opens
-whatever other file an image refers to; qemu-img sees only what has passed.
+Its first bytes tell what it is and whether it is complete. They are read here and not by qemu-img, which opens any
+other file that an image refers to; qemu-img sees only what has passed.
 """
 
 import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.util import process
 from pipelines.util.errors import BuildError, ProgramError
@@ -39,32 +37,32 @@ _VMDK = struct.Struct("<4s24xQQ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Foreign:
-    """An image from elsewhere that can be taken: its format as qemu-img calls it, and its size as a disk, in bytes."""
+class UntrustedImage:
+    """An image from outside that can be imported: its format by qemu-img's name, and its size as a disk in bytes."""
 
     path: Path
     format: str
     virtual_size: int
 
 
-def examine(path: Path, declared: str) -> Foreign:
-    """What the file is, `declared` being its format or auto. BuildError that says why it cannot be taken."""
+def examine(path: Path, declared: str) -> UntrustedImage:
+    """What the file is; `declared` is its format or auto. BuildError with the reason when it cannot be imported."""
     with path.open("rb") as source:
         head = source.read(_HEAD)
         found = _format(path, head, declared)
         problems = _FAULTS[found](head, source.fileno()) if found in _FAULTS else []
     if problems:
         raise _refusal(path, f"this {found} image {'; '.join(problems)}")
-    said = _said(path, found)
-    if said["virtual-size"] < _SMALLEST:
-        raise _refusal(path, f"a disk of {said['virtual-size']} bytes is too small to be one")
-    return Foreign(path=path, format=found, virtual_size=said["virtual-size"])
+    size = _virtual_size(path, found)
+    if size < _SMALLEST:
+        raise _refusal(path, f"a disk of {size} bytes is too small for an image")
+    return UntrustedImage(path=path, format=found, virtual_size=size)
 
 
 def _format(path: Path, head: bytes, declared: str) -> str:
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
-        raise _refusal(path, f"it is packed with {packed}", "Unpack it, and give the checksum of what was inside.")
+        raise _refusal(path, f"it is packed with {packed}", "Unpack it, and give the checksum of the unpacked file.")
     other = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
     if other is not None:
         raise _refusal(path, f"it is {other}")
@@ -73,14 +71,14 @@ def _format(path: Path, head: bytes, declared: str) -> str:
         remedy = "If it is a raw disk, write `format: raw`; any file could be one."
         raise _refusal(path, "it is neither qcow2 nor vhdx nor vmdk", remedy)
     if declared not in {"auto", found}:
-        raise _refusal(path, f"it is {found}, and not {declared} as declared", "Correct `source.format`.")
+        raise _refusal(path, f"it is {found}, not {declared} as declared", "Correct `source.format`.")
     return found
 
 
 def _qcow2_faults(head: bytes, _: int) -> list[str]:
-    """What makes a qcow2 file less than a disk of its own."""
+    """Why a qcow2 file is not a complete disk by itself."""
     if len(head) < _QCOW2.size:
-        return ["is cut off"]
+        return ["is truncated"]
     _, version, backing, encryption, features = _QCOW2.unpack_from(head)
     features = features if version >= 3 else 0
     faults = {
@@ -90,11 +88,11 @@ def _qcow2_faults(head: bytes, _: int) -> list[str]:
         "is marked as corrupt": features & _CORRUPT,
         "keeps its data in another file": features & _DATA_FILE,
     }
-    return [what for what, there in faults.items() if there]
+    return [what for what, found in faults.items() if found]
 
 
 def _vmdk_faults(head: bytes, fd: int) -> list[str]:
-    """What makes a VMDK file less than a disk of its own; its descriptor, a text, says so."""
+    """Why a VMDK file is not a complete disk by itself, from its descriptor, which is text."""
     if not head.startswith(b"KDMV"):
         return ["is a description of several files; convert it to a single one (ovftool, qemu-img)"]
     _, start, length = _VMDK.unpack_from(head)
@@ -102,7 +100,7 @@ def _vmdk_faults(head: bytes, fd: int) -> list[str]:
     extents = [line.split() for line in descriptor if line.startswith(("RW ", "RDONLY ", "NOACCESS "))]
     faults = []
     if len(extents) != 1 or extents[0][2] != "SPARSE":
-        faults.append("consists of several files, or of one of another kind; convert it to a single one")
+        faults.append("consists of several files, or is not a sparse one; convert it to a single sparse file")
     if any(line.startswith("parentCID=") and line != "parentCID=ffffffff" for line in descriptor):
         faults.append("needs a parent: it is a snapshot")
     return faults
@@ -117,18 +115,19 @@ def _read(fd: int, start: int, length: int) -> bytes:
         return source.read(length)
 
 
-def _said(path: Path, found: str) -> Mapping[str, Any]:
-    """What qemu-img says of the image, after it found no damage in its structure."""
+def _virtual_size(path: Path, found: str) -> int:
+    """The size of the image as a disk, after qemu-img found no damage in its structure."""
     qemu_img = process.require("qemu-img", "qemu-utils")
     try:
-        said = process.run([qemu_img, "info", "-f", found, "--output=json", str(path)], deadline=_SECONDS).stdout
+        output = process.run([qemu_img, "info", "-f", found, "--output=json", str(path)], deadline=_SECONDS).stdout
         if found != "raw":
             process.run([qemu_img, "check", "-f", found, str(path)], deadline=_SECONDS)
     except ProgramError as error:
         raise _refusal(path, f"qemu-img cannot read it as {found}: {error.output.strip() or error}") from error
-    info: Mapping[str, Any] = json.loads(said)
-    return info
+    return int(json.loads(output)["virtual-size"])
 
 
 def _refusal(path: Path, why: str, remedy: str = "") -> BuildError:
-    return BuildError(f"{path} cannot be imported: {why}", remedy=remedy or "Ask whoever made it for one whole image.")
+    return BuildError(
+        f"{path} cannot be imported: {why}", remedy=remedy or "Ask its publisher for a complete image in one file."
+    )

@@ -1,7 +1,7 @@
-"""Does it boot, and what does the guest say?
+"""Boot of a finished image in QEMU, and the report from inside the guest.
 
-The finished image is started from an overlay on a larger disk, with a NoCloud seed, as a server's first boot would be.
-A probe in the seed reports from inside and powers the guest off; the report is judged here.
+It starts from an overlay on a larger disk, with a NoCloud seed, as a server would at its first boot. A probe in the
+seed reports from inside and powers the guest off.
 """
 
 import base64
@@ -32,10 +32,10 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|[^\x20-\x7e]")
 def boot(
     image: Path, *, expectation: Expectation, firmware: Firmware, folder: Path, deadline: float = DEADLINE_SECONDS
 ) -> tuple[Check, ...]:
-    """Boot an image, which stays as it is, and judge what the guest reports.
+    """Boot an image, without changing it, and check what the guest reports.
 
-    The console is kept as `console-<firmware>.log` in `folder`; `deadline` is in seconds. HostError when this host
-    cannot start such a machine.
+    The console's output stays in `folder` as `console-<firmware>.log`; `deadline` is in seconds. HostError when this
+    host cannot start such a machine.
     """
     if expectation.architecture != "x86_64":
         raise HostError(
@@ -57,7 +57,7 @@ def user_data(*, want_driver: bool) -> str:
 
 
 def report_in(text: str) -> Mapping[str, Any] | None:
-    """The guest's report in what a port or a console wrote; None when there is none, or only a part."""
+    """The guest's report in the output of a port or a console; None when it is missing or incomplete."""
     for line in text.splitlines():
         if _MARK in line:
             try:
@@ -73,7 +73,7 @@ def _run(image: Path, expectation: Expectation, firmware: Firmware, folder: Path
     log.unlink(missing_ok=True)
     accelerator = qemu.accelerator()
     how = "under software emulation, which takes minutes" if accelerator == qemu.EMULATION else "with KVM"
-    console.note(f"booting {image.name} ({firmware}) {how}; its console: {log}")
+    console.note(f"booting {image.name} ({firmware}) {how}; console output: {log}")
     machine = qemu.Machine(
         type=expectation.machine if firmware == "bios" else "q35",  # OVMF is made for q35
         firmware=firmware,
@@ -112,7 +112,7 @@ def _until_off(argv: tuple[str, ...], log: Path, deadline: float) -> float:
 def _overlay(image: Path, overlay: Path, size: int) -> Path:
     """A disk of `size` bytes that reads from the image and keeps its own changes."""
     qemu_img = process.require("qemu-img", "qemu-utils")
-    # The format is named: qemu-img must not guess what a file of ours is from its content.
+    # The format is given: qemu-img must not guess it from the content of a file.
     backing = ["-b", str(image.resolve()), "-F", "raw" if image.suffix == ".raw" else "qcow2"]
     process.run(
         [qemu_img, "create", "-q", "-f", "qcow2", *backing, str(overlay), str(size)], deadline=_QEMU_IMG_SECONDS

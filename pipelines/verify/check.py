@@ -1,8 +1,7 @@
-"""What is a check?
+"""Outcome of a check: a small function that looks at one thing and lists what is wrong with it.
 
-A small function that looks at one thing and says what is wrong with it. It never ends a verification: one that cannot
-be carried out is one that failed. Unless this host is the reason: then nothing is known about the build, and that ends
-the verification without a verdict.
+A check never ends a verification: one that cannot be carried out has failed. Unless this host is the reason: then
+nothing is known about the build, and the verification ends without a verdict.
 """
 
 import errno
@@ -25,13 +24,13 @@ _MOST_NAMED = 5
 _OF_THE_HOST = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 )
-# How programs say the same (they run in the C locale), and mount that there is no loop device.
-_WORDS_OF_THE_HOST = (*sorted(map(os.strerror, _OF_THE_HOST)), "failed to setup loop device")
+# The same in the output of programs (which run in the C locale), and of mount without a loop device.
+_MESSAGES_OF_THE_HOST = (*sorted(map(os.strerror, _OF_THE_HOST)), "failed to setup loop device")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guest:
-    """A finished image, open for reading: what it should be, its raw disk and its root file system."""
+    """A finished image, open for reading: its manifest and variant, its raw disk and its root file system."""
 
     manifest: Manifest
     variant: Variant
@@ -47,7 +46,7 @@ def outcome(problems: Sequence[str], fine: str) -> Outcome:
 
 
 def carried_out(name: str, judge: Callable[[Subject], Outcome], subject: Subject) -> Check:
-    """The check's result; one that cannot be carried out has failed, and says why. HostError when this host is why."""
+    """The check's result; one that cannot be carried out has failed, with the reason. HostError if it is the host."""
     try:
         passed, detail = judge(subject)
     except (PipelineError, OSError, ValueError, LookupError) as error:
@@ -57,20 +56,20 @@ def carried_out(name: str, judge: Callable[[Subject], Outcome], subject: Subject
 
 
 def not_carried_out(error: Exception) -> str:
-    """The detail of a check that could not be carried out, with what can be done about it."""
+    """The detail of a check that could not be carried out, with the remedy."""
     remedy = f" ({error.remedy})" if isinstance(error, PipelineError) and error.remedy else ""
     return f"could not be checked: {str(error) or type(error).__name__}{remedy}"
 
 
 def raise_for_host(error: Exception) -> None:
-    """HostError where an error says something about this host (a full disk, a missing program), not about the build.
+    """HostError where an error is about this host (a full disk, a missing program), not about the build.
 
-    An interrupt says nothing about it either, and goes on as it came.
+    An interrupt is not about the build either, and is raised again.
     """
     if isinstance(error, HostError | Interrupted):
         raise error
-    said = error.output if isinstance(error, ProgramError) else str(error) if isinstance(error, PipelineError) else ""
+    output = error.output if isinstance(error, ProgramError) else str(error) if isinstance(error, PipelineError) else ""
     number = error.errno if isinstance(error, OSError) else None
-    if number in _OF_THE_HOST or any(words in said for words in _WORDS_OF_THE_HOST):
-        remedy = "Nothing was decided about the build. Mend that (`./inv doctor` may help), and verify it again."
-        raise HostError(f"this host cannot verify it: {error}", remedy=remedy) from error
+    if number in _OF_THE_HOST or any(message in output for message in _MESSAGES_OF_THE_HOST):
+        remedy = "This is no verdict on the build. Fix this host (`./inv doctor` may help), and verify the build again."
+        raise HostError(f"this host cannot verify the build: {error}", remedy=remedy) from error

@@ -1,7 +1,7 @@
-"""What does the guest say of itself?
+"""Program that reports from inside a booted guest, and then powers it off.
 
-Runs inside a booted guest, with its Python alone: boot.py hands it over in the seed, and reads the one line of JSON
-that it writes to a virtio port and to the serial console. Then it powers the guest off.
+It runs with the guest's own Python alone: verify.boot puts it into the seed, and reads the one line of JSON that it
+writes to a virtio port and to the serial console.
 """
 
 import gzip
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 MARK = "GPU-IMAGE-REPORT "
-CLOUD_INIT_SECONDS = 600  # less than boot.py's own deadline, so that the report still gets out
+CLOUD_INIT_SECONDS = 600  # less than verify.boot's own deadline, so that the report still gets out
 GPU_CHECK, GPU_CHECK_SECONDS = "/usr/bin/gpu-check", 120
 SECTOR = 512
 SIGNED = b"~Module signature appended~\n"  # include/linux/module_signature.h, as is the trailer before it
 TRAILER = struct.Struct(">BBBBB3xI")
-TELLING = ("nvidia", "nvrm", "vermagic", "symbol", "lockdown", "verification failed")
+LOG_WORDS = ("nvidia", "nvrm", "vermagic", "symbol", "lockdown", "verification failed")
 
 
 def main(want_driver: bool) -> None:
@@ -40,7 +40,7 @@ def main(want_driver: bool) -> None:
             continue
         try:
             report[name] = ask()
-        except Exception as error:  # a question that cannot be answered must not lose the other answers
+        except Exception as error:  # the rest of the report must not be lost
             report[name] = {"unknown": f"{type(error).__name__}: {error}"}
     line = "\n" + MARK + json.dumps(report) + "\n"
     for device in ("/dev/virtio-ports/gpu-image", "/dev/ttyS0"):
@@ -52,12 +52,12 @@ def main(want_driver: bool) -> None:
 
 
 def cloud_init() -> dict[str, Any]:
-    """What cloud-init ended with: its data source, errors and warnings."""
+    """How cloud-init ended: its data source, errors and warnings."""
     result, status = Path("/run/cloud-init/result.json"), Path("/run/cloud-init/status.json")
     deadline = time.monotonic() + CLOUD_INIT_SECONDS
     while not result.exists():
         if time.monotonic() > deadline:
-            return {"datasource": "", "errors": [f"no end after {CLOUD_INIT_SECONDS} s"], "warnings": []}
+            return {"datasource": "", "errors": [f"not finished after {CLOUD_INIT_SECONDS} s"], "warnings": []}
         time.sleep(1)
     ended = json.loads(result.read_text())["v1"]
     stages = [stage for stage in json.loads(status.read_text())["v1"].values() if isinstance(stage, dict)]
@@ -96,12 +96,12 @@ def services() -> dict[str, Any]:
 
 
 def driver() -> dict[str, Any]:
-    """What loading the NVIDIA driver comes to; without a GPU it must end with "No such device"."""
+    """How loading the NVIDIA driver ends; without a GPU it must be with "No such device"."""
     return tried("modprobe", "nvidia")
 
 
 def unsigned() -> dict[str, Any]:
-    """What the kernel says under Secure Boot to the smallest of the driver's modules, without its signature."""
+    """How loading the smallest of the driver's modules without its signature ends, under Secure Boot."""
     if not firmware()["secure_boot"]:
         return {}
     found = Path("/lib/modules", os.uname().release).rglob("nvidia*.ko*")
@@ -129,15 +129,15 @@ def without_signature(module: bytes) -> bytes:
 
 
 def tried(*argv: str) -> dict[str, Any]:
-    """How loading a module ends, and what the kernel logs of such things."""
+    """How loading a module ends, and what the kernel logged about modules."""
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     kernel_log = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()
-    said = [line for line in kernel_log if any(word in line.lower() for word in TELLING)]
-    return {"returncode": ended.returncode, "output": (ended.stdout + ended.stderr).strip(), "kernel_log": said[-15:]}
+    logged = [line for line in kernel_log if any(word in line.lower() for word in LOG_WORDS)]
+    return {"returncode": ended.returncode, "output": (ended.stdout + ended.stderr).strip(), "kernel_log": logged[-15:]}
 
 
 def gpu_check() -> dict[str, Any]:
-    """How the image's own gpu-check ends, and what it says; None where there is none."""
+    """How the image's own gpu-check ends, and its output; the exit code is None without one."""
     if not Path(GPU_CHECK).exists():
         return {"returncode": None}
     argv = [GPU_CHECK, "--json"]

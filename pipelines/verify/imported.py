@@ -1,6 +1,6 @@
-"""Would a server start from an imported disk?
+"""Check that a server can start from an imported disk.
 
-What is inside is its maker's, and nothing of it runs here. But whether the firmware that the image asks for finds a
+Its content is its publisher's, and nothing of it runs here. But whether the firmware that the image asks for finds a
 boot loader can be read from the partition table, the EFI system partition and the file systems' first sectors.
 """
 
@@ -14,8 +14,8 @@ from pipelines.diskimage import filesystem, gpt
 from pipelines.util.errors import ProgramError
 from pipelines.verify.check import Outcome, outcome
 
-# The removable-media path, which a firmware without any settings of its own, as a new server has it, takes (UEFI
-# specification 2.10, 3.5.1.1).
+# The removable-media path, which firmware without any settings, as in a new server, takes (UEFI specification 2.10,
+# 3.5.1.1).
 _FALLBACK = {"amd64": "/EFI/BOOT/BOOTX64.EFI", "arm64": "/EFI/BOOT/BOOTAA64.EFI"}
 _WINDOWS_LOADER = "/EFI/Microsoft/Boot/bootmgfw.efi"
 _MBR_ENTRY = struct.Struct("<B3xB3xII")
@@ -48,10 +48,9 @@ def boot_loader(raw: Path, variant: Variant) -> Outcome:
 
 def _uefi_problems(raw: Path, architecture: str, windows: bool) -> list[str]:
     if not gpt.has_gpt(raw):
-        return ["hw_firmware_type is uefi, and the disk has no GPT: it starts by BIOS (write hw_firmware_type: bios)"]
+        return ["hw_firmware_type is uefi, but the disk has no GPT: it boots by BIOS (write hw_firmware_type: bios)"]
     table = gpt.partition_table(raw)
-    esp = next((part for part in table.partitions if part.type == gpt.ESP), None)
-    if esp is None:
+    if (esp := table.esp) is None:
         return [*table.problems, "there is no EFI system partition for hw_firmware_type uefi"]
     try:
         found = {path.upper() for path in filesystem.esp_files(raw, esp)}
@@ -65,10 +64,10 @@ def _bios_problems(raw: Path, windows: bool) -> list[str]:
     with raw.open("rb") as source:
         sector = source.read(gpt.SECTOR)
     if sector[-2:] != b"\x55\xaa" or not any(sector[:_MBR_CODE]):
-        return ["hw_firmware_type is bios, and the first sector has no boot code (write hw_firmware_type: uefi?)"]
+        return ["hw_firmware_type is bios, but the first sector has no boot code (write hw_firmware_type: uefi?)"]
     entries = _mbr(sector)
     if windows and any(entry.type == _PROTECTIVE for entry in entries):
-        return ["Windows on a GPT disk starts by UEFI alone; write hw_firmware_type: uefi"]
+        return ["Windows on a GPT disk boots by UEFI only; write hw_firmware_type: uefi"]
     if windows and not any(entry.active for entry in entries):
         return ["no partition is marked active, so Windows' boot code finds nothing to start"]
     return []
@@ -83,8 +82,10 @@ def _windows_problems(raw: Path) -> list[str]:
     with raw.open("rb") as source:
         names = [os.pread(source.fileno(), 11, start)[3:] for start in starts]
     if _BITLOCKER in names:
-        return ["a volume is encrypted by BitLocker, whose key no new server has; decrypt it before it is imported"]
-    return [] if _NTFS in names else ["no partition is NTFS, so this is no Windows disk"]
+        return [
+            "a volume is encrypted by BitLocker, and a new server does not have its key; decrypt it before the import"
+        ]
+    return [] if _NTFS in names else ["no partition is NTFS, so this is not a Windows disk"]
 
 
 def _mbr(sector: bytes) -> list[_MbrPartition]:

@@ -1,19 +1,18 @@
-"""Do kernel, driver and user space fit together?
+"""Checks that kernel, driver and user space fit together.
 
-The kernel that boots = its headers = each NVIDIA module's vermagic = what dkms says is installed; the libraries and
-nvidia-smi have the modules' version; nouveau stays away; nothing of it is upgraded alone. Read out of the finished
-image, independently of the checks in the build.
+The kernel that boots = its headers = each NVIDIA module's vermagic = what DKMS has installed; the libraries and
+nvidia-smi have the modules' version; nouveau stays away; no upgrade can change one without the others. Read out of the
+finished image, independently of the checks in the build.
 """
 
 import re
 from collections.abc import Callable, Mapping
 
-from pipelines.catalog.base import Base
-from pipelines.catalog.distributions import DISTRIBUTIONS, Family
 from pipelines.diskimage import kernel_files
 from pipelines.diskimage.installed_packages import installed
 from pipelines.util.architecture import ARCHITECTURES
 from pipelines.verify.check import Guest, Outcome, outcome
+from pipelines.verify.kernel import base, family, initramfs
 
 _MODULE = re.compile(r"nvidia[\w-]*\.ko(\.xz|\.zst|\.gz)?")
 _LIBRARY = re.compile(r"(libcuda|libnvidia-ml)\.so\.(\d+(?:\.\d+)+)")
@@ -28,20 +27,6 @@ _HELD = re.compile(
 )
 
 
-def kernel(guest: Guest) -> Outcome:
-    """Exactly the declared kernel boots: GRUB's default entry, its image, initramfs and modules; no other is there."""
-    release, files = guest.manifest.kernel, guest.files
-    problems = _boots(guest)
-    for path in (f"/boot/vmlinuz-{release}", _initramfs(guest), f"/lib/modules/{release}/modules.dep"):
-        entry = files.stat(path)
-        if entry is None or not entry.size:
-            problems.append(f"{path} is missing or empty")
-    others = [name for name in files.listdir("/lib/modules") if name != release]
-    others += [name for name in files.listdir("/boot") if name.startswith("vmlinuz-") and name != f"vmlinuz-{release}"]
-    problems += [f"{name} is another kernel's" for name in others]
-    return outcome(problems, f"{release} boots, and is the only kernel")
-
-
 def driver_modules(guest: Guest) -> Outcome:
     """Each NVIDIA module is built for the kernel that boots, has the driver's version, and modprobe finds it."""
     release, version = guest.manifest.kernel, _driver_version(guest)
@@ -54,8 +39,8 @@ def driver_modules(guest: Guest) -> Outcome:
     for path, content in found.items():
         name = path.removeprefix(f"{folder}/")
         fields = kernel_files.module_fields(content)
-        if _plain(path) == "nvidia" and (said := _flavour(fields)) != guest.manifest.driver.get("modules"):
-            problems.append(f"{name} is {said}, the manifest says {guest.manifest.driver.get('modules')}")
+        if _plain(path) == "nvidia" and (flavour := _flavour(fields)) != guest.manifest.driver.get("modules"):
+            problems.append(f"{name} is {flavour}, the manifest says {guest.manifest.driver.get('modules')}")
         built_for = fields.get("vermagic", "").split(" ")[0]
         if built_for != release:
             problems.append(f"{name} is built for kernel {built_for or 'unknown'}, not for {release}")
@@ -67,55 +52,44 @@ def driver_modules(guest: Guest) -> Outcome:
 
 
 def dkms(guest: Guest) -> Outcome:
-    """DKMS holds the driver as installed for the kernel: what it built is what lies in /lib/modules."""
+    """DKMS has the driver as installed for the kernel, and what it built is what is in /lib/modules."""
     if is_precompiled(guest):
         return None, "the distribution compiled the modules"
     release, version = guest.manifest.kernel, _driver_version(guest)
     names = [name for name in guest.files.listdir("/var/lib/dkms") if name.startswith("nvidia")]
     if not names:
-        return False, "DKMS knows no NVIDIA module, so a new kernel in the guest would have no driver"
-    machine = _machine(guest)
+        return False, "DKMS has no NVIDIA module, so a new kernel in the guest would have no driver"
     deferred = "/etc/dkms/no-autoinstall"
     problems = [f"{deferred} keeps it from building for a new kernel"] if guest.files.lstat(deferred) else []
-    present = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
-    for name in names:
-        built = f"/var/lib/dkms/{name}/{version}/{release}/{machine}"
-        if guest.files.target(f"/var/lib/dkms/{name}/kernel-{release}-{machine}") != f"{version}/{release}/{machine}":
-            problems.append(f"{name} {version} is not marked as installed for kernel {release}")
-        there = guest.files.listdir(f"{built}/module")
-        results = [f"{built}/module/{module}" for module in there if _MODULE.fullmatch(module)]
-        if not results:
-            problems.append(f"nothing is built in {built}")
-        for path, content in guest.files.contents(results).items():
-            if present.get(path.rsplit("/", 1)[1]) != content:
-                problems.append(f"{path} is not what is installed in /lib/modules")
+    loaded = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
+    problems += [problem for name in names for problem in _not_installed(guest, name, loaded)]
     return outcome(problems, f"{', '.join(names)} {version} is installed for {release}")
 
 
 def headers(guest: Guest) -> Outcome:
-    """The headers of the kernel that boots are there, so that DKMS can build in the guest."""
-    package = _family(guest).headers.format(release=guest.manifest.kernel)
+    """The headers of the kernel that boots are installed, so that DKMS can build in the guest."""
+    package = family(guest).headers.format(release=guest.manifest.kernel)
     problems = [] if package in installed(guest.files) else [f"{package} is not installed"]
     if guest.files.stat(f"/lib/modules/{guest.manifest.kernel}/build/Makefile") is None:
-        problems.append(f"/lib/modules/{guest.manifest.kernel}/build leads to no headers")
+        problems.append(f"/lib/modules/{guest.manifest.kernel}/build does not lead to headers")
     return outcome(problems, f"{package} is installed")
 
 
 def user_space(guest: Guest) -> Outcome:
-    """The CUDA driver library, NVML and nvidia-smi are of the modules' version, by package and by file name."""
+    """The CUDA driver library, NVML and nvidia-smi have the modules' version, by package and by file name."""
     version = _driver_version(guest)
     found = {name: package for name, package in installed(guest.files).items() if _USER_SPACE.fullmatch(name)}
     problems = [f"{name} is {p.version}, the driver is {version}" for name, p in found.items() if p.upstream != version]
     if not found and not _from_runfile(guest):
         problems.append("no package of the driver's user space is installed")
-    folder = _family(guest).libraries.format(machine=_machine(guest))
+    folder = family(guest).libraries.format(machine=_machine(guest))
     matches = [m for path in guest.files.walk(folder) if (m := _LIBRARY.fullmatch(path.rsplit("/", 1)[1]))]
     problems += [f"{m[0]} is not of version {version}" for m in matches if m[2] != version]
     for library in sorted({"libcuda", "libnvidia-ml"} - {m[1] for m in matches if m[2] == version}):
         problems.append(f"there is no {library}.so.{version} in {folder}")
     for path in ("/usr/bin/nvidia-smi", f"{folder}/libcuda.so.1", f"{folder}/libnvidia-ml.so.1"):
         if guest.files.stat(path) is None:
-            problems.append(f"{path} is missing, or leads nowhere")
+            problems.append(f"{path} is missing, or a broken link")
     return outcome(problems, f"{version}: {', '.join(sorted(found))}")
 
 
@@ -127,16 +101,16 @@ def nouveau(guest: Guest) -> Outcome:
     problems = []
     if not re.search(rb"^\s*blacklist\s+nouveau\s*$", settings, re.MULTILINE):
         problems.append("nouveau is not blacklisted in /etc/modprobe.d")
-    initramfs = guest.files.read(_initramfs(guest))
-    if initramfs is None:
-        problems.append("there is no initramfs to look into")
-    elif any(re.search(r"(^|/)nouveau\.ko", name) for name in kernel_files.initramfs_names(initramfs)):
+    content = guest.files.read(initramfs(guest))
+    if content is None:
+        problems.append("there is no initramfs")
+    elif any(re.search(r"(^|/)nouveau\.ko", name) for name in kernel_files.initramfs_names(content)):
         problems.append("nouveau is in the initramfs")
     return outcome(problems, "nouveau is blacklisted, and not in the initramfs")
 
 
 def holds(guest: Guest) -> Outcome:
-    """Kernel, headers, toolkit and all that has the driver's version are held, so that no upgrade parts them."""
+    """Kernel, headers, toolkit and all that has the driver's version are held, so that upgrades keep them together."""
     version = _driver_version(guest)
     fitting = {
         name: package.held
@@ -145,7 +119,7 @@ def holds(guest: Guest) -> Outcome:
     }
     problems = [f"{name} is not held" for name, held in sorted(fitting.items()) if not held]
     if not fitting:
-        problems.append("none of the packages is installed")
+        problems.append("none of the packages to hold is installed")
     return outcome(problems, f"{len(fitting)} packages are held")
 
 
@@ -154,8 +128,15 @@ def is_precompiled(guest: Guest) -> bool:
     return guest.variant.driver is not None and guest.variant.driver.source == "precompiled"
 
 
-CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (("kernel", kernel),)
-DRIVER_CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
+def modules(guest: Guest) -> Mapping[str, bytes]:
+    """NVIDIA's modules by path, without the kernel's own drivers for parts of such cards (kernel/drivers/)."""
+    folder = f"/lib/modules/{guest.manifest.kernel}"
+    found = guest.files.walk(folder)
+    own = [path for path in found if not path.startswith(f"{folder}/kernel/drivers/")]
+    return guest.files.contents(path for path in own if _MODULE.fullmatch(path.rsplit("/", 1)[1]))
+
+
+CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
     ("driver-modules", driver_modules),
     ("dkms", dkms),
     ("headers", headers),
@@ -165,26 +146,42 @@ DRIVER_CHECKS: tuple[tuple[str, Callable[[Guest], Outcome]], ...] = (
 )
 
 
+def _not_installed(guest: Guest, name: str, loaded: Mapping[str, bytes]) -> list[str]:
+    """Why a package of DKMS is not the one that is installed; `loaded` are the modules in /lib/modules by file name."""
+    release, version, machine = guest.manifest.kernel, _driver_version(guest), _machine(guest)
+    folder = f"/var/lib/dkms/{name}/{version}/{release}/{machine}"
+    problems = []
+    if guest.files.target(f"/var/lib/dkms/{name}/kernel-{release}-{machine}") != f"{version}/{release}/{machine}":
+        problems.append(f"{name} {version} is not marked as installed for kernel {release}")
+    built = [f"{folder}/module/{file}" for file in guest.files.listdir(f"{folder}/module") if _MODULE.fullmatch(file)]
+    if not built:
+        problems.append(f"nothing is built in {folder}")
+    for path, content in guest.files.contents(built).items():
+        if loaded.get(path.rsplit("/", 1)[1]) != content:
+            problems.append(f"{path} differs from the module in /lib/modules")
+    return problems
+
+
 def _from_runfile(guest: Guest) -> bool:
-    """Whether NVIDIA's installer brought the driver: its files are of no package."""
+    """Whether NVIDIA's installer installed the driver: its files belong to no package."""
     return guest.variant.driver is not None and guest.variant.driver.source == "runfile"
 
 
 def _flavour(fields: Mapping[str, str]) -> str:
-    """Whether NVIDIA's main module is the open or the proprietary one: its licence says it."""
+    """Whether NVIDIA's main module is the open or the proprietary one, by its licence."""
     return "proprietary" if fields.get("license") == "NVIDIA" else "open"
 
 
 def _undeclared(guest: Guest, version: str) -> list[str]:
-    """What of the driver is not as images.yaml says: its version, its branch, the flavour of its modules."""
-    driver, selection, made = guest.variant.driver, guest.variant.selection, guest.manifest.driver.get("modules")
+    """How the driver differs from images.yaml: its version, its branch, the flavour of its modules."""
+    driver, selection, flavour = guest.variant.driver, guest.variant.selection, guest.manifest.driver.get("modules")
     problems = []
     if driver is not None and version != (driver.version or version):
         problems.append(f"the driver is {version}, images.yaml says {driver.version}")
     if selection is not None and selection.branch is not None and not version.startswith(f"{selection.branch}."):
         problems.append(f"the driver is {version}, images.yaml asks for branch {selection.branch}")
-    if selection is not None and made != selection.modules:
-        problems.append(f"the modules are {made}, images.yaml asks for {selection.modules}")
+    if selection is not None and flavour != selection.modules:
+        problems.append(f"the modules are {flavour}, images.yaml asks for {selection.modules}")
     return problems
 
 
@@ -195,57 +192,12 @@ def _driver_version(guest: Guest) -> str:
     return version
 
 
-def modules(guest: Guest) -> Mapping[str, bytes]:
-    """NVIDIA's modules by path; the kernel's own drivers for parts of such cards (kernel/drivers/) are others."""
-    folder = f"/lib/modules/{guest.manifest.kernel}"
-    found = guest.files.walk(folder)
-    own = [path for path in found if not path.startswith(f"{folder}/kernel/drivers/")]
-    return guest.files.contents(path for path in own if _MODULE.fullmatch(path.rsplit("/", 1)[1]))
-
-
 def _plain(path: str) -> str:
     """A module's name as NVIDIA gives it; Debian's packages put "current" or a branch into it."""
     stem = path.rsplit("/", 1)[1].split(".ko", 1)[0]
     return re.sub(r"^nvidia-(current|tesla(-\d+)?)(-open)?(?=-|$)", "nvidia", stem)
 
 
-def _boots(guest: Guest) -> list[str]:
-    """What is wrong with GRUB's menu, and with the entries that it reads from files where the distribution has such."""
-    release, where = guest.manifest.kernel, _family(guest).menu
-    menu = guest.files.text(where) or ""
-    boots = re.findall(r"^\s*linux\S*\s+(\S+)", menu, re.MULTILINE)
-    default = re.search(r"^\s*set default=\"?([^\"\n]*)", menu, re.MULTILINE)
-    problems = []
-    if not boots:
-        problems.append(f"{where} boots nothing")
-    elif boots[0] != f"/boot/vmlinuz-{release}":
-        problems.append(f"GRUB's first entry boots {boots[0]}, the manifest says {release}")
-    if default is not None and default[1].strip() != "0":
-        problems.append(f"GRUB's default entry is {default[1]!r}, not the first")
-    entries = [f"/boot/loader/entries/{name}" for name in guest.files.listdir("/boot/loader/entries")]
-    for path, content in guest.files.contents(entries).items():
-        image = re.search(rb"^linux\s+(\S+)", content, re.MULTILINE)
-        if image is None or image[1].decode() != f"/boot/vmlinuz-{release}":
-            problems.append(f"{path} boots another kernel than {release}")
-    if re.search("^saved_entry=.", guest.files.text("/boot/grub2/grubenv") or "", re.MULTILINE):
-        problems.append("/boot/grub2/grubenv names another default entry")
-    return problems
-
-
-def _initramfs(guest: Guest) -> str:
-    return _family(guest).initramfs.format(release=guest.manifest.kernel)
-
-
 def _machine(guest: Guest) -> str:
     """The processor, as kernels and folders of libraries call it."""
-    return ARCHITECTURES[_base(guest).architecture]
-
-
-def _family(guest: Guest) -> Family:
-    return DISTRIBUTIONS[_base(guest).distribution].family
-
-
-def _base(guest: Guest) -> Base:
-    if guest.variant.base is None:
-        raise ValueError("the variant has no base, so its distribution and architecture are unknown")
-    return guest.variant.base
+    return ARCHITECTURES[base(guest).architecture]

@@ -1,34 +1,19 @@
-"""Did the builder leave traces in the guest?
+"""Checks for traces of the build in the guest: secrets, what two servers must not share, and the build host's settings.
 
-Nothing secret, nothing that two servers must not share, and nothing of the build host: each function looks for one
-kind of trace in the finished image.
+Each function looks for one kind of trace in the finished image.
 """
 
 import configparser
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from pipelines.catalog.distributions import DISTRIBUTIONS
 from pipelines.diskimage.filesystem import FileSystem
 from pipelines.verify.check import Guest, Outcome, outcome
-
-_BLOCK = 16 * 2**20  # bytes read at once
-_LONGEST_START = 1024  # bytes of a key's begin line, headers and first line of Base64
-
-# The begin line of a PEM private key and one full line of its Base64. A program that can write or read such keys holds
-# the begin line alone.
-_PRIVATE_KEY = re.compile(
-    rb"-----BEGIN (?:(?:RSA |DSA |EC |OPENSSH |ENCRYPTED )?PRIVATE KEY|PGP PRIVATE KEY BLOCK)-----\r?\n"
-    rb"(?:[A-Za-z-]{1,30}: [^\r\n]{1,200}\r?\n){0,4}(?:\r?\n)?[A-Za-z0-9+/=]{60}"
-)
-# Private keys that are public: files of packages, the same in every guest in the world. A pattern and its reason.
-_PUBLISHED_KEYS = (
-    (re.compile(r"/usr/lib/[^/]+/libgnutls\.so\.[0-9.]+"), "the keys of GnuTLS's self-tests, compiled in"),
-)
-_KEY_FILES = ("/var/lib/dkms/mok.key", "/var/lib/shim-signed/mok/MOK.priv")
+from pipelines.verify.private_keys import private_keys
 
 _PROXY = re.compile(r"^[^#\n]*\b((?:https?|ftp|all|no)_proxy)\b\s*=", re.IGNORECASE | re.MULTILINE)
 _DNF_PROXY = re.compile(r"^\s*proxy\s*=\s*[^\s_]", re.MULTILINE)
@@ -36,23 +21,6 @@ _APT_PROXY = re.compile(r"^[^#/\n]*\bAcquire\b[^;]*\bProxy\b", re.IGNORECASE | r
 # Whose package repositories any guest may know besides its distribution's and its mirror.
 _VENDORS = ("developer.download.nvidia.com",)
 _SOURCE = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?|URIs:\s*|-?\s*uri:\s*)(\S.*)$", re.MULTILINE)
-
-
-def private_keys(guest: Guest) -> Outcome:
-    """No private key anywhere on the disk, free space included."""
-    problems = [f"{path} is a signing key" for path in _KEY_FILES if guest.files.lstat(path)]
-    offsets = list(_private_keys(guest.disk))
-    owners = guest.files.owners(offsets)
-    published = 0
-    for offset in offsets:
-        owner = owners.get(offset)
-        if owner is not None and any(pattern.fullmatch(owner) for pattern, _ in _PUBLISHED_KEYS):
-            published += 1
-            continue
-        where = owner or f"free space of the disk, at byte {offset} (a deleted file)"
-        problems.append(f"there is a private key in {where}")
-    fine = "no private key on the disk" + (f"; {published} that packages publish as samples" if published else "")
-    return outcome(sorted(set(problems)), fine)
 
 
 def host_keys(guest: Guest) -> Outcome:
@@ -69,19 +37,19 @@ def machine_id(guest: Guest) -> Outcome:
         problems.append(f"/etc/machine-id is {own}, the same on every server")
     copy = guest.files.lstat("/var/lib/dbus/machine-id")
     if copy is not None and not copy.is_link:
-        problems.append("/var/lib/dbus/machine-id is a copy of its own")
+        problems.append("/var/lib/dbus/machine-id is a copy, not a link")
     return outcome(problems, "unset")
 
 
 def logins(guest: Guest) -> Outcome:
-    """Nobody can log in before cloud-init says who: no password, no authorized key."""
+    """Nobody can log in before cloud-init sets up who may: no password, no authorized key."""
     shadow = guest.files.text("/etc/shadow") or ""
     fields = [line.split(":") for line in shadow.splitlines() if ":" in line]
     problems = [f"{user} has a password" for user, secret, *_ in fields if secret and secret[0] not in "*!"]
-    problems += [f"{user} needs no password" for user, secret, *_ in fields if not secret]
+    problems += [f"{user} can log in without a password" for user, secret, *_ in fields if not secret]
     homes = ["/root", *(f"/home/{name}" for name in guest.files.listdir("/home"))]
     keys = guest.files.contents(f"{home}/.ssh/authorized_keys" for home in homes)
-    problems += [f"{path} lets somebody in" for path, content in keys.items() if content.strip()]
+    problems += [f"{path} has an authorized key" for path, content in keys.items() if content.strip()]
     return outcome(problems, "no passwords, no authorized keys")
 
 
@@ -117,17 +85,17 @@ def proxy(guest: Guest) -> Outcome:
 
 
 def resolver(guest: Guest) -> Outcome:
-    """The guest finds its own name servers; nor is the builder's file kept in a copy beside it."""
+    """The guest finds its own name servers, and has no copy of the builder's file."""
     copies = [f"/etc/{name}" for name in guest.files.listdir("/etc") if "resolv.conf" in name and name != "resolv.conf"]
-    kept = [f"{path} names a server" for path, text in _texts(guest.files, copies) if re.search("nameserver", text)]
+    copied = [f"{path} names a server" for path, text in _texts(guest.files, copies) if re.search("nameserver", text)]
     target = guest.files.target("/etc/resolv.conf")
     if target is not None:
-        leads_to = os.path.normpath(PurePosixPath("/etc") / target)
-        wrong = [] if leads_to.startswith("/run/") else [f"/etc/resolv.conf leads to {leads_to}"]
-        return outcome(wrong + kept, leads_to)
+        target_path = os.path.normpath(PurePosixPath("/etc") / target)
+        wrong = [] if target_path.startswith("/run/") else [f"/etc/resolv.conf points to {target_path}"]
+        return outcome(wrong + copied, target_path)
     servers = re.findall(r"^\s*nameserver\s+(\S+)", guest.files.text("/etc/resolv.conf") or "", re.MULTILINE)
     named = [f"/etc/resolv.conf names the server {server}" for server in servers]
-    return outcome(named + kept, "no name server")
+    return outcome(named + copied, "no name server")
 
 
 def dib_traces(guest: Guest) -> Outcome:
@@ -142,7 +110,7 @@ def dib_traces(guest: Guest) -> Outcome:
     problems = [f"{path} is diskimage-builder's" for path in sorted(set(found))]
     for path in ("/usr/sbin/update-initramfs", "/etc/kernel/install.d/50-dracut.install"):
         if guest.files.target(path) is not None:
-            problems.append(f"{path} is still put aside, as during the build")
+            problems.append(f"{path} is still disabled, as during the build")
     return outcome(problems, "none")
 
 
@@ -153,7 +121,7 @@ def temporary_files(guest: Guest) -> Outcome:
 
 
 def package_cache(guest: Guest) -> Outcome:
-    """No downloaded packages and no package lists, which would be the builder's and soon be stale."""
+    """No downloaded packages and no package lists, which would be the builder's, and soon outdated."""
     lists = (path for path, entry in guest.files.walk("/var/lib/apt/lists").items() if entry.is_file)
     caches = [path for path in guest.files.walk("/var/cache/apt") if path.endswith((".deb", ".bin"))]
     caches += [path for at in ("dnf", "yum") for path, e in guest.files.walk(f"/var/cache/{at}").items() if e.is_file]
@@ -162,15 +130,15 @@ def package_cache(guest: Guest) -> Outcome:
 
 
 def subscription(guest: Guest) -> Outcome:
-    """No server's subscription, nor the history of what was installed by whom: RHEL's identity is a server's own."""
+    """No subscription, and no history of who installed what: RHEL's identity is each server's own."""
     folders = ("/etc/pki/consumer", "/etc/pki/entitlement", "/var/lib/rhsm")
     found = [path for at in folders for path, entry in guest.files.walk(at).items() if entry.is_file]
     found += [f"/var/lib/dnf/{name}" for name in guest.files.listdir("/var/lib/dnf") if name.startswith("history")]
-    return outcome([f"{path} is the build's" for path in found], "none")
+    return outcome([f"{path} is of the build" for path in found], "none")
 
 
 def logs(guest: Guest) -> Outcome:
-    """No log has content: it would tell of the build and not of the server."""
+    """No log has content: it would be about the build and not about the server."""
     found = [path for path, entry in guest.files.walk("/var/log").items() if entry.is_file and entry.size]
     return outcome([f"{path} has content" for path in found], "none has content")
 
@@ -229,24 +197,3 @@ def _within(files: FileSystem, folder: str, endings: tuple[str, ...] = ("",)) ->
 
 def _texts(files: FileSystem, paths: Iterable[str]) -> list[tuple[str, str]]:
     return [(path, content.decode(errors="replace")) for path, content in files.contents(paths).items()]
-
-
-def _private_keys(disk: Path) -> Iterator[int]:
-    """The offset of each private key on a raw disk; holes are not read."""
-    with disk.open("rb") as source:
-        for start, end in _filled(source.fileno()):
-            for at in range(start, end, _BLOCK):
-                block = os.pread(source.fileno(), min(_BLOCK + _LONGEST_START, end - at), at)
-                yield from (at + hit.start() for hit in _PRIVATE_KEY.finditer(block) if hit.start() < _BLOCK)
-
-
-def _filled(fd: int) -> Iterator[tuple[int, int]]:
-    """The ranges of a sparse file that hold data."""
-    size, at = os.fstat(fd).st_size, 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole up to the end
-            return
-        at = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, at

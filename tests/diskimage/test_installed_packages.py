@@ -1,4 +1,4 @@
-"""Is a guest of Red Hat's family read as one of Debian's is? Its packages are in a database that real rpm made."""
+"""Packages and checks of a guest of Red Hat's family, with a database that real rpm made."""
 
 import subprocess
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from pipelines.catalog.driver import Driver, NvidiaRepository
 from pipelines.catalog.variant import Variant
 from pipelines.diskimage import filesystem, gpt, installed_packages
 from pipelines.diskimage.installed_packages import Package
-from pipelines.verify import check, kernel_driver, sealing
+from pipelines.verify import check, verifier
 from tests.support.small_image import VARIANT, Guest, Link, driver_module, initramfs, manifest
 from tests.support.standins import rpm
 from tests.support.standins.rpm import Rpm
@@ -26,7 +26,7 @@ ROCKY = replace(
     driver=Driver(source="nvidia-repo", branch=580, modules="open"),
     nvidia_repository=NvidiaRepository(keyring_sha256="0" * 64),
 )
-CHECKS = {**dict(kernel_driver.CHECKS), **dict(kernel_driver.DRIVER_CHECKS), **dict(sealing.CHECKS)}
+CHECKS = dict((*verifier.GUEST_CHECKS, *verifier.DRIVER_CHECKS))
 DRIVER = "580.95.05"
 MADE = replace(manifest(), kernel=KERNEL, driver={"version": DRIVER, "modules": "open"})
 MODULES = f"/usr/lib/modules/{KERNEL}"
@@ -125,7 +125,7 @@ def test_the_older_place_of_the_database_is_known(guest: Guest, tmp_path: Path) 
     assert examined("user-space", guest, tmp_path).passed
 
 
-def test_a_guest_without_any_database_is_said(guest: Guest, tmp_path: Path) -> None:
+def test_a_guest_without_any_database_is_refused(guest: Guest, tmp_path: Path) -> None:
     del guest.files["/usr/lib/sysimage/rpm/rpmdb.sqlite"]
     assert "neither /var/lib/dpkg/status nor " in refused("holds", guest, tmp_path)
 
@@ -166,7 +166,7 @@ def test_removed_headers_are_found(guest: Guest, tmp_path: Path) -> None:
         ("/boot/grub2/grubenv", "# GRUB\nsaved_entry=old\n", "grubenv names another default entry"),
         ("/boot/grub2/grub.cfg", "", "/boot/grub2/grub.cfg boots nothing"),
         (f"/boot/initramfs-{KERNEL}.img", "", f"initramfs-{KERNEL}.img is missing or empty"),
-        ("/boot/vmlinuz-0-rescue-0123", "x", "vmlinuz-0-rescue-0123 is another kernel's"),
+        ("/boot/vmlinuz-0-rescue-0123", "x", "vmlinuz-0-rescue-0123 belongs to another kernel"),
     ],
 )
 def test_a_guest_that_might_boot_something_else_is_refused(
@@ -183,8 +183,8 @@ def test_a_guest_that_might_boot_something_else_is_refused(
         ("package-sources", {"/etc/yum.repos.d/x.repo": "[x]\nmetalink=https://evilrockylinux.org/x\n"}, "evil"),
         ("proxy", {"/etc/dnf/dnf.conf": "[main]\nproxy=http://10.0.0.1:3128\n"}, "dnf.conf sets a dnf proxy"),
         ("package-cache", {"/var/cache/dnf/baseos/x.rpm": "x"}, "/var/cache/dnf/baseos/x.rpm is cached"),
-        ("subscription", {"/etc/pki/consumer/cert.pem": "x"}, "/etc/pki/consumer/cert.pem is the build's"),
-        ("subscription", {"/var/lib/dnf/history.sqlite": "x"}, "/var/lib/dnf/history.sqlite is the build's"),
+        ("subscription", {"/etc/pki/consumer/cert.pem": "x"}, "/etc/pki/consumer/cert.pem is of the build"),
+        ("subscription", {"/var/lib/dnf/history.sqlite": "x"}, "/var/lib/dnf/history.sqlite is of the build"),
         ("dib-traces", {"/etc/dib-manifests/dib-manifest-rpm-image": "x"}, "is diskimage-builder's"),
     ],
 )

@@ -96,14 +96,14 @@ def test_a_kernel_that_trusts_the_certificate_takes_the_module(secrets: Path, tr
 def test_another_certificate_does_not_vouch_for_it(secrets: Path, tree: Path, other: Pair) -> None:
     assert (
         fault(signed(secrets, tree), other.certificate.read_text())
-        == "is signed with another key, or was changed since"
+        == "is signed with another key, or was changed after signing"
     )
 
 
 def test_a_changed_byte_is_noticed(secrets: Path, tree: Path, pair: Pair) -> None:
     module = signed(secrets, tree)
     changed = module.replace(b"550.163.01", b"550.163.02")
-    assert fault(changed, pair.certificate.read_text()) == "is signed with another key, or was changed since"
+    assert fault(changed, pair.certificate.read_text()) == "is signed with another key, or was changed after signing"
 
 
 def test_the_throw_away_signature_is_replaced_and_not_kept_below(

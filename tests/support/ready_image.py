@@ -1,4 +1,4 @@
-"""Small ready images to import: a Windows disk as far as a firmware looks at it, in every format, and broken ones.
+"""Small images to import: a Windows disk as far as a firmware looks at it, in every format, and broken ones.
 
 Every file is made with qemu-img, sfdisk and mtools, as its maker would; only the NTFS is a boot sector and no more.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.catalog.variant import Disk, Glance, Guest, Source, Variant
+from tests.support.disk_bytes import write_at
 
 MIB = 2**20
 SIZE = 64 * MIB
@@ -54,13 +55,6 @@ def mbr_disk(path: Path, *, code: bytes = BOOT_CODE, active: bool = True, volume
     write_at(path, 510, b"\x55\xaa")
     write_at(path, NTFS_AT, volume)
     return path
-
-
-def write_at(path: Path, start: int, content: bytes) -> None:
-    """Change some bytes of a file."""
-    with path.open("r+b") as disk:
-        disk.seek(start)
-        disk.write(content)
 
 
 def converted(raw: Path, kind: str, options: str = "") -> Path:

@@ -40,7 +40,7 @@ def test_every_licence_is_named(tmp_path: Path) -> None:
     with opened(tmp_path, dict(LICENCES)) as guest:
         passed, detail = licences(guest)
     assert not passed
-    assert detail == "; ".join(f"{path} is a licence, or leads to one" for path in sorted(LICENCES))
+    assert detail == "; ".join(f"{path} contains or refers to a licence" for path in sorted(LICENCES))
 
 
 def test_a_guest_that_waits_for_its_token_passes(tmp_path: Path) -> None:
