@@ -49,7 +49,7 @@ def _ours(cloud: client.Cloud, build: Build) -> float:
     cloud.create(image_id, name="ours", disk_format="qcow2", min_disk=1, min_ram=0, tags=(), properties={})
     started = time.monotonic()
     sent = payload.canonical(build, build.manifest())
-    cloud.upload(image_id, lambda: sent.chunks(lambda _: None), sent.artifact.size)
+    cloud.put_data(image_id, lambda: sent.chunks(lambda _: None), sent.artifact.size)
     seconds = time.monotonic() - started
     cloud.delete(image_id)
     return seconds

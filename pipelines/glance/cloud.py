@@ -1,8 +1,7 @@
-"""What can Glance be asked to do?
+"""Images of a project in a cloud: list, create, fill, change, share, delete.
 
-A cloud's images as methods, on the clients that glance.py has connected. Two changes go through glanceclient's
-transport instead of its methods, since a method's convenience would do harm there: an upload, which must not be sent
-twice, and an update, which must not be computed from what the image was a moment ago.
+Two changes go through glanceclient's transport instead of its methods, whose convenience would do harm there: an
+upload, which must not be sent twice, and an update, which must not be computed from an earlier state of the image.
 
 https://docs.openstack.org/api-ref/image/v2/
 """
@@ -24,8 +23,8 @@ _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 
 
 CHUNK = 2**20
-# Seconds to connect (and to pass on one piece), and for the answer: it comes once the store has all of it, which takes
-# a busy one a while.
+# Seconds to connect (and to pass on one piece), and for the answer: it comes once the store has all data, and a busy
+# store is slow.
 TIMEOUT = (120.0, 3600.0)
 Chunks = Callable[[], Iterator[bytes]]
 
@@ -34,22 +33,22 @@ class Body:
     """An upload's data, as the file that glanceclient reads: `size` bytes, or an error that ends the upload."""
 
     def __init__(self, chunks: Iterator[bytes], size: int) -> None:
-        self.size = self._left = size
-        self._chunks = filter(None, chunks)  # an empty piece is no end
+        self.size = self._missing = size
+        self._chunks = filter(None, chunks)  # an empty piece is not the end
 
     def read(self, _: int) -> bytes:
         """The next piece, of whatever length; an empty one is the end."""
         piece = next(self._chunks, b"")
-        self._left -= len(piece)
-        if not piece and self._left:
-            what = f"{self.size - self._left} of {self.size} bytes were there to upload"
-            raise ServiceError(what, remedy="Look after the image's file, and run the same command again.", status=None)
+        self._missing -= len(piece)
+        if not piece and self._missing:
+            what = f"only {self.size - self._missing} of {self.size} bytes could be read for the upload"
+            raise ServiceError(what, remedy="Check the image's file, and run the same command again.", status=None)
         return piece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cloud:
-    """A project in a cloud, authenticated. Every method raises ServiceError, which says what to do."""
+    """A project in a cloud, authenticated. Every method raises ServiceError, with a remedy."""
 
     session: Session
     # Two of glanceclient's clients on one session, since it knows retries for all of a client's calls or for none.
@@ -75,13 +74,13 @@ class Cloud:
     ) -> list[Image]:
         """All images that the project sees, all pages; narrowed by owner, by `hidden`, and by values of properties.
 
-        Hidden ones are listed first: what another process shows in between is in both lists, and is not missed.
+        Hidden ones are listed first: an image that another process makes visible in between is in both lists.
         """
         wanted = {**(properties or {}), **({"owner": owner} if owner else {})}
         found: dict[str, Image] = {}
         with explained(self.name, "list images"):
-            for choice in (True, False) if hidden is None else (hidden,):
-                filters = {**wanted, "os_hidden": str(choice).lower()}
+            for listed in (True, False) if hidden is None else (hidden,):
+                filters = {**wanted, "os_hidden": str(listed).lower()}
                 found |= {
                     raw["id"]: glance_image.read(raw)
                     for raw in self._reads.images.list(filters=filters, page_size=PAGE)
@@ -120,23 +119,23 @@ class Cloud:
         with explained(self.name, f"create image {name}"):
             return glance_image.read(self._changes.images.create(**record))
 
-    def upload(self, image_id: str, chunks: Chunks, size: int, *, store: str = "") -> None:
-        """Send an image's data, to one store of the cloud where it is named.
+    def put_data(self, image_id: str, chunks: Chunks, size: int, *, store: str = "") -> None:
+        """Upload an image's data, to the named store or to the cloud's default.
 
         `chunks` gives the data from its first byte; it is called again after a refused token. Returns once Glance has
-        stored it all; whether it is the right data is for the caller to compare. An exception from `chunks` ends the
-        upload, and Glance keeps none of it.
+        stored it all; the caller compares whether it arrived unchanged. An exception from `chunks` ends the upload, and
+        Glance stores none of it.
         """
         headers = {"X-Image-Meta-Store": store} if store else {}
         self._send(image_id, "file", lambda: Body(chunks(), size), f"upload to image {image_id}", **headers)
 
-    def stage(self, image_id: str, chunks: Chunks, size: int) -> None:
-        """Send an image's data to where Glance imports it from; otherwise as `upload`."""
+    def stage_data(self, image_id: str, chunks: Chunks, size: int) -> None:
+        """Upload an image's data to the area that Glance imports it from; otherwise as `put_data`."""
         doing = f"upload to the staging area of image {image_id}"
         self._send(image_id, "stage", lambda: Body(chunks(), size), doing)
 
     def begin_import(self, image_id: str, method: Mapping[str, str], stores: Sequence[str]) -> None:
-        """Have Glance import an image's data, into these stores (none: its default). It goes on after the answer."""
+        """Start Glance's import of an image's data, into these stores (none: its default). It runs after the answer."""
         wanted: dict[str, Any] = {"method": dict(method)}
         if stores:
             wanted |= {"stores": list(stores), "all_stores_must_succeed": True}
@@ -144,11 +143,11 @@ class Cloud:
             self._changes.http_client.post(f"/v2/images/{image_id}/import", data=wanted)
 
     def _send(self, image_id: str, where: str, body: Callable[[], Body], doing: str, **headers: str) -> None:
-        self.image(image_id)  # a token that has expired is noticed and renewed here, before the body is on its way
+        self.image(image_id)  # an expired token is noticed and renewed here, before the body is sent
         for attempt in (1, 2):
             try:
                 client, path = self._changes.http_client, f"/v2/images/{image_id}/{where}"
-                put(client, path, body(), headers, cloud=self.name, doing=doing)
+                _send_once(client, path, body(), headers, cloud=self.name, doing=doing)
             except ServiceError as error:
                 if error.status != 401 or attempt == 2:
                     raise
@@ -157,7 +156,7 @@ class Cloud:
                 return
 
     def download(self, image_id: str, sink: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> Image:
-        """Write an image's data to `sink`; ServiceError unless it is what Glance says it is, by size and digest."""
+        """Write an image's data to `sink`; ServiceError unless its size and digest are those that Glance has."""
         image = self.image(image_id)
         doing = f"download image {image_id}"
         digest = hashlib.new(image.hash_algorithm or "sha512")
@@ -166,7 +165,7 @@ class Cloud:
             what = f"{self.name}: cannot {doing}: it has no data ({image.status})"
             raise ServiceError(what, remedy="Choose another; `./inv status` lists them.", status=None)
         with explained(self.name, doing):
-            # glanceclient's own check passes what Glance has no checksum for, whatever its size.
+            # glanceclient's own check passes data without a checksum in Glance, whatever its size.
             for chunk in self._reads.images.data(image_id, do_checksum=False):
                 sink.write(chunk)
                 digest.update(chunk)
@@ -180,10 +179,10 @@ class Cloud:
     def update(self, image_id: str, *, remove: Iterable[str] = (), **values: str | int | bool | Sequence[str]) -> Image:
         """Change an image, all at once or not at all: fields by Glance's names, and properties (added or replaced).
 
-        `remove` names properties to take away, which the image must have.
+        `remove` names properties to remove, which the image must have.
 
-        Not by `images.update`, which reads the image first and sends the difference: what somebody else changed in
-        between would be undone (tags) or our own change left out, and it cannot take away the last tag.
+        Not by `images.update`, which reads the image first and sends the difference: it would undo what another user
+        changed in between (tags) or leave out our own change, and it cannot remove the last tag.
         """
         changes: list[dict[str, Any]] = [
             {"op": "add", "path": _pointer(name), "value": list(value) if isinstance(value, tuple) else value}
@@ -197,7 +196,7 @@ class Cloud:
             return glance_image.read(raw)
 
     def delete(self, image_id: str) -> None:
-        """Delete an image; one that is gone already is fine."""
+        """Delete an image; one that does not exist any more is fine."""
         try:
             with explained(self.name, f"delete image {image_id}"):
                 self._changes.images.delete(image_id)
@@ -206,7 +205,7 @@ class Cloud:
                 raise
 
     def answer(self, path: str, doing: str) -> Any:
-        """The JSON that Glance answers to a GET of a path, such as /v2/metadefs/namespaces."""
+        """The JSON answer of Glance to a GET of a path, such as /v2/metadefs/namespaces."""
         with explained(self.name, doing):
             return self._reads.http_client.get(path)[1]
 
@@ -248,12 +247,12 @@ def _pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def put(client: Any, path: str, body: Body, headers: Mapping[str, str], *, cloud: str, doing: str) -> None:
+def _send_once(client: Any, path: str, body: Body, headers: Mapping[str, str], *, cloud: str, doing: str) -> None:
     """Send a body once.
 
-    Not by `images.upload`, which leaves it to the layers below to send again, after a refused token or a redirect.
-    They keep the body as the generator that glanceclient made of it, by then spent: an image of 0 bytes is stored
-    and called a success, and nothing that is given to `images.upload` can notice. Nor can it be given a timeout.
+    Not by `images.upload`, which lets the layers below send again, after a refused token or a redirect. They have the
+    body as the generator that glanceclient made of it, by then spent: an image of 0 bytes is stored and reported as a
+    success, and no argument of `images.upload` can prevent that. Nor does it take a timeout.
     """
     about = {"Content-Type": "application/octet-stream", "x-openstack-image-size": str(body.size), **headers}
     once = {"allow_reauth": False, "redirect": False}

@@ -1,4 +1,4 @@
-"""What does Glance say about an image?"""
+"""An image as Glance describes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _OWN_KEYS = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image, as Glance has it. `size` is in bytes, None before there is data, and so are `hash_*`.
+    """An image in Glance. `size` is in bytes, None before there is data, and so are `hash_*`.
 
     `stores` are those that have the data, where the cloud has several.
     """
@@ -41,8 +41,8 @@ class Image:
 
 
 def read(raw: Mapping[str, Any]) -> Image:
-    """What Glance answered."""
-    raw = dict(raw)  # of glanceclient's model each look at its items is a deep copy
+    """An image from Glance's answer."""
+    raw = dict(raw)  # of glanceclient's model each access to its items is a deep copy
     return Image(
         id=raw["id"],
         name=raw.get("name") or "",

@@ -1,7 +1,7 @@
-"""Do properties fit the cloud's own metadata definitions?
+"""Comparison of image properties with the cloud's own metadata definitions.
 
-A cloud says, for Horizon and for tools, which properties images may have there and with which values. Glance enforces
-none of it. What the cloud does not define is no fault, and of several definitions of one name any is enough: the
+A cloud defines, for Horizon and for tools, which properties images may have and with which values. Glance enforces none
+of it. A property that the cloud does not define is no fault, and of several definitions of one name any is enough: the
 hypervisors have some names in common.
 
 https://docs.openstack.org/api-ref/image/v2/metadefs-index.html
@@ -28,7 +28,7 @@ _SHOWN_WORDS = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """What a namespace says of a property: its type, and the bounds where there are any."""
+    """A namespace's definition of a property: its type, and the bounds where there are any."""
 
     name: str
     namespace: str
@@ -42,22 +42,24 @@ class Definition:
 
 
 def check(cloud: Cloud, properties: Properties) -> tuple[Fault, ...]:
-    """What the cloud's definitions refuse of these properties. A cloud that shows none is said, and no error.
+    """Properties that the cloud's definitions forbid. A cloud that shows no definitions gets a note, not an error.
 
-    Glance's own definitions lag behind Nova (its 33 knows no hw_cpu_policy: mixed, which Nova has): of the names that
-    Nova reads, Nova's types decide, and what Glance's namespaces say otherwise is a warning.
+    Glance's own definitions lag behind Nova (Glance 33 lacks hw_cpu_policy: mixed, which Nova has): for the names that
+    Nova reads, Nova's types decide, and a contradiction in Glance's namespaces is a warning.
     """
     try:
         known = definitions(cloud)
     except ServiceError as error:
         if error.status is None:
             raise
-        console.note(f"{cloud.name} shows no metadata definitions (HTTP {error.status}): properties are not compared")
+        console.note(
+            f"{cloud.name} does not show its metadata definitions (HTTP {error.status}): properties are not compared"
+        )
         return ()
     found = []
     for fault, stock in faults(known, properties):
         if stock and is_novas(fault.name):
-            console.warn(f"{cloud.name}: {fault}; Nova knows it, and decides")
+            console.warn(f"{cloud.name}: {fault}; Nova accepts it, and Nova decides")
         else:
             found.append(fault)
     return tuple(found)
@@ -65,7 +67,7 @@ def check(cloud: Cloud, properties: Properties) -> tuple[Fault, ...]:
 
 @functools.lru_cache(maxsize=16)
 def definitions(cloud: Cloud) -> tuple[Definition, ...]:
-    """All that the cloud defines for images, names with the prefix that they have there; asked once (20 requests)."""
+    """All definitions of the cloud for images, names with their prefix there; asked once (20 requests)."""
     doing = "read its metadata definitions"
     found: list[Definition] = []
     where = _LISTED
@@ -79,15 +81,15 @@ def definitions(cloud: Cloud) -> tuple[Definition, ...]:
 
 
 def faults(known: Iterable[Definition], properties: Properties) -> Iterator[tuple[Fault, bool]]:
-    """What no definition of a name allows; and whether all of these are Glance's own."""
+    """Properties that no definition of their name allows; and whether all of these definitions are Glance's own."""
     by_name: dict[str, list[Definition]] = {}
     for definition in known:
         by_name.setdefault(definition.name, []).append(definition)
     for name, value in properties.items():
         wrong = [(each.namespace, _wrong(each, value)) for each in by_name.get(name, ())]
         if wrong and all(why for _, why in wrong):
-            said = "; ".join(f'"{value}" {why} ({namespace})' for namespace, why in wrong)
-            yield Fault(name=name, what=said), all(namespace.startswith(_STOCK) for namespace, _ in wrong)
+            listed = "; ".join(f'"{value}" {why} ({namespace})' for namespace, why in wrong)
+            yield Fault(name=name, what=listed), all(namespace.startswith(_STOCK) for namespace, _ in wrong)
 
 
 def _read(namespace: Mapping[str, Any]) -> Iterator[Definition]:
@@ -120,7 +122,7 @@ def _wrong(definition: Definition, value: str) -> str:
 
 def _wrong_number(definition: Definition, value: str) -> str:
     if not re.fullmatch(r"-?[0-9]+" if definition.type == "integer" else r"-?[0-9]+(\.[0-9]+)?", value):
-        return "is no number" if definition.type == "number" else "is no whole number"
+        return "is not a number" if definition.type == "number" else "is not a whole number"
     if definition.minimum is not None and float(value) < definition.minimum:
         return f"is less than {definition.minimum}"
     if definition.maximum is not None and float(value) > definition.maximum:
@@ -135,7 +137,7 @@ def _wrong_text(definition: Definition, value: str) -> str:
         return f"is longer than {definition.max_length} characters"
     try:
         fits = re.search(definition.pattern, value)
-    except re.error:  # a pattern of another language: the cloud's own tools will see
+    except re.error:  # a pattern of another regular expression language: left to the cloud's own tools
         return ""
     return "" if fits else f"does not look like {definition.pattern}"
 

@@ -1,8 +1,7 @@
-"""Which image properties does Nova understand, and which does a guest need?
+"""Image properties: which ones Nova understands, and which ones a guest needs.
 
 The names, types and allowed words are in properties.yaml, from Nova's own nova/objects/image_meta.py. Glance takes
-any property, and Nova drops what it does not know without a word: a property that does not mean what it says is found
-here, before anything is built, or not at all.
+any property, and Nova silently ignores unknown ones: a mistake is found here, before anything is built, or not at all.
 """
 
 import difflib
@@ -28,13 +27,13 @@ __all__ = [
     "is_novas",
 ]
 
-RESERVED = "gpu_image_"  # the identity that publish.py gives an image
+RESERVED = "gpu_image_"  # the identity that a release gives an image
 _PROCESSORS = "hw_numa_cpus."
-_NOVAS = ("hw_", "img_", "os_")  # what begins so and is not known is a mistake
+_NOVAS = ("hw_", "img_", "os_")  # an unknown name with one of these prefixes is a mistake
 _TYPES = {
     "boolean": (r"true|false", "is neither true nor false"),
-    "integer": (r"[0-9]{1,9}", "is no whole number"),
-    "uuid": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is no UUID"),
+    "integer": (r"[0-9]{1,9}", "is not a whole number"),
+    "uuid": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is not a UUID"),
     "text": (r"[^\x00-\x1f]{1,255}", "is empty, too long (255 at most) or more than one line"),
     "hw_mem_page_size": (r"small|any|large|[0-9]+([KMG]B)?", "is neither small, any, large nor a size in KiB"),
 }
@@ -63,7 +62,7 @@ def _known() -> _Known:
 def derive(
     *, distribution: str, version: str, architecture: str, gpu: bool, packages: Collection[str]
 ) -> dict[str, str]:
-    """The properties that follow from a variant, as Glance will hold them (strings).
+    """The properties that follow from a variant, as Glance will have them (strings).
 
     A GPU is a PCIe device with large BARs, hence q35 and UEFI; our own builds always have an ESP.
     """
@@ -87,11 +86,10 @@ def derive(
 
 
 def derive_imported(*, os_type: str, distribution: str, version: str, architecture: str, gpu: bool) -> dict[str, str]:
-    """The properties that follow from what its maker says is in a ready image.
+    """The properties that follow from what the catalog declares about an imported image.
 
-    From os_type windows Nova makes the Hyper-V enlightenments. Some of NVIDIA's drivers for Windows, and GeForce
-    drivers before 465, refuse to work in a virtual machine that they can see ("Error 43"). Windows 11 asks for a
-    TPM 2.0.
+    For os_type windows Nova adds the Hyper-V enlightenments. Some of NVIDIA's drivers for Windows, and GeForce drivers
+    before 465, refuse to work in a virtual machine that they detect ("Error 43"). Windows 11 requires a TPM 2.0.
     """
     derived = derive(distribution=distribution, version=version, architecture=architecture, gpu=gpu, packages=())
     if os_type == "linux":
@@ -174,13 +172,13 @@ def _value_fault(name: str, value: str | None) -> str | None:
 
 
 def _processors_fault(name: str, value: str) -> str | None:
-    """Nova's sets of processors: numbers and ranges, and behind ^ those that are not in it (parse_cpu_spec in Nova's
+    """Nova's sets of processors: numbers and ranges, and after ^ those that are not in it (parse_cpu_spec in Nova's
     virt/hardware.py). A mask of exceptions alone is of all processors; a node of none has no processors."""
     rules = [rule.strip() for rule in value.split(",") if rule.strip()]
     parts = [re.fullmatch(r"(\^?)([0-9]{1,5})(?: *- *([0-9]{1,5}))?", rule) for rule in rules]
     known = [part for part in parts if part is not None]
     if not known or len(known) < len(parts) or any(int(part[2]) > int(part[3] or part[2]) for part in known):
-        return f"{_quoted(value)} is no set of processors; write it like 0-3,^1"
+        return f"{_quoted(value)} is not a set of processors; write it like 0-3,^1"
     if name.startswith(_PROCESSORS) and all(part[1] for part in known):
         return f"{_quoted(value)} leaves the node without a processor; write which it has, like 0-3"
     return None

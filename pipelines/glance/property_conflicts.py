@@ -1,8 +1,8 @@
-"""Which image properties contradict each other?
+"""Contradictions between image properties.
 
-Each may be right alone, and Nova would still refuse to make the server, or leave one of them out without a word. What
-depends on the flavor as well is let through: the flavor is not known here. HARDWARE stands for nova/virt/hardware.py
-(https://opendev.org/openstack/nova), where Nova decides most of this.
+Each property may be right alone, and Nova would still refuse to create the server, or silently ignore one of them. A
+conflict that depends on the flavor as well is let through: the flavor is not known here. HARDWARE stands for
+nova/virt/hardware.py (https://opendev.org/openstack/nova), where Nova decides most of this.
 """
 
 import re
@@ -31,25 +31,25 @@ class Fault:
 
 
 def found(properties: Properties, modules_signed: bool, packages: Collection[str] | None) -> list[Fault]:
-    """All contradictions between properties, and with what is in the image.
+    """All contradictions between properties, and with the contents of the image.
 
-    `modules_signed`: guests trust the key that signed the driver. `packages`: what is in the image, None for unknown.
+    `modules_signed`: guests trust the key that signed the driver. `packages`: those in the image, None for unknown.
     """
     faults = [fault for rule in _RULES for fault in rule(properties)]
     return [*_secure_boot(properties, modules_signed), *_guest_agent(properties, packages), *faults]
 
 
 def _secure_boot(properties: Properties, modules_signed: bool) -> Iterator[Fault]:
-    wish = properties.get("os_secure_boot")
-    if wish not in ("required", "optional"):
+    requested = properties.get("os_secure_boot")
+    if requested not in ("required", "optional"):
         return
     if properties.get("hw_firmware_type") != "uefi":
-        yield Fault(name="os_secure_boot", what=f"{wish} needs UEFI; write hw_firmware_type: uefi")
+        yield Fault(name="os_secure_boot", what=f"{requested} needs UEFI; write hw_firmware_type: uefi")
     if properties.get("architecture") == "x86_64" and "q35" not in properties.get("hw_machine_type", ""):
-        yield Fault(name="os_secure_boot", what=f"{wish} needs the q35 machine; write hw_machine_type: q35")
+        yield Fault(name="os_secure_boot", what=f"{requested} needs the q35 machine; write hw_machine_type: q35")
     if not modules_signed:
         what = (
-            f"{wish} is impossible: DKMS signs the driver's modules with a throw-away key that no guest trusts, "
+            f"{requested} is impossible: DKMS signs the driver's modules with a throwaway key that no guest trusts, "
             "and a kernel under Secure Boot rejects them; write disabled, remove it, or sign with your own key, "
             "under `secrets`"
         )
@@ -84,7 +84,7 @@ def _machine(properties: Properties) -> Iterator[Fault]:
         yield Fault(name="hw_machine_type", what=f'{architecture} has no machine "{machine}"; write {usual}')
     other = properties.get("hw_architecture", architecture)
     if architecture and other != architecture:  # Nova maps the one to the other (nova/objects/image_meta.py)
-        what = f"architecture is {architecture}, and Nova takes the two for one; remove hw_architecture"
+        what = f"architecture is {architecture}, and for Nova the two are one; remove hw_architecture"
         yield Fault(name="hw_architecture", what=what)
     # Its "virt" machine has no BIOS: https://www.qemu.org/docs/master/system/arm/virt.html
     if architecture == "aarch64" and properties.get("hw_firmware_type") == "bios":
@@ -98,7 +98,7 @@ def _viommu(properties: Properties) -> Iterator[Fault]:
     if model == "intel" and "q35" not in machine:
         yield Fault(name="hw_viommu_model", what="intel needs the q35 machine; write hw_machine_type: q35")
     elif model == "smmuv3" and architecture == "x86_64":
-        yield Fault(name="hw_viommu_model", what="smmuv3 is of aarch64; write intel, virtio or auto")
+        yield Fault(name="hw_viommu_model", what="only aarch64 has smmuv3; write intel, virtio or auto")
     elif model and architecture == "x86_64" and machine and "q35" not in machine:
         yield Fault(name="hw_viommu_model", what=f"{model} needs the q35 machine; write hw_machine_type: q35")
 
@@ -108,7 +108,7 @@ def _memory(properties: Properties) -> Iterator[Fault]:
     if properties.get("hw_mem_encryption") == "true":
         name = "hw_mem_encryption"
         if properties.get("architecture") == "aarch64":
-            yield Fault(name=name, what="this is of AMD's and Intel's processors, not of aarch64; remove it")
+            yield Fault(name=name, what="only AMD's and Intel's processors have this, not aarch64; remove it")
         if properties.get("hw_firmware_type") != "uefi":
             yield Fault(name=name, what="encrypted memory needs UEFI; write hw_firmware_type: uefi")
         if "q35" not in properties.get("hw_machine_type", "q35"):
@@ -125,9 +125,9 @@ def _processors(properties: Properties) -> Iterator[Fault]:
     if properties.get("hw_cpu_policy") == "shared":
         for name in (threads, "hw_cpu_realtime_mask"):
             if name in properties:
-                yield Fault(name=name, what="this is for pinned processors; write hw_cpu_policy: dedicated")
+                yield Fault(name=name, what="this is only for pinned processors; write hw_cpu_policy: dedicated")
     if threads in properties and "trait:HW_CPU_HYPERTHREADING" in properties:
-        yield Fault(name=threads, what="Nova takes this or trait:HW_CPU_HYPERTHREADING; remove one of them")
+        yield Fault(name=threads, what="Nova accepts this or trait:HW_CPU_HYPERTHREADING; remove one of them")
     for part in ("sockets", "cores", "threads"):
         wanted, most = properties.get(f"hw_cpu_{part}"), properties.get(f"hw_cpu_max_{part}")
         if wanted is not None and most is not None and 0 < int(most) < int(wanted):
@@ -135,7 +135,7 @@ def _processors(properties: Properties) -> Iterator[Fault]:
 
 
 def _numa(properties: Properties) -> Iterator[Fault]:
-    """HARDWARE, numa_get_constraints: all nodes have processors and memory, or none has."""
+    """HARDWARE, numa_get_constraints: either all nodes have processors and memory, or none."""
     nodes = properties.get("hw_numa_nodes")
     if nodes is not None and int(nodes) < 1:
         yield Fault(name="hw_numa_nodes", what="a server has at least one node; write 1 or more")
@@ -163,7 +163,7 @@ def _firmware(properties: Properties) -> Iterator[Fault]:
         what = 'Nova adds a TPM only for hw_tpm_version; write it too, for example "2.0"'
         yield Fault(name="hw_tpm_model", what=what)
     if model == "tpm-crb" and version == "1.2":  # HARDWARE, get_vtpm_constraint
-        yield Fault(name="hw_tpm_version", what='tpm-crb is a TPM 2.0; write "2.0", or hw_tpm_model: tpm-tis')
+        yield Fault(name="hw_tpm_version", what='tpm-crb is only for TPM 2.0; write "2.0", or hw_tpm_model: tpm-tis')
 
 
 def _devices(properties: Properties) -> Iterator[Fault]:
@@ -187,7 +187,7 @@ def _hypervisor(properties: Properties) -> Iterator[Fault]:
 
 
 def _signature(properties: Properties) -> Iterator[Fault]:
-    """https://docs.openstack.org/glance/latest/user/signature.html: three of the four verify nothing, silently."""
+    """https://docs.openstack.org/glance/latest/user/signature.html: with fewer than four, nothing is verified."""
     present = [name for name in _SIGNATURE if name in properties]
     if 0 < len(present) < len(_SIGNATURE):
         lacking = ", ".join(name for name in _SIGNATURE if name not in present)

@@ -1,7 +1,7 @@
-"""What is in the cloud, and is it ours?
+"""Our images in a cloud: which they are, and in which state.
 
-Glance's own image properties say what an image is. A server's snapshot inherits all of them, so an image is ours only
-when it is in our project, names its own ID, and bears none of a snapshot's marks. Nothing else is ever changed.
+Image properties in Glance tell what an image is. A server's snapshot inherits all of them, so an image is ours only
+when it is in our project, names its own ID, and has none of a snapshot's marks. No other image is ever changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ State = planner.State | Literal["foreign"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """An image in a cloud. `state` is foreign for what bears a variant's name or properties and is not ours."""
+    """An image in a cloud. `state` is foreign for an image that has a variant's name or properties and is not ours."""
 
     cloud: str
     variant: str
@@ -59,28 +59,33 @@ def ours(cloud: client.Cloud, variant: str, *, hidden: bool | None = None) -> li
 def age(image: Image) -> tuple[bool, str, str, str]:
     """Sorts by build, then by which came first into the cloud; the same for everyone who looks.
 
-    What somebody went back from is older than all else.
+    A rolled-back image is older than all others.
     """
-    return not is_rejected(image), image.properties[image_metadata.BUILD_ID], image.created_at, image.id
+    return not is_rolled_back(image), image.properties[image_metadata.BUILD_ID], image.created_at, image.id
 
 
-def is_rejected(image: Image) -> bool:
-    """Whether somebody went back from this image, and nobody has shown it since."""
+def is_rolled_back(image: Image) -> bool:
+    """Whether this image was rolled back, and not promoted since."""
     return image_metadata.REJECTED_AT in image.properties
 
 
 def current(cloud: client.Cloud, variant: str) -> list[Image]:
     """Our images of one variant that users see: one, but for a moment within a promotion."""
-    return [image for image in ours(cloud, variant, hidden=False) if is_shown(image)]
+    return [image for image in ours(cloud, variant, hidden=False) if is_visible(image)]
 
 
-def is_shown(image: Image) -> bool:
+def newer_current(cloud: client.Cloud, variant: Variant, image: Image) -> list[Image]:
+    """The visible images of a variant that are newer than this one."""
+    return [other for other in current(cloud, variant.name) if age(other) > age(image)]
+
+
+def is_visible(image: Image) -> bool:
     """Whether users get this image when they ask for its name."""
     return image.status in WHOLE and not image.hidden
 
 
 def inventory(cloud: client.Cloud) -> tuple[CloudImage, ...]:
-    """All our images in a cloud, by variant, the oldest build first; of several that are shown each is current."""
+    """All our images in a cloud, by variant, the oldest build first; of several visible ones each is current."""
     found = [image for image in cloud.images(owner=cloud.project_id) if is_ours(image, cloud.project_id)]
     return tuple(
         CloudImage(
@@ -90,11 +95,11 @@ def inventory(cloud: client.Cloud) -> tuple[CloudImage, ...]:
             build_id=image.properties[image_metadata.BUILD_ID],
             fingerprint=image.properties.get(image_metadata.FINGERPRINT, ""),
             release_digest=image.properties.get(image_metadata.RELEASE_DIGEST, ""),
-            state="current" if is_shown(image) else state,
+            state="current" if is_visible(image) else state,
             created_at=datetime.fromisoformat(image.created_at),
             disk_format=image.disk_format,
             converted=image_metadata.DATA in image.properties,
-            rejected=is_rejected(image),
+            rejected=is_rolled_back(image),
             deactivated=image.status == "deactivated",
             hidden_since=hidden_since(image),
         )
@@ -112,7 +117,7 @@ def hidden_since(image: Image) -> datetime | None:
 def status(
     cloud: client.Cloud, variants: Iterable[Variant], fingerprints: Mapping[str, str] | None = None
 ) -> list[Row]:
-    """What there is of these variants, ours and others' (foreign), with a note on what is stale or out of order.
+    """All images of these variants, ours and others' (foreign), with a note on what is stale or out of order.
 
     `fingerprints`: what each variant's would be now, by its name, where that is known.
     """
@@ -141,9 +146,9 @@ def rows(
 
 
 def _states(images: Iterable[Image]) -> list[tuple[Image, planner.State]]:
-    """Our images with their states, by variant and age. Of several that are shown, the newest is the current one."""
+    """Our images with their states, by variant and age. Of several visible ones the newest is the current one."""
     ordered = sorted(images, key=lambda image: (image.properties[image_metadata.VARIANT], age(image)))
-    newest = {image.properties[image_metadata.VARIANT]: image.id for image in ordered if is_shown(image)}
+    newest = {image.properties[image_metadata.VARIANT]: image.id for image in ordered if is_visible(image)}
     return [(image, _state(image, newest.get(image.properties[image_metadata.VARIANT]))) for image in ordered]
 
 
@@ -160,11 +165,11 @@ def _note(image: Image, state: planner.State, variant: Variant, fingerprint: str
     if state == "broken":
         notes.append(f"it has no data ({image.status})")
     if state == "retired" and not image.hidden:
-        notes.append("still shown beside a newer one; upload again to finish")
+        notes.append("still visible beside a newer one; upload again to finish")
     if state == "current" and image.properties.get(image_metadata.RELEASE_DIGEST) != image_metadata.release_digest(
         variant
     ):
-        notes.append("stale: images.yaml says otherwise about its properties")
+        notes.append("stale: its metadata in images.yaml changed")
     if state == "current" and fingerprint not in (None, image.properties.get(image_metadata.FINGERPRINT)):
         notes.append("stale: images.yaml or an element changed since it was built")
     return "; ".join(notes)
@@ -189,7 +194,7 @@ def _row(cloud: client.Cloud, image: Image, state: State, whose: str, note: str,
 
 
 def _namesake(image: Image, names: Mapping[str, str]) -> str:
-    """The variant that an image says it is of, or whose name in the cloud it bears."""
+    """The variant that an image says it is of, or whose name in the cloud it has."""
     return image.properties.get(image_metadata.VARIANT, names.get(image.name, ""))
 
 

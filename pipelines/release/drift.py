@@ -1,8 +1,8 @@
-"""What in a cloud is not as images.yaml says?
+"""Differences between images in a cloud and images.yaml.
 
-Somebody changed a property, a tag or a member by hand; images.yaml has gone on since; a driver's branch has come to its
-end. Pure: images as Glance shows them and the time go in, differences come out, each with whether it can be repaired
-without a build.
+A property, a tag or a member was changed by hand; images.yaml changed since; a driver's branch reached its end of life.
+Pure: images as Glance lists them and the time go in, differences come out, each with whether it can be repaired without
+a build.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ _RELEASE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """One difference. `repairable`: it is in what Glance holds beside the data, and ours to change.
+    """One difference. `repairable`: it is in an image's metadata, and ours to change.
 
-    `asked_for`: images.yaml itself wants it so, such as a driver that its maker supports no longer: worth to be said,
-    and nothing that anybody has to do.
+    `asked_for`: images.yaml itself asks for it, such as a driver that its maker no longer supports: reported, and
+    nothing has to be done.
     """
 
     what: str
@@ -47,7 +47,7 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
-    """What makes an image as it should be: fields and properties with their values, and properties to take away."""
+    """Changes that make an image as it should be: fields and properties with their values, and properties to remove."""
 
     values: Mapping[str, Value]
     remove: tuple[str, ...] = ()
@@ -69,12 +69,12 @@ def drift(
 ) -> tuple[Drift, ...]:
     """How an image of ours differs from its variant, as this cloud has it; of one that is not current, its name alone.
 
-    `made`: the manifest of its build, None where there is no record of that. `members`: whom a shared image is shared
-    with, where that was asked. `fingerprint`: what a build would have now, where that is known. `delivery`: how this
-    cloud wants its images' data, where that is asked.
+    `made`: the manifest of its build, None without a record of that. `members`: those of a shared image, where that was
+    asked. `fingerprint`: that of a build now, where that is known. `delivery`: how this cloud wants its images' data,
+    where that is to be compared.
     """
     if image.status == "deactivated":
-        return (Drift(what="deactivated", wanted="", found="deactivated by an administrator; it has all its data"),)
+        return (Drift(what="deactivated", wanted="", found="deactivated by an administrator; its data are complete"),)
     if image.status != "active":
         return (Drift(what="half uploaded", wanted="", found=f"it has no data ({image.status})"),)
     found = [*of_metadata(image, changes(variant, image, made, current=current))]
@@ -86,13 +86,13 @@ def drift(
 
 
 def changes(variant: Variant, image: Image, made: Manifest | None, *, current: bool = True) -> Changes:
-    """What would have to be changed in Glance: nothing that is not ours or images.yaml's to decide."""
+    """Changes that an image needs: nothing that is not ours or images.yaml's to decide."""
     if not current:
         name = image_metadata.hidden_name(variant, image.properties[image_metadata.BUILD_ID])
         return Changes(values={} if image.name == name or not image.hidden else {"name": name})
     fields: dict[str, Value] = {
         # A hidden image gets its variant's name when it is made visible, and not before.
-        "name": variant.image_name if cloud_images.is_shown(image) else image.name,
+        "name": variant.image_name if cloud_images.is_visible(image) else image.name,
         "visibility": variant.glance.visibility,
         "protected": variant.glance.protected,
         "min_disk": image_metadata.min_disk(made) if made else image.min_disk,
@@ -103,17 +103,19 @@ def changes(variant: Variant, image: Image, made: Manifest | None, *, current: b
     values = {name: value for name, value in fields.items() if getattr(image, name) != value}
     values |= {name: value for name, value in wanted.items() if image.properties.get(name) != value}
     once = image.properties.get(image_metadata.PROPERTIES, "").split()
-    surplus = (name for name in image.properties if name not in wanted and not name.startswith(image_metadata.PREFIX))
-    # What is neither Nova's nor once declared is somebody's note, or Glance's own: it changes nothing for a server.
-    return Changes(values=values, remove=tuple(n for n in surplus if n in once or properties.is_novas(n)))
+    undeclared = (
+        name for name in image.properties if name not in wanted and not name.startswith(image_metadata.PREFIX)
+    )
+    # What is neither Nova's nor once declared is a user's note, or Glance's own: it changes nothing for a server.
+    return Changes(values=values, remove=tuple(n for n in undeclared if n in once or properties.is_novas(n)))
 
 
 def of_metadata(image: Image, needed: Changes) -> Iterator[Drift]:
     """What an image has otherwise than `needed`."""
     stale = [name for name in _RELEASE if name in needed.values]
     if stale:
-        found = "as images.yaml had it before, or changed by hand"
-        yield Drift(what="release data", wanted="as images.yaml says", found=found, repairable=True)
+        found = "older than images.yaml, or changed by hand"
+        yield Drift(what="metadata", wanted="as in images.yaml", found=found, repairable=True)
     for name, value in needed.values.items():
         if name in stale:
             continue
@@ -126,7 +128,7 @@ def of_metadata(image: Image, needed: Changes) -> Iterator[Drift]:
 
 
 def of_members(variant: Variant, members: Mapping[str, str] | None) -> Iterator[Drift]:
-    """Whom a shared image lacks, or is shared with beside those of images.yaml."""
+    """Members that a shared image lacks, and members that images.yaml does not have."""
     if members is None or variant.glance.visibility != "shared":
         return
     wanted = set(variant.glance.members)
@@ -141,36 +143,36 @@ def of_variant(variant: Variant, mine: Sequence[Image], others: Sequence[Image])
 
     `others` are those that are not ours and that users find under its name.
     """
-    shown = [image for image in mine if cloud_images.is_shown(image)]
+    visible = [image for image in mine if cloud_images.is_visible(image)]
     found = []
-    if mine and not shown:
-        mended = hidden_by_hand(mine) is not None
-        found.append(Drift(what="current image", wanted="one that is shown", found="none is", repairable=mended))
-    if len(shown) > 1:
-        older = f"older beside it: {', '.join(image.id for image in shown[:-1])}"
+    if mine and not visible:
+        repairable = hidden_by_hand(mine) is not None
+        found.append(Drift(what="current image", wanted="one that is visible", found="none", repairable=repairable))
+    if len(visible) > 1:
+        older = f"older ones beside the newest: {', '.join(image.id for image in visible[:-1])}"
         # Beside one that is deactivated, an older one is all that users have.
-        usable = shown[-1].status == "active"
-        found.append(Drift(what="shown", wanted="the newest alone", found=older, repairable=usable))
+        usable = visible[-1].status == "active"
+        found.append(Drift(what="visible images", wanted="the newest alone", found=older, repairable=usable))
     name = variant.image_name
-    found += [_namesake(name, image) for image in others if image.name == name and cloud_images.is_shown(image)]
+    found += [_namesake(name, image) for image in others if image.name == name and cloud_images.is_visible(image)]
     return tuple(found)
 
 
 def hidden_by_hand(mine: Sequence[Image]) -> Image | None:
-    """The image that was current when somebody hid it, where none is shown: whatever we hide bears the time of that."""
-    if any(cloud_images.is_shown(image) for image in mine):
+    """The image that was current when it was hidden by hand, where none is visible. We note when we hide one."""
+    if any(cloud_images.is_visible(image) for image in mine):
         return None
     once = [image for image in mine if image.status == "active" and image_metadata.PROMOTED_AT in image.properties]
     ours = [
         image
         for image in once
-        if image_metadata.RETIRED_AT not in image.properties and not cloud_images.is_rejected(image)
+        if image_metadata.RETIRED_AT not in image.properties and not cloud_images.is_rolled_back(image)
     ]
     return ours[-1] if ours else None
 
 
 def duplicates(mine: Sequence[Image]) -> Mapping[str, Drift]:
-    """Image ID → what it is a second copy of; the one that came first, or that is shown, is none."""
+    """Image ID → what it is a copy of; the first of a build, or the visible one, is the original."""
     first: dict[str, Image] = {}
     found = {}
     for image in sorted((each for each in mine if each.status == "active"), key=lambda each: each.hidden):
@@ -181,31 +183,31 @@ def duplicates(mine: Sequence[Image]) -> Mapping[str, Drift]:
 
 
 def _properties(variant: Variant, image: Image, made: Manifest | None) -> dict[str, str]:
-    """The properties that it should have; without a manifest, those that can be known all the same.
+    """The properties that an image should have; without a manifest, those that are known all the same.
 
-    What follows from the present variant is not among them: it may be of another release than the image is.
+    Those derived from the present variant are not among them: it may be of another release than the image is.
     """
     if made is not None:
         return image_metadata.properties(variant, made, image.id)
-    wanted = image_metadata.kept_properties(variant, image)
+    wanted = image_metadata.known_properties(variant, image)
     names = {*wanted[image_metadata.PROPERTIES].split(), *_lost_names(variant, image)}
     return wanted | {image_metadata.PROPERTIES: " ".join(sorted(names))}
 
 
 def _lost(variant: Variant, image: Image) -> Iterator[Drift]:
     for name in _lost_names(variant, image):
-        found = "missing, and without a record of the build nobody knows what it was; the next build brings it"
+        found = "missing, and its value is unknown without a build record; the next build brings it"
         yield Drift(what=f"property {name}", wanted="", found=found)
 
 
 def _lost_names(variant: Variant, image: Image) -> list[str]:
-    """The properties that an image was released with, and has no more, and that images.yaml does not declare."""
+    """The properties that an image was released with and has lost, and that images.yaml does not declare."""
     once = image.properties.get(image_metadata.PROPERTIES, "").split()
     return [name for name in once if name not in image.properties and name not in variant.glance.properties]
 
 
 def _data(image: Image, delivery: Delivery) -> Iterator[Drift]:
-    """What only sending the data once more can change. A cloud that converts what it imports has it as it wants."""
+    """Differences that only another upload removes. A cloud that converts on import has the format it wants."""
     converted = image.disk_format == "raw" and image_metadata.DATA in image.properties
     if image.disk_format != delivery.disk_format and not converted:
         found = f"{image.disk_format} until the next upload"
@@ -236,7 +238,7 @@ def _driver(variant: Variant, image: Image, now: datetime) -> Iterator[Drift]:
 
 def _namesake(name: str, image: Image) -> Drift:
     found = f"{image.id} of project {image.owner} ({image.visibility})"
-    return Drift(what="somebody else's image", wanted=f"none that is shown as {name}", found=found)
+    return Drift(what="image of the same name", wanted=f"none but ours visible as {name}", found=found)
 
 
 def _text(value: Value) -> str:

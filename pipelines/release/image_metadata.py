@@ -13,13 +13,13 @@ FINGERPRINT, RELEASE_DIGEST, SHA256 = f"{PREFIX}fingerprint", f"{PREFIX}release_
 DRIVER, KERNEL = f"{PREFIX}driver", f"{PREFIX}kernel"
 PROMOTED_AT = f"{PREFIX}promoted_at"  # tells what was once current from what never was
 RETIRED_AT = f"{PREFIX}retired_at"  # hidden since then, once current
-REJECTED_AT = f"{PREFIX}rejected_at"  # somebody went back from it
+REJECTED_AT = f"{PREFIX}rejected_at"  # rolled back
 PROPERTIES = f"{PREFIX}properties"  # the names of the properties that we declared, to remove them one day
 DATA = f"{PREFIX}data"  # the digest of data that are not the build's own file, once they were compared
 
 
 def release_digest(variant: Variant) -> str:
-    """The digest of what Glance alone holds; when it changes, the image is updated, not built again."""
+    """The digest of an image's metadata; when it changes, the image is updated, not built again."""
     release = {
         "name": variant.image_name,
         "visibility": variant.glance.visibility,
@@ -33,7 +33,7 @@ def release_digest(variant: Variant) -> str:
 
 
 def hidden_name(variant: Variant, build_id: str) -> str:
-    """The name of an image that is not shown (yet, or any more)."""
+    """The name of an image that is not visible (yet, or any more)."""
     return f"{variant.image_name} {build_id}"
 
 
@@ -43,7 +43,7 @@ def min_disk(made: Manifest) -> int:
 
 
 def declared_properties(variant: Variant, made: Manifest) -> dict[str, str]:
-    """What the catalog declares, and what follows from the image as it was made: the catalog may have gone on since."""
+    """The properties that the catalog declares, and those derived from the image as it was built."""
     derived: dict[str, str] = {}
     if "type" in made.base:  # an imported image
         derived = image_properties.derive_imported(
@@ -67,7 +67,7 @@ def declared_properties(variant: Variant, made: Manifest) -> dict[str, str]:
 
 
 def properties(variant: Variant, made: Manifest, image_id: str) -> dict[str, str]:
-    """All properties that Glance will hold: the image's own, and its identity."""
+    """All properties of a new image: the declared ones, and its identity."""
     declared = declared_properties(variant, made)
     identity = {
         ID: image_id,
@@ -83,8 +83,8 @@ def properties(variant: Variant, made: Manifest, image_id: str) -> dict[str, str
     return {**declared, **{name: value for name, value in identity.items() if value}}
 
 
-def kept_properties(variant: Variant, image: Image) -> dict[str, str]:
-    """The same where the manifest of its build is not known: what followed from the image as it was made stays."""
+def known_properties(variant: Variant, image: Image) -> dict[str, str]:
+    """The same where the manifest of its build is not known: properties derived from the image as it was built stay."""
     once = image.properties.get(PROPERTIES, "").split()
     declared = {name: image.properties[name] for name in once if name in image.properties}
     for name, value in variant.glance.properties.items():
@@ -92,5 +92,5 @@ def kept_properties(variant: Variant, image: Image) -> dict[str, str]:
             declared.pop(name, None)
         else:
             declared[name] = value
-    held = {name: value for name, value in image.properties.items() if name.startswith(PREFIX)}
-    return declared | held | {RELEASE_DIGEST: release_digest(variant), PROPERTIES: " ".join(sorted(declared))}
+    own = {name: value for name, value in image.properties.items() if name.startswith(PREFIX)}
+    return declared | own | {RELEASE_DIGEST: release_digest(variant), PROPERTIES: " ".join(sorted(declared))}

@@ -1,8 +1,8 @@
-"""What is sent to a cloud?
+"""File that is sent to a cloud.
 
-The build's file, as it is or, where the cloud wants raw, a raw copy of it: sparse, beside the build while somebody
-sends it, and made once for all who send it at the same time. A cloud that downloads may have to find the copy, so it
-has a name, and the last who needs it removes it.
+The build's file as it is or, where the cloud wants raw, a raw copy of it: sparse, beside the build while uploads need
+it, and made once for all uploads at the same time. A cloud that downloads must find the copy, so it has a name, and the
+last upload that needs it removes it.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ CONVERT_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:
-    """A file that can be sent, what it is, and which artifact of a build it was made of (often itself)."""
+    """A file to send, its description, and the artifact of a build that it was made of (often itself)."""
 
     path: Path
     artifact: Artifact
@@ -36,7 +36,7 @@ class Payload:
 
     @property
     def place(self) -> str:
-        """Where it is below the builds' folder."""
+        """Its path below the builds' folder."""
         return "/".join(self.path.parts[-3:])
 
     def chunks(self, progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -69,7 +69,7 @@ class Payload:
         if name in known:
             return known[name]
         if name not in hashlib.algorithms_available:
-            what = f"Glance digests images with {name}, which is unknown here"
+            what = f"Glance digests images with {name}, which this host does not know"
             raise CloudError(what, remedy="Set Glance's hashing_algorithm to sha512, its default.")
         with self.path.open("rb") as source:
             return hashlib.file_digest(source, name).hexdigest()
@@ -88,9 +88,9 @@ def canonical(build: Build, made: Manifest) -> Payload:
 
 @contextlib.contextmanager
 def prepared(build: Build, made: Manifest, disk_format: DiskFormat) -> Iterator[Payload]:
-    """What to send of a build to a cloud that wants this format; a copy is gone again afterwards.
+    """The file to send of a build to a cloud that wants this format; a copy is removed afterwards.
 
-    Raises VerifyError for a file that is not what was built, and HostError where there is no room for the copy.
+    Raises VerifyError for a file that is not what was built, and HostError when the disk has no space for the copy.
     """
     whole = canonical(build, made)
     if not whole.path.is_file() or whole.path.stat().st_size != made.artifact.size:
@@ -102,13 +102,13 @@ def prepared(build: Build, made: Manifest, disk_format: DiskFormat) -> Iterator[
 
 @contextlib.contextmanager
 def raw(whole: Payload) -> Iterator[Payload]:
-    """A raw copy of a build's file, shared with all who need it now."""
+    """A raw copy of a build's file, shared with all uploads that need it now."""
     copy = _copy(whole.path)
     busy = f"{whole.path} is being converted by {{holder}}"
     user: IO[bytes] | None = None
     try:
         with locks.hold(_lock(copy), busy, wait=CONVERT_SECONDS, waiting=busy):
-            artifact = _ready(copy) or _convert(whole, copy)
+            artifact = _converted(copy) or _convert(whole, copy)
             user = copy.open("rb")
             locks.join(user)
         yield replace(whole, path=copy, artifact=artifact)
@@ -119,7 +119,7 @@ def raw(whole: Payload) -> Iterator[Payload]:
 
 
 def sweep(build: Build) -> None:
-    """Remove the raw copies, whole and half, that those left who were killed, of all builds of this one's variant.
+    """Remove the raw copies that killed processes left, of all builds of this one's variant.
 
     A lock's file stays where a copy was ever made, so it tells where to look.
     """
@@ -130,7 +130,7 @@ def sweep(build: Build) -> None:
 
 
 def _sweep(copy: Path) -> None:
-    """While nobody makes a copy: what is half made is nobody's."""
+    """With the lock held, an unfinished copy belongs to no process."""
     _part(copy).unlink(missing_ok=True)
     if copy.exists():
         with copy.open("rb") as user:
@@ -145,19 +145,19 @@ def _remove_unused(copy: Path, user: IO[bytes]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _ready(copy: Path) -> Artifact | None:
-    """What somebody else has converted already."""
+def _converted(copy: Path) -> Artifact | None:
+    """The copy that another process has made already."""
     if not copy.exists():
         return None
     return Artifact(**json.loads(_record(copy).read_text(encoding="utf-8")))  # written before the copy got its name
 
 
 def _convert(whole: Payload, copy: Path) -> Artifact:
-    _require_room(whole, copy.parent)
+    _require_space(whole, copy.parent)
     console.note(f"converting {whole.path} to raw")
     whole.require(files.digests(whole.path)[0])
     part = _part(copy)
-    # -W: nobody minds in which order a sparse copy is written.
+    # -W: the order in which a sparse copy is written does not matter.
     options = ("-W", "-f", whole.artifact.format, "-O", "raw", str(whole.path), str(part))
     try:
         process.run((process.require("qemu-img", "qemu-utils"), "convert", *options), deadline=CONVERT_SECONDS)
@@ -174,7 +174,7 @@ def _convert(whole: Payload, copy: Path) -> Artifact:
     return made
 
 
-def _require_room(whole: Payload, folder: Path) -> None:
+def _require_space(whole: Payload, folder: Path) -> None:
     needed, free = _data(whole), shutil.disk_usage(folder).free
     if free < needed:
         gib = 2**30
@@ -183,7 +183,7 @@ def _require_room(whole: Payload, folder: Path) -> None:
 
 
 def _data(whole: Payload) -> int:
-    """How many bytes of the disk are no holes."""
+    """How many bytes of the disk image are data, not holes."""
     argv = (process.require("qemu-img", "qemu-utils"), "map", "--output=json", "-f", whole.artifact.format)
     try:
         extents = json.loads(process.run((*argv, str(whole.path)), deadline=CONVERT_SECONDS).stdout)

@@ -1,8 +1,7 @@
-"""Which images may go, in a cloud and here, and do they?
+"""Deletion of images that are no longer needed, in a cloud and on this host.
 
-In a cloud: never what is shown, never the one to go back to, never what a server or a volume uses, never what is not
-ours. What a plan names is looked at once more, right before it is deleted: somebody may have shown or used it
-meanwhile.
+In a cloud never the current image, the last one to roll back to, one that a server or a volume uses, or one that is not
+ours. What a plan names is checked again right before it is deleted: it may have been promoted or used meanwhile.
 """
 
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from pipelines.nova import servers
 from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console, locks
 
-# An unfinished upload may be under way elsewhere; after this it is not.
+# An unfinished upload may be in progress on another host; after this it is not.
 ABANDONED = timedelta(days=1)
 _REFUSED = frozenset({403, 409})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruned:
-    """What became of one image: deleted, or why not."""
+    """Result for one image: deleted, or why not."""
 
     cloud: str
     variant: str
@@ -32,12 +31,12 @@ class Pruned:
     kept: str = ""
 
     def __str__(self) -> str:
-        end = f"kept: {self.kept}" if self.kept else "deleted"
+        end = f"not deleted: {self.kept}" if self.kept else "deleted"
         return f"{self.variant} {self.build_id} in {self.cloud}: {end} ({self.image_id})"
 
 
 def prune(cloud: Cloud, variant: str, image_ids: tuple[str, ...], now: datetime) -> tuple[Pruned, ...]:
-    """Delete these images of a variant as far as that is still right; what is kept is said, and no error."""
+    """Delete these images of a variant as far as that is still right; an image that has to stay is not an error."""
     mine = cloud_images.ours(cloud, variant)
     done = []
     for image in mine:
@@ -60,7 +59,8 @@ def prune(cloud: Cloud, variant: str, image_ids: tuple[str, ...], now: datetime)
 def prune_here(root: Path, variant: str, keep: int) -> tuple[Path, ...]:
     """Delete the image files of builds that are older than the newest `keep` good ones; returns which.
 
-    The rest of a build stays: it is small, and says what was released. One that is being uploaded is left for later.
+    The rest of a build stays: it is small, and documents what was released. A build whose upload is in progress is
+    left for the next time.
     """
     kept, beyond = 0, []
     for build in reversed(store.builds(root, variant)):
@@ -79,25 +79,27 @@ def _is_uploaded(folder: Path) -> bool:
 
 
 def _why_keep(cloud: Cloud, image: Image, mine: list[Image], now: datetime) -> str:
-    """Why an image has to stay; empty when it may go."""
+    """Why an image has to stay; empty when it may be deleted."""
     if not image.hidden:
-        return "it is shown"
+        return "it is visible"
     if image.status == "deactivated":
         return "an administrator deactivated it"
     if image.status != "active":
         young = now - datetime.fromisoformat(image.created_at) < ABANDONED
-        return "its upload may be under way" if young else ""
-    good = (other for other in mine if other.status == "active" and not cloud_images.is_rejected(other))
+        return "its upload may be in progress" if young else ""
+    good = (other for other in mine if other.status == "active" and not cloud_images.is_rolled_back(other))
     if not any(other.id != image.id for other in good):
         return "it is the last good one"
     users = servers.using_image(cloud.session, image.id)
     if users is None:
-        console.note(f"{cloud.name}: Nova may not be asked who uses {image.id}; Glance refuses what volumes use")
-    return f"in use by {len(users)} servers" if users else ""
+        console.note(
+            f"{cloud.name}: Nova does not tell which servers use {image.id}; Glance refuses to delete what volumes use"
+        )
+    return f"in use by {len(users)} server{'s' * (len(users) > 1)}" if users else ""
 
 
 def _delete(cloud: Cloud, image: Image) -> str:
-    """Delete an image that may go; why it is still there when the cloud refuses."""
+    """Delete an image; why it is still there when the cloud refuses."""
     try:
         if image.protected:
             cloud.update(image.id, protected=False)

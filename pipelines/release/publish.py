@@ -1,8 +1,8 @@
-"""How does it reach users?
+"""Releases of builds to a cloud's users, in a safe order.
 
-The order and safety of a release. A new image is made hidden and private, filled, compared, and only then shown; the
-one before it is hidden after that, never earlier. What lies in the cloud is read, not remembered, so a run that broke
-off is finished by the next, and two runs at once end with the newest build shown and every other one hidden.
+A new image is created hidden and private, filled, compared, and only then made visible; the one before it is hidden
+after that, never earlier. The state of the cloud is read, not remembered, so a run that was interrupted is finished by
+the next, and two runs at once end with the newest build visible and every other one hidden.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,22 +24,22 @@ from pipelines.util.errors import CatalogError, UsageError, VerifyError
 BY_DEFAULT = Delivery()
 
 Did = Literal["promoted", "updated", "superseded", "unchanged", "candidate"]
-_SAID: Mapping[Did, str] = {
-    "promoted": "shown under its name",
-    "updated": "its release data updated",
-    "superseded": "hidden, since a newer build is shown",
-    "unchanged": "current already, nothing to do",
-    "candidate": "a candidate; `./inv promote` shows it",
+_DONE: Mapping[Did, str] = {
+    "promoted": "visible under its name",
+    "updated": "its metadata updated",
+    "superseded": "hidden, since a newer build is current",
+    "unchanged": "already current, nothing to do",
+    "candidate": "a candidate; `./inv promote` makes it visible",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a release did. `removed` and `retired` are image IDs; `uploaded` says whether its data was sent.
+    """Result of a release. `removed` and `retired` are image IDs; `uploaded` tells whether its data was sent.
 
-    promoted: it is shown now, and was not. updated: it was shown already, and its release data changed. superseded: it
-    is hidden, because a newer build is shown. unchanged: it was shown already, as images.yaml has it. candidate: it is
-    there, and hidden.
+    promoted: it is visible now, and was not. updated: it was visible already, and its metadata changed. superseded: it
+    is hidden, because a newer build is current. unchanged: it was visible already, as images.yaml has it. candidate:
+    it is in the cloud, and hidden.
     """
 
     cloud: str
@@ -52,15 +52,14 @@ class Outcome:
     retired: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = [
-            f"{self.variant} {self.build_id} in {self.cloud}: {'uploaded, ' if self.uploaded else ''}{_SAID[self.did]}"
-        ]
-        said += [f"{len(self.retired)} older hidden"] if self.retired else []
-        said += [f"{len(self.removed)} unfinished removed"] if self.removed else []
-        return f"{', '.join(said)} ({self.image_id})"
+        parts = ["uploaded"] if self.uploaded else []
+        parts += [_DONE[self.did]]
+        parts += [f"{len(self.retired)} older hidden"] if self.retired else []
+        parts += [f"{len(self.removed)} unfinished removed"] if self.removed else []
+        return f"{self.variant} {self.build_id} in {self.cloud}: {', '.join(parts)} ({self.image_id})"
 
 
-def upload(
+def release(
     cloud: Cloud,
     variant: Variant,
     build: Build,
@@ -70,39 +69,39 @@ def upload(
     delivery: Delivery = BY_DEFAULT,
     promotes: bool = True,
 ) -> Outcome:
-    """Bring a verified build to a cloud's users; `variant` and `delivery` are as this cloud has them.
+    """Release a verified build to a cloud's users; `variant` and `delivery` are as this cloud has them.
 
     Safe to repeat at any point. Unless it `promotes`, the image stays a candidate, which users do not see.
 
-    Raises VerifyError for a build that is not good (or is not what was verified), CatalogError for properties that
-    are wrong, HostError when this build is being uploaded already, and CloudError.
+    Raises VerifyError for a build that failed verification (or is not what was verified), CatalogError for wrong
+    properties, HostError when another process on this host is uploading this build, and CloudError.
     """
     made = build.manifest()
     _refuse(cloud, variant, made, verification)
-    with release_upload.uploading(cloud, build):
-        removed = release_upload.clean(cloud, build, delivery, now)
-        image, fresh = release_upload.have(cloud, variant, build, delivery)
+    with release_upload.alone(cloud, build):
+        removed = release_upload.remove_leftovers(cloud, build, delivery, now)
+        image, uploaded = release_upload.ensure_image(cloud, variant, build, delivery)
         if promotes:
             done = _promote(cloud, variant, made, image, now)
         else:
-            done = _outcome(cloud, variant, image, "unchanged" if cloud_images.is_shown(image) else "candidate")
-    return replace(done, uploaded=fresh, removed=removed)
+            done = _outcome(cloud, variant, image, "unchanged" if cloud_images.is_visible(image) else "candidate")
+    return replace(done, uploaded=uploaded, removed=removed)
 
 
 def promote(
     cloud: Cloud, variant: Variant, build_id: str | None, made: Callable[[str], Manifest | None], now: datetime
 ) -> Outcome:
-    """Show the newest image of a variant that a cloud has, or that of a build; nothing is sent.
+    """Make the newest image of a variant in a cloud current, or that of a build; nothing is uploaded.
 
-    `made` gives the manifest of a build where it is known. Naming a build that somebody went back from shows it again.
+    `made` gives the manifest of a build where it is known. Naming a build that was rolled back makes it current again.
     """
     mine = [image for image in cloud_images.ours(cloud, variant.name) if image.status == "active"]
     wanted = [image for image in mine if build_id in (None, image.properties[image_metadata.BUILD_ID])]
-    if not wanted or (build_id is None and cloud_images.is_rejected(wanted[-1])):
+    if not wanted or (build_id is None and cloud_images.is_rolled_back(wanted[-1])):
         what = f"{cloud.name} has no image of {variant.name} to promote"
-        raise UsageError(f"{what}: {build_id}" if build_id else what, remedy="`./inv upload` brings a build there.")
+        raise UsageError(f"{what}: {build_id}" if build_id else what, remedy="`./inv upload` uploads a build.")
     image = wanted[-1]
-    if cloud_images.is_rejected(image):
+    if cloud_images.is_rolled_back(image):
         image = cloud.update(image.id, remove=[image_metadata.REJECTED_AT])
     return _promote(cloud, variant, made(image.properties[image_metadata.BUILD_ID]), image, now)
 
@@ -110,20 +109,20 @@ def promote(
 def rollback(
     cloud: Cloud, variant: Variant, build_id: str | None, made: Callable[[str], Manifest | None], now: datetime
 ) -> Outcome:
-    """Show the good image before the current one again, or that of a build; nothing is sent or built.
+    """Make the good image before the current one current again, or that of a build; nothing is uploaded or built.
 
-    Its members and properties are brought to what images.yaml says by now, before users see it.
+    It gets the members and properties that images.yaml has by now, before users see it.
     """
-    image = release_promote.before(cloud, variant, build_id)
+    image = release_promote.rollback_target(cloud, variant, build_id)
     repair.apply(cloud, variant, image, made(image.properties[image_metadata.BUILD_ID]))
-    retired = release_promote.go_back(cloud, variant, cloud.image(image.id), now)
+    retired = release_promote.roll_back(cloud, variant, cloud.image(image.id), now)
     return replace(_outcome(cloud, variant, image, "promoted" if retired else "unchanged"), retired=retired)
 
 
 def update(
     cloud: Cloud, variant: Variant, image_ids: Sequence[str], made: Callable[[str], Manifest | None]
 ) -> tuple[Outcome, ...]:
-    """Give images of a variant what images.yaml says beside their data, and nothing else."""
+    """Give images of a variant the metadata that images.yaml has for them; their data stay."""
     images = [image for image in cloud_images.ours(cloud, variant.name) if image.id in image_ids]
     changed = [
         (image, repair.apply(cloud, variant, image, made(image.properties[image_metadata.BUILD_ID])))
@@ -133,16 +132,13 @@ def update(
 
 
 def _promote(cloud: Cloud, variant: Variant, made: Manifest | None, image: Image, now: datetime) -> Outcome:
-    """Release data first, so that members and properties are right from the moment that users see the image."""
-    updated = [] if _is_superseded(cloud, variant, image) else repair.apply(cloud, variant, image, made)
-    did, retired = release_promote.show(cloud, variant, image, now)
+    """Metadata first, so that members and properties are right from the moment that users see the image."""
+    superseded = cloud_images.newer_current(cloud, variant, image)
+    updated = [] if superseded else repair.apply(cloud, variant, image, made)
+    did, retired = release_promote.make_current(cloud, variant, image, now)
     return replace(
         _outcome(cloud, variant, image, "updated" if updated and did == "unchanged" else did), retired=retired
     )
-
-
-def _is_superseded(cloud: Cloud, variant: Variant, image: Image) -> bool:
-    return any(cloud_images.age(other) > cloud_images.age(image) for other in cloud_images.current(cloud, variant.name))
 
 
 def _outcome(cloud: Cloud, variant: Variant, image: Image, did: Did) -> Outcome:
@@ -156,7 +152,7 @@ def _outcome(cloud: Cloud, variant: Variant, image: Image, did: Did) -> Outcome:
 
 
 def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verification) -> None:
-    """Nothing is sent before this."""
+    """Raise what forbids this release, before anything is sent."""
     which = f"{variant.name} {made.build_id}"
     if (verification.variant, verification.build_id) != (made.variant, made.build_id) or made.variant != variant.name:
         raise VerifyError(f"{which} is not the build that was verified", remedy=f"Run `./inv verify {variant.name}`.")
@@ -166,9 +162,9 @@ def _refuse(cloud: Cloud, variant: Variant, made: Manifest, verification: Verifi
         )
         remedy = f"Run `./inv verify {variant.name}` for the details, and build it again."
         raise VerifyError(f"{which} is not uploaded, because it failed verification: {failed}", remedy=remedy)
-    held = image_metadata.declared_properties(variant, made)
-    own = properties.check(held, modules_signed=made.modules_signed, packages=made.packages or None)
-    faults = own or metadefs.check(cloud, held)
+    declared = image_metadata.declared_properties(variant, made)
+    own = properties.check(declared, modules_signed=made.modules_signed, packages=made.packages or None)
+    faults = own or metadefs.check(cloud, declared)
     if faults:
         what = f"{variant.name} is not uploaded, because its properties are wrong: " + "; ".join(map(str, faults))
         raise CatalogError(what, remedy="Correct `glance: properties` in images.yaml.")

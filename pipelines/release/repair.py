@@ -1,7 +1,6 @@
-"""How is drift put right?
+"""Repair of drift: metadata of our images in a cloud, made as images.yaml has them.
 
-What Glance holds beside an image's data is made as images.yaml says, by ID and for images of ours alone: they are read
-again right before, and what is right already is not touched. Nothing is built, uploaded or deleted.
+Images are read again right before, and what is right already is not touched. Nothing is built, uploaded or deleted.
 """
 
 from collections.abc import Callable
@@ -15,19 +14,19 @@ from pipelines.release.drift import Drift
 
 
 def repair(cloud: Cloud, variant: Variant, made: Callable[[str], Manifest | None], now: datetime) -> list[Drift]:
-    """Repair a variant's images, which `variant` describes as this cloud has it; what was wrong, and is not any more.
+    """Repair a variant's images in a cloud, as `variant` describes them for it; what was wrong before.
 
     `made` gives the manifest of a build where it is known. Doing it again repairs nothing.
     """
     mine = cloud_images.ours(cloud, variant.name)
     repaired = [each for each in drift.of_variant(variant, mine, ()) if each.repairable]
-    if repaired:  # none is shown, or several are
-        shown = [image for image in mine if cloud_images.is_shown(image)]
-        newest = shown[-1] if shown else drift.hidden_by_hand(mine)
+    if repaired:  # none is visible, or several are
+        visible = [image for image in mine if cloud_images.is_visible(image)]
+        newest = visible[-1] if visible else drift.hidden_by_hand(mine)
         if newest is not None:
-            promote.show(cloud, variant, newest, now)
+            promote.make_current(cloud, variant, newest, now)
         mine = cloud_images.ours(cloud, variant.name)
-    current = next((image for image in reversed(mine) if cloud_images.is_shown(image)), None)
+    current = next((image for image in reversed(mine) if cloud_images.is_visible(image)), None)
     for image in (image for image in mine if image.status == "active"):
         known = made(image.properties[image_metadata.BUILD_ID])
         repaired += apply(cloud, variant, image, known, current=image is current)

@@ -1,7 +1,7 @@
-"""How does a build come back from a cloud?
+"""Download of a build from a cloud that has it, for another that lacks it.
 
-One that a cloud has and another lacks is not built again: its image is downloaded, and is a build once more only when
-it is, byte for byte, what its record says.
+It is not built again: its image is downloaded, and is a build once more only when it is, byte for byte, what its build
+record describes.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ def holder(clouds: list[Cloud], made: Manifest) -> tuple[Cloud, Image] | None:
 
 
 def retrieve(cloud: Cloud, image: Image, record: Record, root: Path) -> Build:
-    """Make a build whole again, from an image of a cloud and its record; what lies here of it stays.
+    """Make a build complete again, from an image of a cloud and its record; what this host has of it stays.
 
-    CloudError when the image is not what the record says, HostError when there is no room; nothing is left then.
+    CloudError when the image is not what the record describes, HostError when the disk is full; nothing is left then.
     """
     made = record.manifest
     folder = root / made.variant / made.build_id
@@ -49,9 +49,9 @@ def retrieve(cloud: Cloud, image: Image, record: Record, root: Path) -> Build:
 
 @contextlib.contextmanager
 def _folder(folder: Path, record: Record) -> Iterator[None]:
-    """The build's folder, which has its record and is complete afterwards; one that was not is gone when that fails."""
-    lies_here = store.builds(folder.parents[1], record.manifest.variant)
-    if any(build.folder == folder and build.state == store.COMPLETE for build in lies_here):
+    """The build's folder, complete and with its record afterwards; a new one is removed on failure."""
+    on_this_host = store.builds(folder.parents[1], record.manifest.variant)
+    if any(build.folder == folder and build.state == store.COMPLETE for build in on_this_host):
         yield
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -80,8 +80,8 @@ def _download(cloud: Cloud, image: Image, made: Manifest, path: Path) -> None:
             cloud.download(image.id, sink, meter.advance)
         sha256 = files.sha256(path)
     except OSError as error:
-        what = f"cannot bring {made.variant} {made.build_id} here: {error.strerror}"
+        what = f"cannot download {made.variant} {made.build_id}: {error.strerror}"
         raise HostError(what, remedy="Free some space, or put the builds elsewhere with --builds DIR.") from error
     if sha256 != made.artifact.sha256:
-        what = f"{cloud.name}: image {image.id} is not {made.variant} {made.build_id}, as its record has it"
-        raise CloudError(what, remedy="Somebody replaced the image or the record. Build the variant again.")
+        what = f"{cloud.name}: image {image.id} is not what the record of {made.variant} {made.build_id} describes"
+        raise CloudError(what, remedy="The image or the record was replaced. Build the variant again.")

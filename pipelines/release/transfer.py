@@ -1,8 +1,8 @@
-"""How do the bytes get there?
+"""Transfer of an image's data to a cloud, and the comparison afterwards.
 
-By a plain upload, by Glance's import of what was sent to its staging area (glance-direct), or by a download of its own
-(web-download); to its default store, or to those that are named. What a cloud can do it is asked. Afterwards the image
-is compared with what was sent, by Glance's own digest, and an import is no exception.
+By a plain upload, by Glance's import of what was sent to its staging area (glance-direct), or by Glance's own download
+(web-download); to its default store, or to named ones. The cloud is asked what it offers. Afterwards the image is
+compared with what was sent, by Glance's own digest, after an import too.
 """
 
 import urllib.parse
@@ -22,29 +22,29 @@ from pipelines.util.errors import CloudError
 
 Method = Literal["put", "glance-direct", "web-download"]
 
-# The digest of an image's data where they are not the build's own file, written once they were compared.
+# The digest of an image's data where they are not the build's own file, set after they were compared.
 DATA = image_metadata.DATA
 _OTHERWISE = "Write what it offers in images.yaml (`clouds`), or leave the key out."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
-    """How an image's data get to a cloud. `url` is where the cloud finds the builds' folder, for a web-download."""
+class Route:
+    """Import method and stores of an upload. `url` is where the cloud finds the builds' folder (web-download)."""
 
     method: Method
     stores: tuple[str, ...] = ()
     url: str = ""
 
 
-def choose(cloud: Cloud, delivery: Delivery) -> Way:
-    """The way for a delivery; CloudError where the cloud does not offer what was asked for. Sends nothing yet.
+def choose(cloud: Cloud, delivery: Delivery) -> Route:
+    """The route for a delivery; CloudError where the cloud does not offer what was asked for. Sends nothing yet.
 
-    auto is a web-download where the cloud is told an address and offers that, an import of what is sent where it is
-    for several stores, and a plain upload otherwise: that is answered when the store has all of it, needs no room in a
-    staging area, and no cloud is without it.
+    auto is a web-download where images.yaml has an address for it and the cloud offers it, an import from the staging
+    area for several stores, and a plain upload otherwise: every cloud has it, its answer comes when the store has all
+    data, and it needs no space in a staging area.
     """
     if delivery == Delivery(disk_format=delivery.disk_format):
-        return Way(method="put")
+        return Route(method="put")
     found = interop_import.offer(cloud)
     stores = _stores(cloud, delivery, found.stores)
     if delivery.import_method != "auto":
@@ -54,20 +54,20 @@ def choose(cloud: Cloud, delivery: Delivery) -> Way:
     else:
         method = "glance-direct" if len(stores) > 1 else "put"
     _require_offered(cloud, method, stores, found.methods)
-    return Way(method=method, stores=stores, url=delivery.web_download_url if method == "web-download" else "")
+    return Route(method=method, stores=stores, url=delivery.web_download_url if method == "web-download" else "")
 
 
-def send(cloud: Cloud, image_id: str, name: str, sent: Payload, way: Way) -> Image:
+def fill(cloud: Cloud, image_id: str, name: str, sent: Payload, route: Route) -> Image:
     """Fill an image that was created for this payload, and compare it; the image as it is then.
 
-    Raises CloudError when the data do not arrive, or other data do. The image is then of no use.
+    Raises CloudError when the data do not arrive, or arrive changed. The image is useless then.
     """
-    if way.method == "web-download":
-        _download(cloud, image_id, sent, way)
+    if route.method == "web-download":
+        _download(cloud, image_id, sent, route)
     else:
-        _upload(cloud, image_id, name, sent, way)
+        _upload(cloud, image_id, name, sent, route)
     image = cloud.image(image_id)
-    _require_stores(cloud, image, name, way)
+    _require_stores(cloud, image, name, route)
     _require_same(cloud, image, name, sent)
     if image.disk_format == sent.original.format:
         return image
@@ -107,30 +107,30 @@ def _require_offered(cloud: Cloud, method: Method, stores: tuple[str, ...], meth
         raise CloudError(what, remedy=_OTHERWISE)
 
 
-def _upload(cloud: Cloud, image_id: str, name: str, sent: Payload, way: Way) -> None:
+def _upload(cloud: Cloud, image_id: str, name: str, sent: Payload, route: Route) -> None:
     with console.meter(f"{name} → {cloud.name}", sent.artifact.size) as meter:
-        if way.method == "put":
-            store = way.stores[0] if way.stores else ""
-            cloud.upload(image_id, lambda: sent.chunks(meter.advance), sent.artifact.size, store=store)
+        if route.method == "put":
+            store = route.stores[0] if route.stores else ""
+            cloud.put_data(image_id, lambda: sent.chunks(meter.advance), sent.artifact.size, store=store)
             return
-        cloud.stage(image_id, lambda: sent.chunks(meter.advance), sent.artifact.size)
-    cloud.begin_import(image_id, {"name": "glance-direct"}, way.stores)
+        cloud.stage_data(image_id, lambda: sent.chunks(meter.advance), sent.artifact.size)
+    cloud.begin_import(image_id, {"name": "glance-direct"}, route.stores)
     interop_import.wait(cloud, image_id)
 
 
-def _download(cloud: Cloud, image_id: str, sent: Payload, way: Way) -> None:
-    url = f"{way.url.rstrip('/')}/{urllib.parse.quote(sent.place)}"
+def _download(cloud: Cloud, image_id: str, sent: Payload, route: Route) -> None:
+    url = f"{route.url.rstrip('/')}/{urllib.parse.quote(sent.place)}"
     console.note(f"{cloud.name} downloads {url}")
-    cloud.begin_import(image_id, {"name": "web-download", "uri": url}, way.stores)
+    cloud.begin_import(image_id, {"name": "web-download", "uri": url}, route.stores)
     try:
         interop_import.wait(cloud, image_id)
     except ServiceError as error:
-        remedy = f"Check that this cloud's Glance reaches {url}, and that the builds' folder is served there."
+        remedy = f"Check that this cloud's Glance can reach {url}, and that a web server has the builds' folder there."
         raise ServiceError(error.what, remedy=remedy, status=error.status) from error
 
 
-def _require_stores(cloud: Cloud, image: Image, name: str, way: Way) -> None:
-    missing = set(way.stores) - set(image.stores) if image.stores else set()
+def _require_stores(cloud: Cloud, image: Image, name: str, route: Route) -> None:
+    missing = set(route.stores) - set(image.stores) if image.stores else set()
     if missing:
         what = f"{cloud.name}: {name} did not get into {', '.join(sorted(missing))}"
         raise CloudError(what, remedy="Run the same command again.")
@@ -146,8 +146,8 @@ def _require_same(cloud: Cloud, image: Image, name: str, sent: Payload) -> None:
             _compare(cloud, image, name, copy)
     else:
         what = f"{cloud.name} converted {name} from {sent.artifact.format} to {image.disk_format}"
-        remedy = f"What is in it cannot be compared then: write `import_method: put` for {cloud.name} in images.yaml."
-        raise CloudError(f"{what}, so nothing can say whether it is what was built", remedy=remedy)
+        remedy = f"Its data cannot be compared then: write `import_method: put` for {cloud.name} in images.yaml."
+        raise CloudError(f"{what}, so it cannot be compared with what was built", remedy=remedy)
 
 
 def _compare(cloud: Cloud, image: Image, name: str, wanted: Payload) -> None:

@@ -1,6 +1,7 @@
-"""How does a build become an image of a cloud, before anybody sees it?
+"""Upload of a build to a new image in a cloud, which users do not see yet.
 
-Made hidden and private, filled, compared. What an earlier try left unfinished goes, unless somebody may be at it.
+The image is created hidden and private, filled, and compared. What an earlier upload left unfinished is deleted, unless
+it may still be in progress.
 """
 
 import contextlib
@@ -22,35 +23,35 @@ UNFINISHED = frozenset({"queued", "saving", "uploading", "importing", "killed"})
 
 
 @contextlib.contextmanager
-def uploading(cloud: Cloud, build: Build) -> Iterator[None]:
-    """Be the only one on this host that uploads a build to a cloud; HostError when somebody is at it."""
-    busy = f"{build.variant} {build.build_id} is being uploaded to {cloud.name} already, by {{holder}}"
+def alone(cloud: Cloud, build: Build) -> Iterator[None]:
+    """Hold the lock for uploads of a build from this host to a cloud; HostError when another process holds it."""
+    busy = f"{build.variant} {build.build_id} is already being uploaded to {cloud.name} by {{holder}}"
     with locks.hold(_lock(build.folder, cloud), busy):
         payload.sweep(build)
         yield
 
 
-def have(cloud: Cloud, variant: Variant, build: Build, delivery: Delivery) -> tuple[Image, bool]:
-    """The image that has a build's data, and whether they were sent for it. CloudError when they do not arrive."""
+def ensure_image(cloud: Cloud, variant: Variant, build: Build, delivery: Delivery) -> tuple[Image, bool]:
+    """The image that has a build's data, and whether it was uploaded for that. CloudError when data do not arrive."""
     made = build.manifest()
     for image in reversed(cloud_images.ours(cloud, variant.name)):
         if transfer.holds(image, build, made, delivery):
             return image, False
-    way = transfer.choose(cloud, delivery)
+    route = transfer.choose(cloud, delivery)
     with payload.prepared(build, made, delivery.disk_format) as sent:
-        return _filled(cloud, variant, build, sent, way), True
+        return _filled(cloud, variant, build, sent, route), True
 
 
-def clean(cloud: Cloud, build: Build, delivery: Delivery, now: datetime) -> tuple[str, ...]:
-    """Delete what earlier runs left unfinished: nothing that is shown, and nothing that may be under way."""
+def remove_leftovers(cloud: Cloud, build: Build, delivery: Delivery, now: datetime) -> tuple[str, ...]:
+    """Delete what earlier runs left unfinished: nothing that is visible, and nothing that may be in progress."""
     made, images = build.manifest(), cloud_images.ours(cloud, build.variant)
     unfinished = [image for image in images if image.status in UNFINISHED and _abandoned(cloud, image, build, now)]
-    # Another host may have made a build in the same second, which bears the same ID.
+    # Another host may have made a build in the same second, which has the same ID.
     own = [image for image in images if image.properties.get(image_metadata.SHA256) == made.artifact.sha256]
-    never_shown = [
+    never_visible = [
         image for image in own if image.status == "active" and image_metadata.PROMOTED_AT not in image.properties
     ]
-    damaged = [image for image in never_shown if not transfer.holds(image, build, made, delivery)]
+    damaged = [image for image in never_visible if not transfer.holds(image, build, made, delivery)]
     leftovers = [image for image in (*unfinished, *damaged) if image.hidden]
     for image in leftovers:
         console.note(f"{cloud.name}: removing {image.name}, an upload that did not finish ({image.status}, {image.id})")
@@ -58,11 +59,11 @@ def clean(cloud: Cloud, build: Build, delivery: Delivery, now: datetime) -> tupl
     return tuple(image.id for image in leftovers)
 
 
-def _filled(cloud: Cloud, variant: Variant, build: Build, sent: payload.Payload, way: transfer.Way) -> Image:
+def _filled(cloud: Cloud, variant: Variant, build: Build, sent: payload.Payload, route: transfer.Route) -> Image:
     """Create, fill and compare an image, hidden and private; it is gone again when that fails."""
     made, image_id = build.manifest(), str(uuid.uuid4())
     name = image_metadata.hidden_name(variant, made.build_id)
-    _note_begun(build.folder, cloud, image_id)
+    _note_start(build.folder, cloud, image_id)
     try:
         cloud.create(
             image_id,
@@ -74,7 +75,7 @@ def _filled(cloud: Cloud, variant: Variant, build: Build, sent: payload.Payload,
             properties=image_metadata.properties(variant, made, image_id),
         )
         _require_visibility(cloud, variant, image_id)
-        return transfer.send(cloud, image_id, name, sent, way)
+        return transfer.fill(cloud, image_id, name, sent, route)
     except BaseException:
         with contextlib.suppress(PipelineError):  # the next run finds it, and the first error is the one to report
             cloud.delete(image_id)
@@ -82,21 +83,21 @@ def _filled(cloud: Cloud, variant: Variant, build: Build, sent: payload.Payload,
 
 
 def _abandoned(cloud: Cloud, image: Image, build: Build, now: datetime) -> bool:
-    """Whether nobody is at it: it was begun here, and nobody here holds the lock of its build, but ourselves."""
+    """Whether an unfinished upload is not in progress: this host started it, and no other process holds its lock."""
     folder = build.folder.parent / image.properties[image_metadata.BUILD_ID]
-    if image.id in _begun(folder, cloud):
+    if image.id in _started_here(folder, cloud):
         return folder == build.folder or locks.holder(_lock(folder, cloud)) is None
     return now - datetime.fromisoformat(image.created_at) > prune.ABANDONED
 
 
-def _begun(folder: Path, cloud: Cloud) -> list[str]:
-    """The IDs of the images whose uploads began here, from a build's folder."""
+def _started_here(folder: Path, cloud: Cloud) -> list[str]:
+    """The IDs of the images whose uploads this host started from a build's folder."""
     noted = _lock(folder, cloud).with_suffix(".begun")
     return noted.read_text(encoding="utf-8").split() if noted.exists() else []
 
 
-def _note_begun(folder: Path, cloud: Cloud, image_id: str) -> None:
-    """Before the image is there: whoever finds it later knows that it is a leftover."""
+def _note_start(folder: Path, cloud: Cloud, image_id: str) -> None:
+    """Write down an upload before its image exists, so that a later run recognizes a leftover."""
     with _lock(folder, cloud).with_suffix(".begun").open("a", encoding="utf-8") as noted:
         noted.write(f"{image_id}\n")
 
@@ -106,7 +107,7 @@ def _lock(folder: Path, cloud: Cloud) -> Path:
 
 
 def _require_visibility(cloud: Cloud, variant: Variant, image_id: str) -> None:
-    """Try, on an image without data, what promotion will need: better refused now than after the upload."""
+    """Try on an image without data what promotion will need: better refused now than after the upload."""
     visibility = variant.glance.visibility
     if visibility in ("public", "community"):
         try:

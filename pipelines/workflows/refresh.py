@@ -212,7 +212,7 @@ def _carried_out(run: Refresh, variant: Variant, cloud: Cloud, action: Action) -
             build = _brought(run, variant, action)
             verification = build.verification() or workflows_build.verify_one(build, variant, run.now)
             delivery = run.site.catalog.delivery(cloud.name)
-            done = [publish.upload(cloud, variant, build, verification, run.now(), delivery=delivery)]
+            done = [publish.release(cloud, variant, build, verification, run.now(), delivery=delivery)]
         case "promote":
             done = [publish.promote(cloud, variant, action.build_id, made, run.now())]
         case "update":

@@ -55,7 +55,9 @@ def upload(
                 verification = made.verification() or build.verify_one(made, variant, now)
                 build.require_passed(verification)
                 console.say(
-                    str(publish.upload(cloud, variant, made, verification, now(), delivery=delivery, promotes=promotes))
+                    str(
+                        publish.release(cloud, variant, made, verification, now(), delivery=delivery, promotes=promotes)
+                    )
                 )
 
 

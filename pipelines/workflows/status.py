@@ -147,7 +147,7 @@ def _of_variant(
     now: datetime,
 ) -> Iterator[tuple[str, Drift]]:
     """Image ID and drift, of all of a variant's images."""
-    current = next((image for image in reversed(mine) if cloud_images.is_shown(image)), None)
+    current = next((image for image in reversed(mine) if cloud_images.is_visible(image)), None)
     for each in release_drift.of_variant(variant, mine, others):
         yield (current or [*others, *mine][-1]).id, each
     twice = release_drift.duplicates(mine)

@@ -40,7 +40,7 @@ def test_a_new_image_is_hidden_and_private_and_has_what_was_asked_for(cloud: cli
 
 def test_what_was_uploaded_comes_back(cloud: client.Cloud) -> None:
     image = record(cloud)
-    cloud.upload(image.id, pieces, len(DATA))
+    cloud.put_data(image.id, pieces, len(DATA))
     sink = io.BytesIO()
     downloaded = cloud.download(image.id, sink)
     assert sink.getvalue() == DATA
@@ -49,7 +49,7 @@ def test_what_was_uploaded_comes_back(cloud: client.Cloud) -> None:
 
 def test_a_download_that_breaks_off_is_an_error(cloud: client.Cloud, proxy: Proxy, proxied: Path) -> None:
     image = record(cloud)
-    cloud.upload(image.id, pieces, len(DATA))
+    cloud.put_data(image.id, pieces, len(DATA))
     proxy.on("GET", "/file", lambda request: setattr(request, "drop_answer", True), always=True)
     with pytest.raises(CloudError, match="download"):
         client.connect("local", file=proxied).download(image.id, io.BytesIO())
@@ -134,7 +134,7 @@ def test_deleting_twice_is_fine(cloud: client.Cloud) -> None:
 def test_a_token_that_was_revoked_is_renewed_before_the_upload(cloud: client.Cloud, local_cloud: TestCloud) -> None:
     image = record(cloud)
     revoke(local_cloud, cloud)
-    cloud.upload(image.id, pieces, len(DATA))
+    cloud.put_data(image.id, pieces, len(DATA))
     assert cloud.image(image.id).size == len(DATA)
 
 
@@ -144,7 +144,7 @@ def test_a_token_that_ends_as_the_upload_begins_does_not_store_an_empty_image(
     behind = client.connect("local", file=proxied)
     image = record(behind)
     proxy.on("PUT", "/file", lambda _: revoke(local_cloud, behind))
-    behind.upload(image.id, pieces, len(DATA))
+    behind.put_data(image.id, pieces, len(DATA))
     assert [status for method, _, status in proxy.passed_on if method == "PUT"] == [401, 204]
     assert behind.image(image.id).hash_value == hashlib.sha512(DATA).hexdigest()
 
@@ -155,7 +155,7 @@ def test_an_upload_that_is_refused_is_not_sent_again(proxy: Proxy, proxied: Path
     image = record(behind)
     proxy.on("PUT", "/file", fault)
     with pytest.raises(ServiceError, match="cannot upload") as failure:
-        behind.upload(image.id, pieces, len(DATA))
+        behind.put_data(image.id, pieces, len(DATA))
     assert failure.value.status in (307, 503)
     assert [method for method, _ in proxy.seen].count("PUT") == 1
     assert behind.image(image.id).status == "queued"
@@ -165,13 +165,13 @@ def test_an_upload_that_is_refused_is_not_sent_again(proxy: Proxy, proxied: Path
 def test_an_upload_of_another_size_than_was_said_leaves_no_image(cloud: client.Cloud, size: int) -> None:
     image = record(cloud)
     with pytest.raises(ServiceError, match=f"{len(DATA)} of {size} bytes"):
-        cloud.upload(image.id, pieces, size)
+        cloud.put_data(image.id, pieces, size)
     assert cloud.image(image.id).size is None
 
 
 def test_an_empty_piece_does_not_end_an_upload(cloud: client.Cloud) -> None:
     image = record(cloud)
-    cloud.upload(image.id, lambda: iter([b"one", b"", b"two"]), 6)
+    cloud.put_data(image.id, lambda: iter([b"one", b"", b"two"]), 6)
     assert cloud.image(image.id).hash_value == hashlib.sha512(b"onetwo").hexdigest()
 
 
@@ -179,7 +179,7 @@ def test_data_that_is_not_of_the_images_format_is_refused_with_a_remedy(cloud: c
     image_id = str(uuid.uuid4())
     cloud.create(image_id, name="no qcow2", disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties={})
     with pytest.raises(ServiceError) as failure:
-        cloud.upload(image_id, pieces, len(DATA))
+        cloud.put_data(image_id, pieces, len(DATA))
     assert failure.value.status == 415
     assert "verify" in failure.value.remedy
 
@@ -218,7 +218,7 @@ def test_an_upload_that_is_cut_is_not_sent_again_and_leaves_no_image(proxy: Prox
     image = record(behind)
     proxy.on("PUT", "/file", cut_after(100_000))
     with pytest.raises(ServiceError, match="cannot upload") as failure:
-        behind.upload(image.id, pieces, len(DATA))
+        behind.put_data(image.id, pieces, len(DATA))
     assert failure.value.status is None
     assert [method for method, _ in proxy.seen].count("PUT") == 1
     assert behind.image(image.id).status != "active"
@@ -228,7 +228,7 @@ def test_more_than_the_quota_is_refused_with_a_remedy(member: client.Cloud) -> N
     image = record(member)
     size = (QUOTA_MIB + 1) * 2**20
     with pytest.raises(ServiceError) as failure:
-        member.upload(image.id, lambda: (bytes(2**20) for _ in range(QUOTA_MIB + 1)), size)
+        member.put_data(image.id, lambda: (bytes(2**20) for _ in range(QUOTA_MIB + 1)), size)
     assert failure.value.status == 413
     assert "quota" in failure.value.remedy
     assert member.image(image.id).status == "queued"

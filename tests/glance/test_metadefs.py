@@ -54,7 +54,7 @@ def said(cloud: client.Cloud, **found: str) -> list[str]:
     ("name", "value", "says"),
     [
         ("acme__tier", "bronze", 'acme.tier: "bronze" is not one of: gold, silver (ACME::Images)'),
-        ("acme__ports", "many", "is no whole number"),
+        ("acme__ports", "many", "is not a whole number"),
         ("acme__ports", "0", "is less than 1"),
         ("acme__ports", "9", "is more than 8"),
         ("acme__ticket", "7", "does not look like ^OPS-[0-9]+$"),

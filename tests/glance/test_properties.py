@@ -103,9 +103,9 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
         ("trait:CUSTOM_GPU", "forbidden", "write required"),
         ("img_hide_hypervisor_id", "maybe", "neither true nor false"),
         ("img_hide_hypervisor_id", "True", "neither true nor false"),
-        ("hw_cpu_cores", "four", "no whole number"),
-        ("hw_numa_mem.0", "2GiB", "no whole number"),
-        ("hw_cpu_cores", "-1", "no whole number"),
+        ("hw_cpu_cores", "four", "not a whole number"),
+        ("hw_numa_mem.0", "2GiB", "not a whole number"),
+        ("hw_cpu_cores", "-1", "not a whole number"),
         ("hw_numa_cpus.0", "abc", "write it like 0-3,^1"),
         ("hw_numa_cpus.0", "3-0", "write it like 0-3,^1"),
         ("hw_numa_cpus.0", "^0-1", "without a processor"),
@@ -114,7 +114,7 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
         ("hw_cpu_realtime_mask", ",", "write it like 0-3,^1"),
         ("hw_firmware_type", "UEFI", "not one of: uefi, bios"),
         ("hw_mem_page_size", "huge", "neither small, any, large"),
-        ("hw_ephemeral_encryption_secret_uuid", "x", "no UUID"),
+        ("hw_ephemeral_encryption_secret_uuid", "x", "not a UUID"),
         ("os_distro", "", "empty"),
         ("mycompany.team", "a\nb", "more than one line"),
     ],
@@ -143,7 +143,7 @@ def test_secure_boot_may_be_disabled_anywhere() -> None:
 @pytest.mark.parametrize("wish", ["required", "optional"])
 def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> None:
     [found] = faults(GPU | {"os_secure_boot": wish}, modules_signed=False)
-    assert "throw-away key" in found
+    assert "throwaway key" in found
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> 
         ({"architecture": "x86_64", "hw_viommu_model": "auto", "hw_machine_type": "pc"}, "write hw_machine_type: q35"),
         ({"hw_mem_encryption": "true"}, "write hw_firmware_type: uefi"),
         (GPU | {"hw_mem_encryption": "true", "hw_machine_type": "pc"}, "write hw_machine_type: q35"),
-        ({"architecture": "aarch64", "hw_mem_encryption": "true", "hw_firmware_type": "uefi"}, "not of aarch64"),
+        ({"architecture": "aarch64", "hw_mem_encryption": "true", "hw_firmware_type": "uefi"}, "not aarch64"),
         ({"hw_cpu_policy": "shared", "hw_cpu_thread_policy": "isolate"}, "write hw_cpu_policy: dedicated"),
         ({"hw_cpu_policy": "shared", "hw_cpu_realtime_mask": "^0"}, "write hw_cpu_policy: dedicated"),
         ({"hw_cpu_thread_policy": "require", "trait:HW_CPU_HYPERTHREADING": "required"}, "remove one of them"),

@@ -215,7 +215,7 @@ def test_what_images_yaml_says_otherwise_by_now_is_said_once_with_each_property(
     after = dataclasses.replace(after, name=before.name)
     made = make_manifest(before)
     assert said(after, image(before, made), made) == [
-        "release data: as images.yaml had it before, or changed by hand, not as images.yaml says",
+        "metadata: older than images.yaml, or changed by hand, not as in images.yaml",
         "property mycompany.team: ai, not ml",
     ]
 

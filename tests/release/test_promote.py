@@ -26,7 +26,7 @@ def variant() -> Variant:
 
 
 def release(cloud: client.Cloud, variant: Variant, build: Build, **options: bool) -> publish.Outcome:
-    return publish.upload(cloud, variant, build, verified(build), NOW, **options)
+    return publish.release(cloud, variant, build, verified(build), NOW, **options)
 
 
 def shown(cloud: client.Cloud, variant: Variant) -> list[str]:
@@ -246,7 +246,7 @@ def test_what_is_shown_or_is_the_last_good_one_is_never_deleted(
     assert [(each.image_id, each.kept) for each in done] == [
         (several[0], ""),
         (several[1], ""),
-        (several[2], "it is shown"),
+        (several[2], "it is visible"),
     ]
     cloud.update(several[2], os_hidden=True)
     (kept,) = prune.prune(cloud, variant.name, tuple(several), NOW)
@@ -282,7 +282,7 @@ def test_an_upload_that_may_be_under_way_is_left_alone_for_a_day(
     )
     unfinished = ("00000000-0000-4000-8000-00000000beef",)
     (kept,) = prune.prune(cloud, variant.name, unfinished, NOW - timedelta(days=3650))
-    assert kept.kept == "its upload may be under way"
+    assert kept.kept == "its upload may be in progress"
     (gone,) = prune.prune(cloud, variant.name, unfinished, NOW + timedelta(days=3650))
     assert gone.kept == ""
     assert len(several) == len(cloud_images.ours(cloud, variant.name))

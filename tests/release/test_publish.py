@@ -37,7 +37,7 @@ MakeBuild = Callable[..., Build]
 
 def release(cloud: client.Cloud, variant: Variant, build: Build) -> publish.Outcome:
     """Upload a build that is verified."""
-    return publish.upload(cloud, variant, build, verified(build), NOW)
+    return publish.release(cloud, variant, build, verified(build), NOW)
 
 
 def shown(cloud: client.Cloud, variant: Variant) -> list[client.Image]:
@@ -81,7 +81,7 @@ def test_a_released_image_says_what_it_is(cloud: client.Cloud, variant: Variant,
 def test_a_ready_windows_image_is_released_with_what_windows_needs(cloud: client.Cloud, tmp_path: Path) -> None:
     wanted = imported(converted(gpt_disk(tmp_path / "windows.raw"), "vhdx"))
     build = importer.build(wanted, tmp_path / "builds", NOW)
-    outcome = publish.upload(cloud, wanted, build, verify(build, wanted, NOW), NOW)
+    outcome = publish.release(cloud, wanted, build, verify(build, wanted, NOW), NOW)
     image = cloud.image(outcome.image_id)
     assert wanted.properties.items() <= image.properties.items()
     assert (image.disk_format, image.properties["os_type"], image.min_disk) == ("qcow2", "windows", 1)
@@ -189,9 +189,7 @@ def test_only_release_data_that_changed_is_updated_in_place(cloud: client.Cloud,
     build = make_build(before)
     first = release(cloud, before, build)
     after = dataclasses.replace(before, glance=Glance(tags=("b",), properties={"my.one": "3"}, min_ram=4096))
-    assert [row.note for row in cloud_images.status(cloud, [after])] == [
-        "stale: images.yaml says otherwise about its properties"
-    ]
+    assert [row.note for row in cloud_images.status(cloud, [after])] == ["stale: its metadata in images.yaml changed"]
     second = release(cloud, after, build)
     image = cloud.image(first.image_id)
     assert (second.did, second.uploaded, second.image_id) == ("updated", False, first.image_id)
@@ -214,9 +212,9 @@ def test_a_retired_image_in_another_format_is_no_leftover(
 ) -> None:
     build, raw = make_build(variant), Delivery(disk_format="raw")
     first = release(cloud, variant, build)
-    second = publish.upload(cloud, variant, build, verified(build), NOW, delivery=raw)
+    second = publish.release(cloud, variant, build, verified(build), NOW, delivery=raw)
     assert second.uploaded
-    again = publish.upload(cloud, variant, build, verified(build), NOW, delivery=raw)
+    again = publish.release(cloud, variant, build, verified(build), NOW, delivery=raw)
     assert (again.removed, again.uploaded) == ((), False)
     assert cloud.image(first.image_id).status == "active"
 
@@ -251,7 +249,7 @@ def test_a_build_that_failed_verification_is_refused(
     build = make_build(variant)
     behind = client.connect("local", file=proxied)
     with pytest.raises(VerifyError, match="image is what was built"):
-        publish.upload(behind, variant, build, verified(build, passed=False), NOW)
+        publish.release(behind, variant, build, verified(build, passed=False), NOW)
     assert proxy.seen == []
 
 
@@ -260,7 +258,7 @@ def test_a_verification_of_another_build_is_refused(
 ) -> None:
     build, other = make_build(variant), make_build(variant)
     with pytest.raises(VerifyError, match="not the build that was verified"):
-        publish.upload(cloud, variant, build, verified(other), NOW)
+        publish.release(cloud, variant, build, verified(other), NOW)
 
 
 def test_wrong_properties_are_refused(proxy: Proxy, proxied: Path, make_build: MakeBuild) -> None:
@@ -299,7 +297,7 @@ def test_a_build_that_is_being_uploaded_is_not_uploaded_twice(
     build = make_build(variant)
     with (
         locks.hold(build.folder / ".upload-local.lock", "{holder}"),
-        pytest.raises(HostError, match="already, by process"),
+        pytest.raises(HostError, match="already being uploaded to local by process"),
     ):
         release(cloud, variant, build)
 
@@ -511,7 +509,7 @@ def test_our_own_death_during_an_upload(
         "folder, clouds, name = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]\n"
         "build = store.Build(folder=folder, variant=name, build_id=folder.name, state='complete')\n"
         "variant = dataclasses.replace(make_variant(), name=name)\n"
-        "publish.upload(client.connect('local', file=clouds), variant, build, verified(build), NOW)"
+        "publish.release(client.connect('local', file=clouds), variant, build, verified(build), NOW)"
     )
     env = {**os.environ, "PYTHONPATH": str(manager.ROOT)}
     argv = [sys.executable, "-c", code, str(build.folder), str(proxied), variant.name]
@@ -534,7 +532,7 @@ def test_an_upload_that_may_be_under_way_elsewhere_is_left_alone_for_a_day(
     release(cloud, variant, build)
     assert cloud.image(image_id).status == "queued"
     later = publish.datetime.fromisoformat(made.created_at) + timedelta(days=1, seconds=1)
-    assert publish.upload(cloud, variant, build, verified(build), later).removed == (image_id,)
+    assert publish.release(cloud, variant, build, verified(build), later).removed == (image_id,)
 
 
 def test_an_unfinished_upload_of_an_older_build_here_is_removed(
@@ -555,7 +553,7 @@ def test_an_active_image_with_other_data_is_replaced(
     image_id = str(uuid.uuid4())
     marks = image_metadata.properties(variant, build.manifest(), image_id)
     cloud.create(image_id, name="wrong", disk_format="raw", min_disk=1, min_ram=1, tags=[], properties=marks)
-    cloud.upload(image_id, lambda: iter([b"half of it"]), len(b"half of it"))
+    cloud.put_data(image_id, lambda: iter([b"half of it"]), len(b"half of it"))
     outcome = release(cloud, variant, build)
     assert (outcome.removed, outcome.uploaded) == ((image_id,), True)
     assert [image.hash_value for image in shown(cloud, variant)] == [build.manifest().artifact.sha512]
@@ -573,6 +571,6 @@ def _image_with(cloud: client.Cloud, name: str, properties: dict[str, str], buil
     image_id = str(uuid.uuid4())
     content = build.image().read_bytes()
     cloud.create(image_id, name=name, disk_format="qcow2", min_disk=1, min_ram=1, tags=[], properties=properties)
-    cloud.upload(image_id, lambda: iter([content]), len(content))
+    cloud.put_data(image_id, lambda: iter([content]), len(content))
     cloud.update(image_id, os_hidden=False)
     return image_id

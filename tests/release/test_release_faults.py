@@ -76,7 +76,7 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
 ) -> None:
     variant = make_variant()
     old, new = make_build(variant), make_build(variant)
-    publish.upload(cloud, variant, old, verified(old), NOW)
+    publish.release(cloud, variant, old, verified(old), NOW)
     seen: list[list[str]] = []
     proxy.after_change = lambda: seen.append(shown(cloud, variant.name))
     fault(proxy, new.manifest().artifact.size)
@@ -84,7 +84,7 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
     remedies = []
     for _ in range(3):
         try:
-            publish.upload(behind, variant, new, verified(new), NOW)
+            publish.release(behind, variant, new, verified(new), NOW)
             break
         except PipelineError as error:
             remedies.append(error.remedy)
@@ -99,8 +99,8 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
 def test_a_predecessor_deleted_by_hand_is_no_obstacle(cloud: client.Cloud, make_build: MakeBuild) -> None:
     variant = make_variant()
     old, new = make_build(variant), make_build(variant)
-    cloud.delete(publish.upload(cloud, variant, old, verified(old), NOW).image_id)
-    assert publish.upload(cloud, variant, new, verified(new), NOW).did == "promoted"
+    cloud.delete(publish.release(cloud, variant, old, verified(old), NOW).image_id)
+    assert publish.release(cloud, variant, new, verified(new), NOW).did == "promoted"
     assert shown(cloud, variant.name) == [new.build_id]
 
 
@@ -116,8 +116,8 @@ def test_an_image_that_somebody_deletes_during_its_upload_is_an_error_and_comes_
 
     proxy.on("PUT", _FILE, deleted)
     with pytest.raises(PipelineError):
-        publish.upload(client.connect("local", file=proxied), variant, build, verified(build), NOW)
-    publish.upload(cloud, variant, build, verified(build), NOW)
+        publish.release(client.connect("local", file=proxied), variant, build, verified(build), NOW)
+    publish.release(cloud, variant, build, verified(build), NOW)
     assert shown(cloud, variant.name) == [build.build_id]
 
 
@@ -136,7 +136,7 @@ def test_images_of_the_same_name_that_are_not_ours_stay_as_they_are(cloud: clien
         )
         for _ in range(2)
     ]
-    publish.upload(cloud, variant, build, verified(build), NOW)
+    publish.release(cloud, variant, build, verified(build), NOW)
     assert [cloud.image(image.id) for image in theirs] == theirs
 
 
@@ -146,8 +146,8 @@ def test_a_clock_that_is_wrong_neither_hides_nor_deletes_a_good_image(
 ) -> None:
     variant = make_variant()
     old, new = make_build(variant), make_build(variant)
-    publish.upload(cloud, variant, old, verified(old), NOW + skew)
-    publish.upload(cloud, variant, new, verified(new), NOW)
+    publish.release(cloud, variant, old, verified(old), NOW + skew)
+    publish.release(cloud, variant, new, verified(new), NOW)
     assert shown(cloud, variant.name) == [new.build_id]
     assert len(cloud_images.ours(cloud, variant.name)) == 2
 

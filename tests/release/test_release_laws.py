@@ -63,7 +63,7 @@ class World:
             self.cloud.delete(image.id)
 
     def _release(self, build: Build, *, promotes: bool) -> None:
-        publish.upload(self.behind, self.variant, build, verified(build), NOW, promotes=promotes)
+        publish.release(self.behind, self.variant, build, verified(build), NOW, promotes=promotes)
 
     def cut_after(self, changes: int | None, *, answer_too: bool) -> None:
         self.proxy.reset()

@@ -22,7 +22,7 @@ from pipelines.glance import image as glance_image
 from pipelines.keystone.errors import ServiceError
 from pipelines.release import image_metadata, payload, transfer
 from pipelines.release.payload import Payload
-from pipelines.release.transfer import Way
+from pipelines.release.transfer import Route
 from pipelines.util import locks
 from pipelines.util.errors import CloudError, HostError, VerifyError
 from tests.support.fakes.proxy import Proxy, answer
@@ -57,7 +57,7 @@ def delivered(cloud: client.Cloud, build: Build, delivery: Delivery) -> client.I
     """Deliver a build to a cloud."""
     way = transfer.choose(cloud, delivery)
     with payload.prepared(build, build.manifest(), delivery.disk_format) as sent:
-        return transfer.send(cloud, record(cloud, build, sent.artifact.format), "x", sent, way)
+        return transfer.fill(cloud, record(cloud, build, sent.artifact.format), "x", sent, way)
 
 
 def content(cloud: client.Cloud, image: client.Image) -> bytes:
@@ -111,27 +111,27 @@ def test_a_build_gets_into_several_stores(cloud: client.Cloud, build: Build, sto
 def test_a_plain_upload_is_what_a_cloud_gets_of_which_nothing_is_said(proxy: Proxy, proxied: Path) -> None:
     behind = client.connect("local", file=proxied)
     proxy.reset()
-    assert transfer.choose(behind, Delivery()) == Way(method="put")
+    assert transfer.choose(behind, Delivery()) == Route(method="put")
     assert proxy.seen == []
 
 
 @pytest.mark.parametrize(
     ("delivery", "way"),
     [
-        (Delivery(stores=("second",)), Way(method="put", stores=("second",))),
-        (Delivery(stores=("main", "second")), Way(method="glance-direct", stores=("main", "second"))),
-        (Delivery(web_download_url="http://x"), Way(method="web-download", url="http://x")),
-        (Delivery(import_method="glance-direct"), Way(method="glance-direct")),
+        (Delivery(stores=("second",)), Route(method="put", stores=("second",))),
+        (Delivery(stores=("main", "second")), Route(method="glance-direct", stores=("main", "second"))),
+        (Delivery(web_download_url="http://x"), Route(method="web-download", url="http://x")),
+        (Delivery(import_method="glance-direct"), Route(method="glance-direct")),
     ],
 )
-def test_auto_is_what_the_delivery_needs(cloud: client.Cloud, delivery: Delivery, way: Way) -> None:
+def test_auto_is_what_the_delivery_needs(cloud: client.Cloud, delivery: Delivery, way: Route) -> None:
     assert transfer.choose(cloud, delivery) == way
 
 
 def test_auto_is_a_plain_upload_where_nothing_else_is_offered(proxy: Proxy, proxied: Path) -> None:
     proxy.on("GET", "/v2/info/", answer(404), always=True)
     behind = client.connect("local", file=proxied)
-    assert transfer.choose(behind, Delivery(web_download_url="http://x")) == Way(method="put")
+    assert transfer.choose(behind, Delivery(web_download_url="http://x")) == Route(method="put")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_an_import_of_what_is_no_image_fails(
     about = dataclasses.replace(build.manifest().artifact, size=len(noise), sha256=hashlib.sha256(noise).hexdigest())
     sent = Payload(path=build.image(), artifact=about, original=about)
     with pytest.raises(ServiceError, match=r"import of image .* failed: .*main"):
-        transfer.send(cloud, record(cloud, build), "x", sent, Way(method=method, url=f"{web.url}/builds"))
+        transfer.fill(cloud, record(cloud, build), "x", sent, Route(method=method, url=f"{web.url}/builds"))
 
 
 def test_a_web_server_that_is_down_is_named(cloud: client.Cloud, build: Build) -> None:
@@ -207,14 +207,14 @@ IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
 @pytest.mark.parametrize(
     ("seen", "tasks", "state"),
     [
-        (("active", {IMPORTING: "second"}), ["processing"], "under way"),
-        (("active", {}), ["processing"], "under way"),
+        (("active", {IMPORTING: "second"}), ["processing"], "running"),
+        (("active", {}), ["processing"], "running"),
         (("active", {}), ["success"], "done"),
         (("importing", {FAILED: "main"}), ["processing"], "failed"),
         (("queued", {}), ["failure"], "failed"),
-        (("queued", {}), ["pending"], "under way"),
-        (("importing", {}), ["failure", "processing"], "under way"),
-        (("active", {IMPORTING: "second"}), None, "under way"),
+        (("queued", {}), ["pending"], "running"),
+        (("importing", {}), ["failure", "processing"], "running"),
+        (("active", {IMPORTING: "second"}), None, "running"),
         (("active", {}), None, "done"),
         (("importing", {FAILED: "main"}), None, "failed"),
         (("queued", {}), None, "failed"),
@@ -227,7 +227,7 @@ def test_an_import_is_done_when_all_of_it_is(
     status, properties = seen
     about = {"id": "x", "status": status, "visibility": "private", "created_at": "2026-11-22T12:00:00Z"}
     image = glance_image.read({**about, **properties})
-    assert interop_import.standing(image, listed, begun=True).state == state
+    assert interop_import.progress(image, listed, started=True).state == state
 
 
 def test_an_import_at_a_glance_that_lists_no_tasks(build: Build, proxy: Proxy, proxied: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_cloud_that_wants_raw_does_not_keep_what_is_not(cloud: client.Cloud, b
 def test_raw_data_that_nobody_compared_are_not_a_builds(cloud: client.Cloud, build: Build) -> None:
     image = cloud.image(record(cloud, build, "raw"))
     data = raw_of(build)
-    cloud.upload(image.id, lambda: iter([data]), len(data))
+    cloud.put_data(image.id, lambda: iter([data]), len(data))
     assert not transfer.holds(cloud.image(image.id), build, build.manifest(), Delivery(disk_format="raw"))
 
 
@@ -391,13 +391,13 @@ def test_what_a_cloud_converted_is_compared_with_our_own_conversion(
     web.put(f"/as-converted/{build.variant}/{build.build_id}/image.qcow2", converted)
     image_id = record(cloud, build, "raw")
     sent = payload.canonical(build, build.manifest())
-    way = Way(method="web-download", url=f"{web.url}/as-converted")
+    way = Route(method="web-download", url=f"{web.url}/as-converted")
     if sound:
-        image = transfer.send(cloud, image_id, "x", sent, way)
+        image = transfer.fill(cloud, image_id, "x", sent, way)
         assert transfer.holds(image, build, build.manifest(), Delivery())
     else:
         with pytest.raises(CloudError, match="not what was sent"):
-            transfer.send(cloud, image_id, "x", sent, way)
+            transfer.fill(cloud, image_id, "x", sent, way)
     assert leftovers(build) == []
 
 
@@ -407,5 +407,5 @@ def test_what_a_cloud_converted_to_something_else_is_refused(cloud: client.Cloud
             sent, path=build.image(), artifact=dataclasses.replace(build.manifest().artifact, format="raw")
         )
         with pytest.raises(CloudError, match="converted x from raw to qcow2") as failure:
-            transfer.send(cloud, record(cloud, build), "x", as_if, Way(method="put"))
+            transfer.fill(cloud, record(cloud, build), "x", as_if, Route(method="put"))
     assert "import_method: put" in failure.value.remedy

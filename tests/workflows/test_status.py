@@ -33,7 +33,7 @@ def behind(proxied: Path) -> client.Cloud:
 
 
 def release(cloud: client.Cloud, variant: Variant, build: Build) -> client.Image:
-    return cloud.image(publish.upload(cloud, variant, build, verified(build), NOW).image_id)
+    return cloud.image(publish.release(cloud, variant, build, verified(build), NOW).image_id)
 
 
 def asked(cloud: client.Cloud, variant: Variant, root: Path, *, fix: bool = False) -> Survey:
@@ -123,7 +123,7 @@ def test_what_is_not_ours_is_said_where_users_find_it_and_never_repaired(
     copies = [copied(where, image, content) for where in (cloud, member)]
     found = asked(cloud, variant, tmp_path / "builds", fix=True)
     # The other project's is private, and only an administrator sees it.
-    assert said(found) == {image.id: ["somebody else's image"], copies[0].id: [], copies[1].id: []}
+    assert said(found) == {image.id: ["image of the same name"], copies[0].id: [], copies[1].id: []}
     assert [cloud.image(copy.id) for copy in copies] == copies
 
 
@@ -133,7 +133,7 @@ def copied(cloud: client.Cloud, image: client.Image, content: bytes) -> client.I
     cloud.create(
         copy, name=image.name, disk_format="qcow2", min_disk=1, min_ram=1, tags=(), properties=image.properties
     )
-    cloud.upload(copy, lambda: iter([content]), len(content))
+    cloud.put_data(copy, lambda: iter([content]), len(content))
     return cloud.update(copy, os_hidden=False, min_ram=7)
 
 
@@ -198,7 +198,7 @@ def test_the_json_has_what_is_in_our_way_and_no_other_image_of_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     build = make_build(variant)
-    kept = publish.upload(cloud, variant, build, verified(build), NOW, promotes=False).image_id
+    kept = publish.release(cloud, variant, build, verified(build), NOW, promotes=False).image_id
     theirs = copied(member, cloud.image(kept), build.image().read_bytes())
     member.update(theirs.id, name=variant.name)
     found = asked(cloud, variant, tmp_path / "builds")
@@ -208,7 +208,7 @@ def test_the_json_has_what_is_in_our_way_and_no_other_image_of_others(
     found = asked(cloud, variant, tmp_path / "builds")
     theirs_in_json, absent = in_json([found], capsys)
     assert (theirs_in_json["id"], theirs_in_json["state"]) == (theirs.id, "foreign")
-    assert [each["what"] for each in theirs_in_json["drift"]] == ["somebody else's image"]
+    assert [each["what"] for each in theirs_in_json["drift"]] == ["image of the same name"]
     assert (absent["variant"], absent["state"]) == (variant.name, "absent")
 
 
