@@ -14,9 +14,8 @@ from invoke import Context
 from pipelines.cli import operator_tasks, program
 from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, JSON_HELP, now
 from pipelines.cli.task import task
-from pipelines.util import console
+from pipelines.util import console, paths
 from pipelines.util.errors import UsageError
-from pipelines.util.paths import PROJECT
 
 
 @task(help={"fast": "without builds and boots: under three minutes", "args": "more arguments for pytest"})
@@ -78,7 +77,7 @@ def _passes(context: Context, name: str, line: str) -> bool:
 
 
 def _shell(context: Context, line: str) -> Any:
-    with context.cd(str(PROJECT)):
+    with context.cd(str(paths.PROJECT)):
         return context.run(line, warn=True, in_stream=False)
 
 
@@ -87,4 +86,4 @@ for each in (test, lint, bench):
     namespace.add_task(each)
 
 if __name__ == "__main__":
-    program.run(namespace, "./inv")
+    program.run(namespace, paths.COMMAND)

@@ -1,4 +1,4 @@
-"""What does a scheduler run?"""
+"""The task that makes pipelines of a CI system or a timer."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ from invoke import Context
 
 from pipelines.cli.options import CATALOG, CATALOG_HELP, load, now
 from pipelines.cli.task import task
-from pipelines.util import console
-from pipelines.util.paths import PROJECT
+from pipelines.util import console, paths
+from pipelines.util.errors import UsageError
 
 
 @task(
@@ -45,11 +45,14 @@ def ci(
     """Scheduled pipelines that refresh the images: print, write or check their files."""
     from pipelines.ci import files, job_matrix, options
 
+    if paths.INSTALLED:
+        what = "pipelines run ./inv of a checkout, and this is an installed gpu-images"
+        raise UsageError(what, remedy="Run `inv ci` in a checkout of this project that has your images.yaml.")
     wish = options.wish(
         load(catalog),
         for_,
         cloud,
-        project=PROJECT,
+        project=paths.PROJECT,
         schedule=schedule,
         runner=runner,
         secret=secret,

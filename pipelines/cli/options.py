@@ -14,8 +14,9 @@ CATALOG = str(paths.PROJECT / "images.yaml")
 BUILDS = str(paths.PROJECT / "builds")
 CLOUD_ROOT = paths.PROJECT / ".cloud"
 
-CATALOG_HELP = {"catalog": "the catalog (default: images.yaml beside tasks.py)"}
-BUILDS_HELP = {"builds": "where builds are kept (default: builds/ beside tasks.py)"}
+_WHERE = "in the current folder" if paths.INSTALLED else "beside tasks.py"
+CATALOG_HELP = {"catalog": f"the catalog (default: images.yaml {_WHERE})"}
+BUILDS_HELP = {"builds": f"the folder of builds (default: builds/ {_WHERE})"}
 JSON_HELP = {"json": "JSON on stdout, everything else on stderr"}
 ONLY_HELP = {"only": "a name, a comma list or a glob (default: all images)"}
 NAME_HELP = {"name": "a name, a comma list or a glob"}

@@ -1,6 +1,7 @@
 """The program behind ./inv and gpu-images: the tasks with a strict command line, and the product's version."""
 
 import inspect
+import os
 import sys
 from typing import Any
 
@@ -9,8 +10,8 @@ from invoke.completion.complete import print_completion_script
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Argument, ParseResult
 
-from pipelines.cli import command_line, usage
-from pipelines.util import console
+from pipelines.cli import command_line, operator_tasks, usage
+from pipelines.util import console, paths
 from pipelines.util.errors import UsageError
 
 NAME = "gpu-images"
@@ -128,6 +129,12 @@ class Application(Program):
 def run(tasks: Collection, binary: str, argv: list[str] | None = None) -> None:
     """Run the tasks of a command line, and exit."""
     Application(namespace=tasks, name=NAME, binary=binary, binary_names=[binary.rpartition("/")[2]]).run(argv)
+
+
+def main() -> None:
+    """Run the tasks of an operator, as the installed command."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it would look for some in all that is installed
+    run(operator_tasks.collection(), paths.COMMAND)
 
 
 def _long_spellings(arguments: list[Argument]) -> dict[str, str]:

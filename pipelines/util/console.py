@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 from pipelines.util import units
+from pipelines.util import paths
 from pipelines.util.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ def _drawn(stream: TextIO) -> bool:
 
 
 def _note(text: str, label: str = "", style: str = "") -> None:
+    text = text.replace("./inv ", f"{paths.COMMAND} ")  # messages have the name that it has in a checkout
     if not _drawn(sys.stderr):
         with contextlib.suppress(BrokenPipeError):  # nobody reads our output; that is no reason to stop a build
             print(label, text, sep=" " if label else "", file=sys.stderr, flush=True)
