@@ -67,8 +67,8 @@ def bench(
     from benchmarks import bench as benchmark
     from benchmarks import report
 
-    asked = benchmark.asked(only, images, runs, output=output, resume=resume, now=now())
-    report.show(benchmark.run(asked, Path(catalog), Path(builds), now), asked.record, as_json=json)
+    request = benchmark.requested(only, images, runs, output=output, resume=resume, now=now())
+    report.show(benchmark.run(request, Path(catalog), Path(builds), now), request.record, as_json=json)
 
 
 def _passes(context: Context, name: str, line: str) -> bool:

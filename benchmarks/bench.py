@@ -1,7 +1,7 @@
-"""How fast is it, against stock diskimage-builder, mkosi and the goals?
+"""Benchmark of our builds against stock diskimage-builder, mkosi and the goals: `inv bench`.
 
-`inv bench`: every case of every image, run by run; a case that fails is said and the rest goes on; what is measured is
-in the record at once.
+Every case of every image, run by run. A case that fails is reported, and the others go on; each measurement is in the
+record at once.
 """
 
 import shutil
@@ -18,14 +18,14 @@ from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
 from pipelines.util import console
 from pipelines.util.errors import PipelineError, UsageError
+from pipelines.util.times import Clock
 
 RESULTS = Path(__file__).resolve().parent / "results"
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """What the command line asks for: which cases (names and globs), of which images, how often, into which record."""
+class Request:
+    """The command line's request: which cases (names and globs), of which images, how often, into which record."""
 
     only: str
     images: str
@@ -49,7 +49,7 @@ class _Piece:
         return self.case, self.image, self.run
 
 
-def asked(only: str, images: str, runs: str, *, output: str | None, resume: str | None, now: datetime) -> Asked:
+def requested(only: str, images: str, runs: str, *, output: str | None, resume: str | None, now: datetime) -> Request:
     """From the command line's words; UsageError for those that make no sense."""
     cases.chosen(only)
     if not runs.isdecimal() or int(runs) == 0:
@@ -57,26 +57,26 @@ def asked(only: str, images: str, runs: str, *, output: str | None, resume: str 
     if output and resume:
         raise UsageError("--output begins a record and --resume goes on with one", remedy="Give one of them.")
     record = Path(resume or output or RESULTS / f"{now:%Y%m%dT%H%M%SZ}.jsonl")
-    return Asked(only=only, images=images, runs=int(runs), record=record, resumed=resume is not None)
+    return Request(only=only, images=images, runs=int(runs), record=record, resumed=resume is not None)
 
 
-def run(wish: Asked, images: Path, builds: Path, now: Clock) -> Record:
-    """Measure what is asked and not in the record yet. What fails is in the record, with the reason."""
+def run(request: Request, images: Path, builds: Path, now: Clock) -> Record:
+    """Measure what is requested and not in the record yet. Failures are in the record, with the reason."""
     loaded = loader.load(images)
-    pieces = _pieces(wish, loaded.select(wish.images))
-    done = _begun(wish)
+    pieces = _pieces(request, loaded.select(request.images))
+    done = _started(request)
     builds.mkdir(parents=True, exist_ok=True)
     with site.opened(builds, images, now) as place:
         for piece in pieces:
             if piece.key not in done:
-                _measure(piece, place, wish.record)
-    return measurement.read(wish.record)
+                _measure(piece, place, request.record)
+    return measurement.read(request.record)
 
 
-def _pieces(wish: Asked, variants: Sequence[Variant]) -> list[_Piece]:
-    names = cases.chosen(wish.only)
+def _pieces(request: Request, variants: Sequence[Variant]) -> list[_Piece]:
+    names = cases.chosen(request.only)
     found = []
-    for number in range(1, wish.runs + 1):
+    for number in range(1, request.runs + 1):
         for alone in cases.OF_NONE:
             found.append(_Piece(case=alone.name, image="", run=number, quantity=alone.quantity, measure=alone.measure))
         for variant in variants:
@@ -92,15 +92,15 @@ def _of_image(case: cases.Case, variant: Variant, number: int) -> _Piece:
     return _Piece(case=case.name, image=variant.name, run=number, quantity=case.quantity, measure=measure)
 
 
-def _begun(wish: Asked) -> set[tuple[str, str, int]]:
+def _started(request: Request) -> set[tuple[str, str, int]]:
     """The pieces that the record has; a new record has none. UsageError when it is another machine's."""
     machine = measurement.this_machine()
-    if not wish.resumed:
-        measurement.begin(wish.record, machine)
+    if not request.resumed:
+        measurement.start(request.record, machine)
         return set()
-    record = measurement.read(wish.record)
+    record = measurement.read(request.record)
     if record.machine != machine:
-        what = f"{wish.record} was begun on another machine, or with other programs"
+        what = f"{request.record} was started on another machine, or with other programs"
         raise UsageError(what, remedy="Numbers of two machines are not compared: begin a new record.")
     return {(each.case, each.image, each.run) for each in record.measurements if not each.error}
 
@@ -138,6 +138,6 @@ def _made(piece: _Piece, place: Site, quantity: str, **came: Any) -> Measurement
 
 def _keep_logs(place: Site, record: Path, name: str) -> None:
     """What the programs of a failed case printed, beside the record."""
-    kept = record.with_suffix(".logs") / name
-    shutil.copytree(place.logs, kept, dirs_exist_ok=True)
-    console.note(f"its logs: {kept}")
+    logs = record.with_suffix(".logs") / name
+    shutil.copytree(place.logs, logs, dirs_exist_ok=True)
+    console.note(f"its logs: {logs}")

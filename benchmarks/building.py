@@ -1,7 +1,7 @@
-"""What does one of our builds take, without its verification?
+"""Program that builds one image without verifying it, for the cases of ours.py to measure.
 
-The program that the cases of ours.py measure, from the copy of the project that it lies in:
-`python -m benchmarks.building CATALOG NAME BUILDS`. From its start to its end, as `inv build` without `verify`.
+It runs in a copy of the project: `python -m benchmarks.building CATALOG NAME BUILDS`. From start to end it does what
+`inv build` does without `verify`.
 """
 
 import sys

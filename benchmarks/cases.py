@@ -1,6 +1,6 @@
-"""What is measured, and in which order?
+"""List of the cases, in the order in which they are measured.
 
-Stock, ours and mkosi in turns, so that a machine's bad minutes meet all of them.
+Stock, ours and mkosi in turns, so that a slow phase of the machine affects all of them.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""How long does the disk's conversion take, and how large is what comes of it?"""
+"""Duration of converting the disk, and the size of the result."""
 
 import time
 from collections.abc import Iterator

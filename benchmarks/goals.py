@@ -1,6 +1,6 @@
-"""How do the numbers compare?
+"""Comparison of the measurements with each other and with the goals.
 
-Medians and spreads of what was measured, and ratios of medians beside what they should be. Pure.
+Medians, spreads, and ratios of medians beside the ratios that are the goal. Pure.
 """
 
 import statistics
@@ -48,7 +48,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What became of a goal. `value` is a ratio, or seconds; None where one of the two was not measured."""
+    """Whether a goal is reached. `value` is a ratio, or seconds; None where one of the two was not measured."""
 
     image: str
     goal: Goal
@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def reached(self) -> bool | None:
-        """None where nobody can tell."""
+        """Whether the goal is reached; None when that is not known."""
         if self.value is None:
             return None
         return self.value >= self.goal.limit if self.goal.at_least else self.value <= self.goal.limit
@@ -68,7 +68,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "nothing": Quantity(title="nothing changed: inv build again"),
     "second": Quantity(title="a second variant with the same base and driver"),
     "warm": Quantity(title="warm: one element of the variant layer changed"),
-    "driver": Quantity(title="driver layer changed, modules compiled anew"),
+    "driver": Quantity(title="driver layer changed, modules compiled again"),
     "mkosi": Quantity(title="mkosi, empty cache"),
     "mkosi-again": Quantity(title="mkosi, its incremental cache filled"),
     "conversion": Quantity(title="our conversion of the disk"),

@@ -1,4 +1,4 @@
-"""Which loop devices has a measured program left?"""
+"""Loop devices that a measured program has left behind."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ _MAPPED = Path("/dev/mapper")
 
 
 def detach(folder: Path) -> None:
-    """Detach the loop devices of files below a folder, which those of a program that was killed stay.
+    """Detach the loop devices of files below a folder, which a killed program leaves attached.
 
-    With them go the links that our stand-in for kpartx has made to them.
+    With them go the links to them that our replacement for kpartx has made.
     """
     listed = process.run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"], deadline=60).stdout
     for line in listed.splitlines():

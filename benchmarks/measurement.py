@@ -1,7 +1,7 @@
-"""What was measured, and on what?
+"""Record of measurements, and of the machine that they were made on.
 
 A record is a file of JSON lines, one for the machine and one for each measurement, written as soon as it is known: an
-interrupted bench loses nothing, and a later one goes on with the same file.
+interrupted benchmark loses nothing, and a later one goes on with the same file.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from pipelines.util.errors import PipelineError, UsageError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Where it was measured; `memory` is in bytes, `versions` maps a program to what it says of itself."""
+    """The machine of a record; `memory` is in bytes, `versions` maps a program to the version that it prints."""
 
     cpu: str
     cores: int
@@ -71,14 +71,14 @@ def this_machine() -> Machine:
     )
 
 
-def begin(path: Path, machine: Machine) -> None:
-    """Begin a record; UsageError when the file is there already."""
+def start(path: Path, machine: Machine) -> None:
+    """Start a record; UsageError when the file exists already."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(exist_ok=False)
     except FileExistsError:
         raise UsageError(
-            f"{path} is there already", remedy=f"Go on with it by --resume {path}, or choose another."
+            f"{path} exists already", remedy=f"Continue it with --resume {path}, or choose another file."
         ) from None
     _append(path, {"machine": dataclasses.asdict(machine)})
 
@@ -117,13 +117,13 @@ def _parsed(line: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(line)
     except ValueError:
-        return {}  # cut off in the middle; the next line is whole again
+        return {}  # an interrupted write; the next line is complete again
     return found
 
 
 def _version(program: str) -> str:
     try:
-        said = process.run([program, "--version"], deadline=10).stdout.splitlines()[0]
+        printed = process.run([program, "--version"], deadline=10).stdout.splitlines()[0]
     except PipelineError:
         return "not installed"
-    return said.removeprefix(f"{program} ").removeprefix("version ")
+    return printed.removeprefix(f"{program} ").removeprefix("version ")

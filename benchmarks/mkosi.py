@@ -1,7 +1,7 @@
-"""How does mkosi do the same work?
+"""The same images by mkosi.
 
-mkosi of Debian 13 in a root of its own, so that it is the same one, with the same systemd-repart, whatever the host is.
-It makes a raw disk; like our images this becomes a compressed qcow2 file.
+mkosi of Debian 13 in a root of its own, so that it is always the same, with the same systemd-repart, on any host. It
+makes a raw disk; like our images this becomes a compressed qcow2 file.
 """
 
 import shutil
@@ -40,13 +40,13 @@ def measure(place: Site, variant: Variant) -> Iterator[Taken]:
     """A build with an empty cache, and one with what the first has left in it."""
     tools = _tools(place)
     folder = place.fresh(variant, "mkosi")
-    prepare(variant, packages.asked(), folder)
+    prepare(variant, packages.requested(), folder)
     made = command(variant, tools, folder)
     version = process.run([*process.as_root(), "chroot", str(tools), "mkosi", "--version"], deadline=60).stdout
     for quantity, what in (("mkosi", "mkosi"), ("mkosi-again", "mkosi again")):
         seconds = place.run(made, f"{variant.name} {what}")
         image = folder / "image.qcow2"
-        facts = stock.inside(place.said(f"{variant.name} {what}"))
+        facts = stock.inside(place.output(f"{variant.name} {what}"))
         facts |= {"bytes": str(image.stat().st_size), "version": version.strip().removeprefix("mkosi ")}
         site.remove(image)
         yield Taken(quantity=quantity, value=seconds, facts=facts)
@@ -54,7 +54,7 @@ def measure(place: Site, variant: Variant) -> Iterator[Taken]:
 
 
 def _tools(place: Site) -> Path:
-    """mkosi's root, made when the first asks for it. HostError when it cannot be had."""
+    """mkosi's root, made when it is first needed. HostError when it cannot be made."""
     root = place.scratch / "tools"
     if not root.exists():
         try:

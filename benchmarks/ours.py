@@ -1,4 +1,4 @@
-"""How long do our own builds take?
+"""Durations of our own builds.
 
 Each case is a real build by a copy of the project, which may be changed; the operator's checkout is not touched. The
 cases of one run follow each other in one folder of builds with one cache: `cold` empties both.

@@ -1,4 +1,4 @@
-"""What is asked of every tool?"""
+"""Packages that every tool has to install."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Packages:
     driver: tuple[str, ...]
 
 
-def asked() -> Packages:
+def requested() -> Packages:
     """The list that packages.yaml has."""
     raw = yaml.safe_load(LIST.read_text(encoding="utf-8"))
     return Packages(system=tuple(raw["system"]), driver=tuple(raw["driver"]))

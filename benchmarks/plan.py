@@ -1,4 +1,4 @@
-"""How long does planning take for a large catalog and a full cloud?
+"""Duration of planning for a large catalog and a full cloud.
 
 500 variants and 10,000 images in a cloud, as ratios to reading the same catalog as plain YAML in the same run: machines
 are noisy, ratios are not. Run it from the project's folder: `.venv/bin/python -m benchmarks.plan`.

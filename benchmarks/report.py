@@ -1,7 +1,4 @@
-"""How is a record shown?
-
-As tables for people or as JSON for programs, from the same summaries.
-"""
+"""Report of a record: tables for people or JSON for programs, from the same summaries."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

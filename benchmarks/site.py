@@ -1,6 +1,6 @@
-"""Where is it measured, and what does a case leave for the next?
+"""Place of a benchmark: one folder below the builds, on the same file system, which is removed afterwards.
 
-One folder below the builds, on the same file system, which is gone afterwards. A case says what it took as `Taken`.
+It runs the measured programs; a case returns what it measured as `Taken`.
 """
 
 import contextlib
@@ -82,20 +82,20 @@ class Site:
         except ProgramError as error:
             raise BuildError(f"{what}: {error}", remedy=f"Read {log.name}.") from error
         if result.returncode:
-            last = "\n".join(f"  | {line}" for line in self.said(what)[-5:])
+            last = "\n".join(f"  | {line}" for line in self.output(what)[-5:])
             raise BuildError(f"{what}: exit code {result.returncode}\n{last}", remedy=f"Read {log.name}.")
         return result.seconds
 
-    def said(self, what: str) -> list[str]:
+    def output(self, what: str) -> list[str]:
         """The lines that a program of this case printed."""
         return (self.logs / f"{what.replace(' ', '-')}.log").read_text(errors="replace").splitlines()
 
 
 @contextlib.contextmanager
 def opened(builds: Path, catalog: Path, now: Callable[[], datetime]) -> Iterator[Site]:
-    """A site below the builds, gone afterwards; HostError when another bench is at it."""
+    """A site below the builds, which is removed afterwards; HostError when another benchmark is running."""
     builds = builds.resolve()
-    busy = "a bench is running already, by {holder}"
+    busy = "a benchmark is already running: {holder}"
     with locks.hold(builds / ".bench.lock", busy):
         scratch = builds / ".bench"
         try:

@@ -1,8 +1,8 @@
-"""How soon does `./inv` do something?
+"""Time until `./inv` does something.
 
 Medians of several calls in turns, also as ratios to `python -c pass` in the same run: machines are noisy, ratios are
-not. The first call of each is not counted; it reads what the next ones find in the kernel's cache, and keeps compiled
-modules. Run it from the project's folder: `.venv/bin/python -m benchmarks.start`.
+not. The first call of each is not counted; it fills the kernel's cache, and compiles Python's modules. Run it from the
+project's folder: `.venv/bin/python -m benchmarks.start`.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""How soon does an operator see something?
+"""Time until an operator sees something.
 
 `./inv --list`, and `./inv plan` for many variants none of which was built, as start.py calls them.
 """

@@ -1,7 +1,7 @@
-"""How does stock diskimage-builder do the same work?
+"""The same images by stock diskimage-builder.
 
 Its own elements, its defaults, the same mirrors and the same packages. Two things are added, without which it would
-not end well: an element with what an operator has to do for DKMS, and a stand-in for kpartx where the kernel has no
+fail: an element with what an operator has to do for DKMS, and a replacement for kpartx where the kernel has no
 device-mapper.
 """
 
@@ -21,19 +21,19 @@ from pipelines.util.errors import BuildError
 
 HERE = Path(__file__).resolve().parent
 ELEMENTS = ("debian-minimal", "vm", "cloud-init", "growroot", "benchmark-driver")
-_SIGN = "benchmark: "  # how the lines begin in which a build says what is in its image
-# DIB calls kpartx through sudo, which looks for it in the system's folders alone: the stand-ins lie over those.
-_STANDING_IN = 'mount -t overlay overlay -o "lowerdir=$1:/usr/sbin" /usr/sbin && shift && exec "$@"'
+_SIGN = "benchmark: "  # starts the lines in which a build prints what is in its image
+# DIB calls kpartx through sudo, which looks for it in the system's folders alone: the replacements are mounted there.
+_WITH_REPLACEMENTS = 'mount -t overlay overlay -o "lowerdir=$1:/usr/sbin" /usr/sbin && shift && exec "$@"'
 
 
 def measure(place: Site, variant: Variant) -> Iterator[Taken]:
     """A build from nothing."""
     folder = place.fresh(variant, "stock")
     (folder / "scratch").mkdir()
-    made = command(variant, packages.asked(), folder, device_mapper=bool(preflight.device_mapper().fit))
+    made = command(variant, packages.requested(), folder, device_mapper=bool(preflight.device_mapper().fit))
     what = f"{variant.name} stock"
     seconds = place.run(made, what)
-    facts = inside(place.said(what)) | {"bytes": str((folder / "image.qcow2").stat().st_size)}
+    facts = inside(place.output(what)) | {"bytes": str((folder / "image.qcow2").stat().st_size)}
     site.remove(folder)
     yield Taken(quantity="stock", value=seconds, facts=facts)
 
@@ -46,7 +46,7 @@ def command(variant: Variant, packages: Packages, folder: Path, *, device_mapper
     assert variant.base is not None  # the cases are Debian's, bootstrapped
     argv = [*process.as_root(), "setpriv", "--pdeathsig", "KILL"]
     argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    argv += [] if device_mapper else ["sh", "-c", _STANDING_IN, "sh", str(HERE / "standins")]
+    argv += [] if device_mapper else ["sh", "-c", _WITH_REPLACEMENTS, "sh", str(HERE / "standins")]
     argv += [_program(), "-a", variant.base.architecture, "-t", "qcow2", "-o", str(folder / "image")]
     argv += ["-p", ",".join(packages.system), *ELEMENTS]
     environment = site.environment(
@@ -63,9 +63,9 @@ def command(variant: Variant, packages: Packages, folder: Path, *, device_mapper
 
 
 def inside(lines: Sequence[str]) -> dict[str, str]:
-    """What a build says of its image; BuildError when the driver's module is not in it."""
-    said = [line.partition(_SIGN)[2].partition(" ") for line in lines if _SIGN in line]
-    facts = {name: value for name, _, value in said}
+    """What a build prints about its image; BuildError when the driver's module is not in it."""
+    printed = [line.partition(_SIGN)[2].partition(" ") for line in lines if _SIGN in line]
+    facts = {name: value for name, _, value in printed}
     if not facts.get("module", "").startswith("nvidia"):
         raise BuildError("no module of the driver is in the image", remedy="Its build must compile it to be compared.")
     return facts

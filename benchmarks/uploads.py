@@ -1,7 +1,7 @@
-"""How fast does an image get to Glance?
+"""Speed of an image's upload to Glance.
 
-To a real one on loopback: as a release of ours sends it, comparing digests on the way, and by a bare HTTP PUT of the
-same file with curl; in turns, since disks and machines are noisy.
+To a real one on loopback: as our release sends it, comparing digests on the way, and by a bare HTTP PUT of the same
+file with curl; in turns, since disks and machines are noisy.
 """
 
 import json
@@ -76,15 +76,15 @@ def _put(site: Site, root: Path, image: Path) -> float:
 def _token(settings: config.Settings) -> str:
     user = {"name": "admin", "domain": {"id": "default"}, "password": settings.password}
     scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
-    asked = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-    return _call("POST", f"{settings.keystone_url}/v3/auth/tokens", "", asked)["X-Subject-Token"]
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    return _call("POST", f"{settings.keystone_url}/v3/auth/tokens", "", body)["X-Subject-Token"]
 
 
 def _call(method: str, url: str, token: str, body: object = None) -> dict[str, str]:
     """Ask a service of the local cloud; the answer's headers."""
     headers = {"Content-Type": "application/json"} | ({"X-Auth-Token": token} if token else {})
     content = json.dumps(body).encode() if body is not None else None
-    asked = urllib.request.Request(url, data=content, headers=headers, method=method)
+    request = urllib.request.Request(url, data=content, headers=headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(asked, timeout=_SECONDS) as answer:
+    with opener.open(request, timeout=_SECONDS) as answer:
         return dict(answer.headers)

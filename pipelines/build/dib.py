@@ -162,5 +162,5 @@ def _hint(lines: Sequence[str]) -> str:
     if any(sign in text for sign in _MIRROR_SIGNS):
         return "\nThe package mirror failed: `./inv doctor` shows which one is used; try again when it answers."
     if "curl: (" in text:
-        return "\nA server did not answer: `./inv doctor --only NAME` asks each one that the build needs."
+        return "\nA server did not answer: `./inv doctor --only NAME` checks each one that the build needs."
     return ""

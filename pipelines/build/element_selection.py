@@ -115,7 +115,7 @@ def _of_driver(variant: Variant) -> dict[str, str]:
 
 def _of_modules(driver: Driver, variant: Variant) -> Mapping[str, str]:
     selection = variant.selection
-    assert selection is not None  # the caller asked
+    assert selection is not None  # the caller checked
     return {
         "DIB_NVIDIA_SOURCE": driver.source,
         "DIB_NVIDIA_MODULES": selection.modules,

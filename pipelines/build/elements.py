@@ -42,7 +42,7 @@ def element_digest(folder: Path) -> str:
     """sha256 over an element's files: relative path, executable or not, content. READMEs do not shape the image."""
     total = hashlib.sha256()
     for path, mode in _files(folder):
-        # Its owner's bit alone counts, as in git: the others follow from the umask of whoever checked it out.
+        # The owner's bit alone counts, as in git: the others depend on the umask at checkout.
         executable = "111" if mode & 0o100 else "0"
         total.update(f"{path.relative_to(folder)}\0{executable}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())

@@ -32,7 +32,7 @@ from pipelines.util.errors import BuildError, CatalogError, ProgramError
 
 # Raise it when images are imported differently than before.
 LAYOUT_VERSION = "1"
-SOURCE = "ready image"
+SOURCE = "ready image"  # its name in manifests and fingerprints
 DEADLINE_SECONDS = 3 * 3600.0
 _GIB = 2**30
 

@@ -18,7 +18,7 @@ _LOCKS = "/etc/dnf/plugins/versionlock.list"  # lines of NAME-EPOCH:VERSION-RELE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Package:
-    """An installed package: its version with epoch and revision, and whether it is kept from upgrades."""
+    """An installed package: its version with epoch and revision, and whether it is held back from upgrades."""
 
     version: str
     held: bool
@@ -51,16 +51,16 @@ def _of_dpkg(status: str) -> dict[str, Package]:
 
 
 def _of_rpm(files: FileSystem, folder: str) -> dict[str, Package]:
-    """Every package but the keys that rpm keeps as packages. Of several versions of a kernel, one is named."""
+    """Every package but the keys that rpm has as packages. Of several versions of a kernel, one is listed."""
     database = files.contents(f"{folder}/{name}" for name in _RPM_FILES)
     locks = (files.text(_LOCKS) or "").splitlines()
     with tempfile.TemporaryDirectory() as scratch:
         for path, content in database.items():
             Path(scratch, path.rsplit("/", 1)[1]).write_bytes(content)
         argv = [process.require("rpm", "rpm"), "--dbpath", scratch, "--define", "_db_backend sqlite"]
-        said = process.run([*argv, "--query", "--all", "--queryformat", _RPM_FORMAT], deadline=_RPM_SECONDS).stdout
+        printed = process.run([*argv, "--query", "--all", "--queryformat", _RPM_FORMAT], deadline=_RPM_SECONDS).stdout
     found = {}
-    for line in said.splitlines():
+    for line in printed.splitlines():
         name, epoch, version = line.split("\t")
         if name != "gpg-pubkey":
             held = f"{name}-{epoch}:{version}.*" in locks

@@ -1,4 +1,4 @@
-"""Does a bench measure, compare and lose nothing? The measured programs are fakes on PATH here."""
+"""Benchmark: what it measures, compares and keeps after an interrupt. The measured programs are fakes on PATH here."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def test_every_goal_is_for_something_that_is_measured() -> None:
 
 def test_a_record_whose_last_line_was_cut_off_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "record.jsonl"
-    measurement.begin(path, measurement.this_machine())
+    measurement.start(path, measurement.this_machine())
     measurement.append(path, measured("cold", 10))
     with path.open("a") as record:
         record.write('{"measurement": {"image": "debi')
@@ -208,7 +208,7 @@ def test_an_interrupted_bench_keeps_what_it_has_and_leaves_nothing(tmp_path: Pat
 @pytest.mark.slow
 def test_numbers_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
     record = tmp_path / "record.jsonl"
-    measurement.begin(record, measurement.this_machine())
+    measurement.start(record, measurement.this_machine())
     record.write_text(record.read_text().replace('"cores": ', '"cores": 9'))
     result = bench(tmp_path, "--only", "stock", "--resume", str(record))
     assert result.returncode == 1
@@ -234,8 +234,8 @@ def test_a_wrong_word_on_the_command_line_is_said_before_any_work(
 def test_a_record_is_never_written_over(tmp_path: Path) -> None:
     path = tmp_path / "record.jsonl"
     path.write_text("somebody's\n")
-    with pytest.raises(UsageError, match="is there already"):
-        measurement.begin(path, measurement.this_machine())
+    with pytest.raises(UsageError, match="exists already"):
+        measurement.start(path, measurement.this_machine())
 
 
 def test_the_packages_of_all_tools_are_those_of_our_elements() -> None:
@@ -246,8 +246,8 @@ def test_the_packages_of_all_tools_are_those_of_our_elements() -> None:
     elements = [folder for folder in recipe.resolve(variant).closure.values() if folder.is_relative_to(ELEMENTS)]
     asked = {name for element in elements for name in asked_by(element, environment)}
     driver = pkg_map(ELEMENTS / "nvidia-archive")["compute-proprietary"].split()
-    assert set(packages.asked().system) == asked | {"netbase"}  # that of DIB's own debian-minimal
-    assert set(packages.asked().driver) == set(driver)
+    assert set(packages.requested().system) == asked | {"netbase"}  # that of DIB's own debian-minimal
+    assert set(packages.requested().driver) == set(driver)
 
 
 def asked_by(element: Path, environment: Mapping[str, str]) -> set[str]:

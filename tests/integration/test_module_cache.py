@@ -1,6 +1,6 @@
-"""Are modules that an earlier build has compiled installed as that build's own, and never where they do not fit?
+"""Cached kernel modules: installed as if this build had compiled them, and never where they do not fit.
 
-With real DKMS, compiler and kernel headers; the driver's modules are the small stand-ins.
+With real DKMS, compiler and kernel headers; the driver's modules are small test doubles.
 """
 
 import hashlib
