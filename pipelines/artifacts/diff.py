@@ -1,6 +1,6 @@
-"""What is different between two builds?
+"""Differences between two builds.
 
-From their manifests alone, so that neither image has to lie here. Pure: values go in, changes come out.
+Pure, and from their manifests alone, so that neither image needs to be on this host.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pipelines.artifacts.manifest import Manifest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """Something that two builds do not have in common; None where one has it not."""
+    """Something that two builds do not have in common; None in the one that lacks it."""
 
     name: str
     old: str | None
@@ -19,16 +19,16 @@ class Change:
 
     @property
     def how(self) -> str:
-        """In one word: added, removed or changed."""
+        """Added, removed or changed."""
         return "added" if self.old is None else "removed" if self.new is None else "changed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """What changed from one build to another, each by name.
+    """The changes from one build to another, by name.
 
-    `system` has what an operator names first: distribution, kernel, driver, CUDA. `elements` and `inputs` have digests,
-    `properties` are Glance's. `sizes` are in bytes, old and new, also where they are the same; None: not recorded.
+    `system` is distribution, kernel, driver and CUDA. `elements` and `inputs` have digests, `properties` are Glance's.
+    `sizes` are in bytes, old and new, also where they are the same; None: not recorded.
     """
 
     variant: str
@@ -51,7 +51,7 @@ class Difference:
 def between(
     old: Manifest, new: Manifest, properties: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
 ) -> Difference:
-    """What changed from the old build to the new one; `properties` are those that Glance gets of each."""
+    """The changes from the old build to the new one; `properties` are what Glance gets of each."""
     return Difference(
         variant=new.variant,
         old=old.build_id,
@@ -66,14 +66,14 @@ def between(
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
-    """What two mappings do not have in common, by name."""
+    """The entries that two mappings do not have in common, by name."""
     names = sorted(old.keys() | new.keys())
     found = (Change(name=name, old=old.get(name), new=new.get(name)) for name in names)
     return tuple(change for change in found if change.old != change.new)
 
 
 def _system(made: Manifest) -> dict[str, str]:
-    """A certificate is no line of a table: it is left out."""
+    """The system as an operator knows it. The certificate, which fits no table, is left out."""
     base = {name: made.base[name] for name in ("distribution", "release", "architecture") if name in made.base}
     driver = {f"driver {name}": value for name, value in made.driver.items() if name != "certificate"}
     cuda = {f"CUDA {name}": value for name, value in made.cuda.items()}

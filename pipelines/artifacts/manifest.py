@@ -1,14 +1,6 @@
-"""What did we make?
+"""Manifests and verifications of builds, and how they are read from JSON.
 
-A build is a folder, `builds/<variant>/<build_id>/`, and files are its only state:
-
-    state.json      running, failed or complete; who holds it
-    manifest.json   what was made, written once when the build is complete, never changed
-    verify.json     the newest verification
-    sbom.cdx.json   the same as a list of components, for other programs
-    image.qcow2     the artifact        build.log   all of diskimage-builder's output
-
-Every JSON file is written to a temporary name and then renamed, so a reader sees the old one or the new one.
+A field of a wrong type is refused, so that nothing later has to doubt them.
 """
 
 import collections.abc
@@ -27,7 +19,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One image file. `path` is relative to the build's folder; sizes are in bytes; digests are hexadecimal."""
+    """An image file. `path` is relative to the build's folder; sizes are in bytes; digests are hexadecimal."""
 
     path: str
     format: str
@@ -39,18 +31,22 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a complete build is.
+    """A complete build.
 
-    `created_at` is ISO 8601 in UTC. `base`, `driver` and `cuda` are flat mappings of strings (driver is empty
-    without one, and has the certificate (PEM) where a site signed its modules; base has distribution, release and
-    architecture, an imported image's also the type of its guest); `kernel` is the release that will boot, as in
-    /lib/modules. `packages` maps name → version, `architectures` name → the package's architecture, `tools` program →
-    version, `stages` a stage ("layer/stage") → seconds, `elements` name → digest, `parts` each input of the
-    fingerprint, in an operator's words, → its digest. `inputs` maps a file from outside (base image, runfile) to its
-    sha256. `layers` maps a layer to the seconds of its stages; `seconds` is the whole build's wall time, what is
-    between the stages included. `archives` maps a package index that was used ("URL INDEX") to its sha256 when it first
-    was; `cached` says what came out of the cache ("base layer" → key); `scratch` has the bytes of the guest's tree and
-    of the scratch space at its peak.
+    `created_at`  ISO 8601 in UTC
+    `base`        distribution, release and architecture, and how the base was declared; of an imported image also the
+                  type of its guest
+    `kernel`      the release that will boot, as in /lib/modules
+    `driver`      empty without one; with the certificate (PEM) where a site signed the modules
+    `packages`    name → version; `architectures`: name → the package's architecture
+    `tools`       program → version
+    `stages`      "layer/stage" → seconds; `layers`: layer → seconds of its stages; `seconds`: wall time of the whole
+                  build, including what happens between the stages
+    `elements`    name → digest; `parts`: each part of the fingerprint → its digest
+    `inputs`      downloaded or local file (base image, runfile) → sha256
+    `archives`    package index that was used ("URL INDEX") → its sha256 when it was first used
+    `cached`      what was taken from the cache ("base layer") → key
+    `scratch`     bytes of the guest's tree, and of the scratch space at its peak
     """
 
     variant: str
@@ -82,14 +78,14 @@ class Manifest:
 
     @property
     def modules_signed(self) -> bool:
-        """Whether the driver, where there is one, is signed by a key that guests trust."""
+        """Whether the driver, if there is one, is signed by a key that guests trust."""
         driver = self.driver
         return not driver or "certificate" in driver or driver.get("source") == "precompiled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One check of a build. `passed` is None only where the kind of image declares it not applicable."""
+    """A check of a build. `passed` is None only where the check does not apply to this kind of image."""
 
     name: str
     passed: bool | None
@@ -107,7 +103,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """True when there are checks and none of them failed."""
+        """Whether there are checks and none of them failed."""
         return bool(self.checks) and all(check.passed is not False for check in self.checks)
 
     @property
@@ -117,13 +113,13 @@ class Verification:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read manifest.json; VerifyError, with the remedy, when it is missing, no JSON, or a field is wrong."""
+    """Read manifest.json; VerifyError, with the remedy, when it is missing, is not JSON, or a field is wrong."""
     return parse_manifest(_content(path), path)
 
 
 def parse_manifest(content: bytes, path: Path | str) -> Manifest:
-    """The same for what was read already; `path` says where, if it is wrong."""
-    raw = _parsed(content, path)
+    """The same for content that was read already; `path` is for error messages."""
+    raw = _object(content, path)
     try:
         artifacts = tuple(_typed(Artifact(**item)) for item in raw.pop("artifacts"))
         manifest = _typed(Manifest(artifacts=artifacts, **raw))
@@ -131,28 +127,33 @@ def parse_manifest(content: bytes, path: Path | str) -> Manifest:
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise _corrupt(path, str(error)) from error
     if not artifacts:
-        raise _corrupt(path, "it names no artifact")
+        raise _corrupt(path, "it has no artifact")
     if made_at.tzinfo is None:
         raise _corrupt(path, f"created_at is {manifest.created_at}, without a time zone")
     lacking = {"distribution", "release", "architecture"} - manifest.base.keys()
     if manifest.base and lacking:
-        raise _corrupt(path, f"its base has no {' and no '.join(sorted(lacking))}")
+        raise _corrupt(path, f"its base lacks {' and '.join(sorted(lacking))}")
     return manifest
 
 
 def read_verification(path: Path) -> Verification:
-    """Read verify.json; VerifyError when it is no JSON, or a field is wrong."""
+    """Read verify.json; VerifyError when it is missing, is not JSON, or a field is wrong."""
     return parse_verification(_content(path), path)
 
 
 def parse_verification(content: bytes, path: Path | str) -> Verification:
-    """The same for what was read already."""
-    raw = _parsed(content, path)
+    """The same for content that was read already."""
+    raw = _object(content, path)
     try:
         checks = tuple(_typed(Check(**item)) for item in raw.pop("checks"))
         return _typed(Verification(checks=checks, **raw))
     except (TypeError, KeyError, AttributeError) as error:
         raise _corrupt(path, str(error)) from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read any JSON file of a build; VerifyError when it is missing or is not a JSON object."""
+    return _object(_content(path), path)
 
 
 def _content(path: Path) -> bytes:
@@ -164,7 +165,7 @@ def _content(path: Path) -> bytes:
         raise _corrupt(path, str(error)) from error
 
 
-def _parsed(content: bytes, path: Path | str) -> dict[str, Any]:
+def _object(content: bytes, path: Path | str) -> dict[str, Any]:
     try:
         raw = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -191,9 +192,9 @@ def _is_of(kind: Any, value: object) -> bool:
             return any(_is_of(each, value) for each in get_args(kind))
         case collections.abc.Mapping:
             return isinstance(value, dict) and all(_is_of(get_args(kind)[1], each) for each in value.values())
-        case _:  # a tuple of dataclasses, which were looked at when they were made
+        case _:  # a tuple of dataclasses, each checked when it was made
             return isinstance(value, tuple)
 
 
 def _corrupt(path: Path | str, why: str) -> VerifyError:
-    return VerifyError(f"{path} cannot be used: {why}", remedy="Build the variant again; delete the damaged folder.")
+    return VerifyError(f"{path} cannot be used: {why}", remedy="Delete the damaged folder and build the variant again.")

@@ -1,7 +1,6 @@
-"""Where can records lie, and how are they read and written there?
+"""The places of build records: a folder, or a URL with an fsspec driver (s3://, gs://, abfs://, sftp:// and more).
 
-In a folder, or behind a URL for which there is an fsspec driver: s3://, gs://, abfs://, sftp://, memory:// and more.
-Drivers raise what they like, and may show the URL they were given: what we say has no password in it.
+Drivers raise any exception, and may quote the URL they were given: passwords are removed from all messages.
 """
 
 import threading
@@ -16,19 +15,19 @@ from pipelines.util.errors import CatalogError, CloudError, HostError
 
 DEADLINE_SECONDS = 120.0
 _Result = TypeVar("_Result")
-Key = tuple[str, str]  # a build's ID, and a file's name
-Contents = Mapping[Key, bytes | None]  # None: there is no such file
+Key = tuple[str, str]  # a build's ID and a file's name
+Contents = Mapping[Key, bytes | None]  # None: the file does not exist
 
 
 class Folder:
-    """Records in a folder of this host; it is made at the first write."""
+    """Records in a folder on this host, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
         self.name = str(root)
         self._root = root
 
     def build_ids(self, variant: str) -> Iterable[str]:
-        """What has a folder of its own, whole or not."""
+        """The builds that have a folder, complete or not."""
         with suppress(FileNotFoundError):
             return self._done(lambda: [each.name for each in (self._root / variant).iterdir() if each.is_dir()])
         return []
@@ -38,7 +37,7 @@ class Folder:
         return {key: self._content(self._root / variant / Path(*key)) for key in keys}
 
     def write(self, variant: str, build_id: str, name: str, content: bytes) -> None:
-        """Write a file, so that no reader sees half of it."""
+        """Write a file, which readers see whole or not at all."""
         folder = self._root / variant / build_id
         self._done(lambda: folder.mkdir(parents=True, exist_ok=True))
         self._done(lambda: util_files.write(folder / name, content))
@@ -56,12 +55,12 @@ class Folder:
         except OSError as error:
             raise HostError(
                 f"the records in {self.name} cannot be used: {error.strerror}: {error.filename}",
-                remedy="Make the folder usable for whom this runs as, or write another `records` in images.yaml.",
+                remedy="Give this user access to the folder, or set `records` in images.yaml to another one.",
             ) from error
 
 
 class Remote:
-    """Records behind a URL. A file is not there, or whole, or (where a server does not care) no JSON yet."""
+    """Records behind a URL. With some servers a file can be read before it is complete, and is not valid JSON then."""
 
     def __init__(self, url: str) -> None:
         self._hidden = urls.secrets(url)
@@ -69,18 +68,18 @@ class Remote:
         self._files, self._root = self._opened(url)
 
     def build_ids(self, variant: str) -> Iterable[str]:
-        """What has a folder of its own, whole or not."""
+        """The builds that have a folder, complete or not."""
         listed = self._done(lambda: self._listed(f"{self._root}/{variant}"))
         return [each["name"].rstrip("/").rpartition("/")[2] for each in listed if each["type"] == "directory"]
 
     def read(self, variant: str, keys: Sequence[Key]) -> Contents:
-        """The files' contents, fetched at once where the driver can."""
+        """The files' contents, fetched in parallel where the driver supports it."""
         paths = [f"{self._root}/{variant}/{build_id}/{name}" for build_id, name in keys]
         found = self._done(lambda: self._files.cat_ranges(paths, None, None, on_error="return")) if paths else []
         return dict(zip(keys, map(self._content, found), strict=True))
 
     def write(self, variant: str, build_id: str, name: str, content: bytes) -> None:
-        """Write a file. Object stores show it when it is whole."""
+        """Write a file. Object stores show it when it is complete."""
         folder = f"{self._root}/{variant}/{build_id}"
 
         def write() -> None:
@@ -106,14 +105,14 @@ class Remote:
 
     def _opened(self, url: str) -> tuple[Any, str]:
         """fsspec's file system, and the path in it."""
-        import fsspec  # noqa: PLC0415  # as long to import as all of ours; most records are in a folder
+        import fsspec  # noqa: PLC0415  # as slow to import as all of our own; most records are in a folder
         from fsspec.registry import known_implementations  # noqa: PLC0415
 
         try:
             files, root = self._done(lambda: fsspec.url_to_fs(url), (ImportError, ValueError))
         except ImportError as error:
             driver = known_implementations.get(url.partition("://")[0], {}).get("class", "").partition(".")[0]
-            package = driver if driver not in {"", "fsspec"} else "PACKAGE, as it names it"
+            package = driver if driver not in {"", "fsspec"} else "PACKAGE, with the package that it names"
             raise HostError(
                 f"records in {self.name} need a driver that is not installed: {self._plain(str(error))}",
                 remedy=f".venv/bin/pip install {package}",
@@ -121,21 +120,21 @@ class Remote:
         except ValueError as error:
             raise CatalogError(
                 f"records: {self.name} cannot be used: {self._plain(str(error))}",
-                remedy="Write builds, a folder, or a URL that fsspec knows, such as s3://bucket/folder.",
+                remedy="Write builds, a folder, or a URL that fsspec supports, such as s3://bucket/folder.",
             ) from None
         return files, root.rstrip("/")
 
     def _done(self, act: Callable[[], _Result], passed: tuple[type[Exception], ...] = ()) -> _Result:
-        """Do it within the deadline. What the driver raises becomes a CloudError, but for what is `passed` on."""
+        """Do it within the deadline. What the driver raises becomes a CloudError, except what is `passed` on."""
         outcome: list[_Result | BaseException] = []
 
         def run() -> None:
             try:
                 outcome.append(act())
-            except BaseException as error:  # it is raised below, in the thread that asked
+            except BaseException as error:  # raised below, in the calling thread
                 outcome.append(error)
 
-        # Not every driver has deadlines of its own. A thread that is left behind does not outlive the process.
+        # Not every driver has deadlines of its own. An abandoned thread does not outlive the process.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         thread.join(DEADLINE_SECONDS)
@@ -147,11 +146,11 @@ class Remote:
         return result
 
     def _unusable(self, error: BaseException) -> CloudError:
-        said = self._plain(str(error)) or type(error).__name__
+        reason = self._plain(str(error)) or type(error).__name__
         return CloudError(
-            f"the records in {self.name} cannot be used: {said}",
-            remedy="Is the place there, can it be reached from here, and may these credentials use it?"
-            " fsspec's drivers read them from their usual places, and from FSSPEC_<PROTOCOL>_<OPTION> variables.",
+            f"the records in {self.name} cannot be used: {reason}",
+            remedy="Check that it exists, that this host can reach it, and that your credentials give access to it."
+            " fsspec's drivers read credentials from their usual places and from FSSPEC_<PROTOCOL>_<OPTION> variables.",
         )
 
     def _plain(self, text: str) -> str:

@@ -1,7 +1,7 @@
-"""What is in the image, as other programs read it?
+"""The SBOM of a build, a CycloneDX 1.6 document.
 
-A CycloneDX 1.6 document, from the manifest alone, and for one manifest always the same: the image with its digests, the
-packages with their package URLs, kernel, driver and CUDA toolkit, and what it was made with (elements, inputs).
+It is made from the manifest alone, and is always the same for the same manifest: the image with its digests, packages
+with their package URLs, kernel, driver and CUDA toolkit, and what it was made with (elements, inputs).
 """
 
 import json
@@ -31,7 +31,7 @@ _ELEMENT = "an element of diskimage-builder; its digest is over its files' paths
 
 
 def write(folder: Path, made: Manifest) -> None:
-    """Put the document beside the manifest."""
+    """Write the document beside the manifest."""
     files.write(folder / NAME, sbom(made))
 
 
@@ -71,7 +71,7 @@ def package_url(made: Manifest, name: str) -> str:
     The architecture is left out where the manifest, of an older version, does not have it.
     """
     distribution = made.base["distribution"]
-    bare, _, suffix = name.partition(":")  # dpkg's way with what may be installed for several architectures
+    bare, _, suffix = name.partition(":")  # dpkg's notation where several architectures can be installed
     epoch, _, version = made.packages[name].rpartition(":")
     known = {"arch": made.architectures.get(name, suffix), "distro": f"{distribution}-{_version(made)}"}
     is_deb = distributions.is_deb(distribution)
@@ -116,7 +116,7 @@ def _parts(made: Manifest) -> Iterator[Component]:
 
 
 def _system(made: Manifest) -> Iterator[Component]:
-    """What an operator names first: distribution, kernel, driver, CUDA toolkit."""
+    """Distribution, kernel, driver and CUDA toolkit."""
     if made.base:
         yield _component(
             ComponentType.OPERATING_SYSTEM,
@@ -128,7 +128,7 @@ def _system(made: Manifest) -> Iterator[Component]:
     if made.kernel:
         yield _component(ComponentType.APPLICATION, "kernel", "linux", made.kernel)
     if made.driver:
-        # The certificate is the site's, and too long for a property.
+        # The site's certificate would be too long for a property.
         facts = {name: made.driver[name] for name in ("modules", "source") if name in made.driver}
         yield _component(
             ComponentType.DEVICE_DRIVER, "driver", "nvidia-driver", made.driver.get("version"), facts, by_nvidia=True
@@ -148,7 +148,7 @@ def _component(
     description: str | None = None,
     by_nvidia: bool = False,
 ) -> Component:
-    """A component that is no package; its reference within the document follows from its role and name."""
+    """A component other than a package; its reference within the document follows from its role and name."""
     return Component(
         type=kind,
         bom_ref=f"{role}:{name}",

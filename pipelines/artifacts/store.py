@@ -1,4 +1,16 @@
-"""Builds on disk: builds/<variant>/<build_id>/, their state and their lock."""
+"""Builds on disk, their state and their lock.
+
+A build is a folder, `builds/<variant>/<build_id>/`, and files are its only state:
+
+    state.json      running, failed or complete; why it failed
+    manifest.json   what was made, written once when the build is complete, never changed
+    verify.json     the newest verification
+    sbom.cdx.json   the SBOM
+    image.qcow2     the artifact
+    build.log       all output of diskimage-builder
+
+Each JSON file is written under a temporary name and then renamed, so that a reader sees the old one or the new one.
+"""
 
 import contextlib
 from dataclasses import dataclass
@@ -6,8 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pipelines.artifacts import manifest as artifacts_manifest
-from pipelines.artifacts.manifest import Manifest, Verification
+from pipelines.artifacts.manifest import Manifest, Verification, read_manifest, read_object, read_verification
 from pipelines.catalog.variant import Variant
 from pipelines.util import files, locks
 from pipelines.util.errors import UsageError, VerifyError
@@ -18,9 +29,9 @@ RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
-    """A build's folder and the state that its files give it.
+    """A build's folder and its state.
 
-    `state` is running, failed, complete, or "leftover" for a folder that says running while nobody holds its lock.
+    `state` is "leftover" where state.json has running, but no process holds the lock: the build was killed.
     """
 
     folder: Path
@@ -31,12 +42,12 @@ class Build:
 
     def manifest(self) -> Manifest:
         """The manifest; VerifyError when it is missing or corrupt."""
-        return artifacts_manifest.read_manifest(self.folder / "manifest.json")
+        return read_manifest(self.folder / "manifest.json")
 
     def verification(self) -> Verification | None:
-        """The newest verification, None when there is none; VerifyError when it is corrupt."""
+        """The newest verification, None without one; VerifyError when it is corrupt."""
         path = self.folder / "verify.json"
-        return artifacts_manifest.read_verification(path) if path.exists() else None
+        return read_verification(path) if path.exists() else None
 
     def image(self) -> Path:
         """The canonical artifact's path."""
@@ -62,7 +73,7 @@ def set_state(folder: Path, state: str, detail: str = "") -> None:
 
 
 def builds(root: Path, variant: str) -> list[Build]:
-    """All builds of a variant below the builds' root, oldest first."""
+    """All builds of a variant, the oldest first."""
     folder = root / variant
     if not folder.is_dir():
         return []
@@ -72,7 +83,7 @@ def builds(root: Path, variant: str) -> list[Build]:
 
 
 def newest_complete(root: Path, variant: str, wanted: str | None = None) -> Build:
-    """The newest complete build, or the one that is `wanted` by its build_id; UsageError when there is none."""
+    """The newest complete build, or the one with the build ID `wanted`; UsageError when there is none."""
     complete = [build for build in builds(root, variant) if build.state == COMPLETE]
     if wanted is not None:
         complete = [build for build in complete if build.build_id == wanted]
@@ -83,11 +94,11 @@ def newest_complete(root: Path, variant: str, wanted: str | None = None) -> Buil
 
 
 def lock(root: Path, variant: str) -> contextlib.AbstractContextManager[None]:
-    """Hold the variant's build lock; HostError that names the holder when another process has it.
+    """Hold the variant's build lock; HostError with the holder's name when another process holds it.
 
-    The short wait is for those who only look: asking who holds a lock takes it for a moment.
+    The short wait is for processes that ask for the holder: they take the lock for a moment.
     """
-    return locks.hold(_lock_file(root, variant), f"{variant} is being built already, by {{holder}}", wait=0.5)
+    return locks.hold(_lock_file(root, variant), f"{variant} is already being built by {{holder}}", wait=0.5)
 
 
 def _lock_file(root: Path, variant: str) -> Path:
@@ -99,7 +110,7 @@ def _build(path: Path, variant: str, running: bool) -> Build | None:
     if not state_file.exists():
         return None
     try:
-        raw = artifacts_manifest._parsed(artifacts_manifest._content(state_file), state_file)
+        raw = read_object(state_file)
         state, detail = raw["state"], raw.get("detail", "")
     except (VerifyError, KeyError) as error:
         state, detail = FAILED, str(error)

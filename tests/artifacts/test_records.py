@@ -178,7 +178,7 @@ def test_a_record_in_the_wrong_place_is_not_believed(
     kept.put(built(builds, NEW))
     put_there(where, f"{OLD}/manifest.json", (builds / NAME / NEW / "manifest.json").read_bytes())
     assert [record.manifest.build_id for record in kept.known(NAME)] == [NEW]
-    assert f"it is about {NAME} {NEW}" in capsys.readouterr().err
+    assert f"it is the record of {NAME} {NEW}" in capsys.readouterr().err
 
 
 def test_a_build_with_a_damaged_manifest_is_not_put(where: str, builds: Path) -> None:

@@ -112,7 +112,7 @@ def holder(tmp_path: Path) -> Iterator[process.Program]:
 
 
 def test_a_second_build_of_a_variant_is_refused_and_names_the_first(tmp_path: Path, holder: process.Program) -> None:
-    said = f"debian-cuda is being built already, by process {holder.pid}"
+    said = f"debian-cuda is already being built by process {holder.pid}"
     with pytest.raises(HostError, match=said), lock(tmp_path, "debian-cuda"):
         raise AssertionError("it was locked twice")
     assert holder_of(tmp_path, "debian-cuda") == f"process {holder.pid}"
