@@ -1,7 +1,8 @@
-"""Which downloads are kept?
+"""Cached downloads.
 
-`<digest>/<name>` is a file from outside, `<digest>.part` one that is still coming, or whose download was cut off;
-`<digest>.lock` says who brings it, `<digest>.uses` who uses it. Who changes any of these holds the lock.
+`<digest>/<name>` is a complete file, `<digest>.part` one whose download is in progress or was interrupted,
+`<digest>.validator` what its server identifies that version by. `<digest>.lock` is held by the process that downloads
+or removes the file, and by whoever changes any of these; `<digest>.uses` counts its uses.
 """
 
 import contextlib
@@ -19,33 +20,33 @@ PARTIAL = ".part"
 
 
 def lock(folder: Path, digest: str) -> Path:
-    """Who holds it may bring the file here, or remove it."""
+    """The lock of the process that downloads or removes the file."""
     return folder / f"{digest}.lock"
 
 
 def partial(folder: Path, digest: str) -> Path:
-    """Where the file is while it comes."""
+    """The file while it is being downloaded."""
     return folder / f"{digest}{PARTIAL}"
 
 
 def used(folder: Path, digest: str) -> Path:
-    """Who uses the file, and when it was used last."""
+    """The use of the file."""
     return folder / f"{digest}.uses"
 
 
 def entries(folder: Path) -> Iterator[Entry]:
-    """All downloads; one that is not whole has a key that ends in .part."""
+    """All downloads; an incomplete one has a key that ends in .part."""
     for path in sorted(folder.glob("[!.]*")):
-        with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
             if path.suffix == PARTIAL:
-                yield _entry(path.name, "a download that goes on, or was cut off", [path], None)
+                yield _entry(path.name, "a download in progress, or interrupted", [path], None)
             elif path.is_dir() and (files := sorted(path.iterdir())):
                 names = ", ".join(file.name for file in files)
                 yield _entry(path.name, names, files, used(folder, path.name))
 
 
 def evict(folder: Path, key: str) -> bool:
-    """Remove a download; False when somebody downloads it, checks it or uses it."""
+    """Remove a download; False when it is being downloaded, checked or used."""
     digest = key.removesuffix(PARTIAL)
     with locks.held_if_free(lock(folder, digest)) as ours:
         if not ours:
@@ -57,7 +58,7 @@ def evict(folder: Path, key: str) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what is of no use to anybody: what an eviction left half-done, counts and locks of what is gone."""
+    """Remove what is left of interrupted evictions, and the counts and locks of removed downloads."""
     for digest in {path.stem for path in folder.glob("[!.]*")}:
         with locks.held_if_free(lock(folder, digest)) as ours:
             if not ours or partial(folder, digest).exists() or any(folder.glob(f"{digest}/*")):
@@ -68,8 +69,8 @@ def sweep(folder: Path) -> None:
 
 
 def _remove(folder: Path, digest: str) -> bool:
-    """Remove a whole download and its count, unless somebody uses it. Call it with the lock held."""
-    with usage.alone(used(folder, digest)) as free:
+    """Remove a complete download and its count, unless it is in use. Call it with the lock held."""
+    with usage.exclusive(used(folder, digest)) as free:
         if free:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder / digest)
@@ -93,11 +94,11 @@ def _entry(key: str, about: str, files: Sequence[Path], used_by: Path | None) ->
 
 
 def discard(part: Path) -> None:
-    """Forget a partial download."""
+    """Remove a partial download."""
     part.unlink(missing_ok=True)
-    _validator(part).unlink(missing_ok=True)
+    validator(part).unlink(missing_ok=True)
 
 
-def _validator(part: Path) -> Path:
-    """Beside a partial download: what the server said by which it knows that its file is still the same."""
+def validator(part: Path) -> Path:
+    """The file with the ETag or date of a partial download, by which its server knows whether it can be continued."""
     return part.with_suffix(".validator")

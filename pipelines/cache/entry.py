@@ -1,7 +1,8 @@
-"""What is one kept thing?
+"""On-disk format of a cache entry.
 
-A folder, `<kind>/<key>/`, with the file itself (`content`), what is known about it (`entry.json`) and who uses it
-(`uses`). It appears whole, by a rename; without a good entry.json it is no entry, and a left-over once nobody is at it.
+An entry is a folder, `<kind>/<key>/`, with the cached file (`content`), its description (`entry.json`) and its use
+(`uses`). It appears complete, by a rename. A folder without a valid entry.json is no entry, and is removed when no
+process uses it.
 """
 
 import contextlib
@@ -36,13 +37,17 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What entry.json says: of the content its digest and size, and `facts` that its maker wants to know again."""
+    """entry.json: the content's digest and size, and `facts` for the code that made the entry."""
 
     about: str
     sha256: str
     size: int
     created_at: str
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Damaged(Exception):
+    """An entry is not as it was written; the text is the reason."""
 
 
 def describe(content: Path, about: str, facts: Mapping[str, str], now: datetime) -> Record:
@@ -52,10 +57,10 @@ def describe(content: Path, about: str, facts: Mapping[str, str], now: datetime)
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write entry.json into a folder that nobody sees yet.
+    """Write entry.json into a folder that is not an entry yet.
 
-    It has its own digest, as the content has. So nothing here waits for the disk: what a power failure tears is found
-    when it is read.
+    It has a digest of its own, as the content has, so nothing here waits for the disk: what is lost in a power failure
+    is noticed when it is read.
     """
     plain = asdict(record)
     text = json.dumps(plain | {"digest": files.canonical_digest(plain)}, indent=2)
@@ -63,7 +68,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def read(folder: Path) -> Record | None:
-    """What entry.json says; None when the folder is no entry, or entry.json is not what was written."""
+    """entry.json; None when the folder is no entry, or entry.json is damaged."""
     if folder.name.startswith("."):
         return None
     try:
@@ -92,21 +97,28 @@ def listed(folder: Path, kind: str) -> Entry | None:
     )
 
 
-def damage(folder: Path) -> str:
-    """What is wrong with an entry, in a few words; empty when every byte is as it was written, or there is no entry."""
+def content(folder: Path) -> Path | None:
+    """The path of an entry's content, every byte of which is as it was written; None when there is no entry.
+
+    Raises Damaged, with the reason, otherwise.
+    """
     record = read(folder)
+    if record is None and (folder / RECORD).exists():
+        raise Damaged(f"its {RECORD} is damaged")
     if record is None:
-        return f"its {RECORD} is damaged" if (folder / RECORD).exists() else ""
+        return None
     try:
-        sound = files.sha256(folder / CONTENT) == record.sha256
+        found = files.sha256(folder / CONTENT)
     except OSError as error:
-        return f"its content cannot be read: {error.strerror}"
-    return "" if sound else "its content has another digest than when it was made"
+        raise Damaged(f"its content cannot be read: {error.strerror}") from error
+    if found != record.sha256:
+        raise Damaged("its content has another digest than when it was made")
+    return folder / CONTENT
 
 
 @contextlib.contextmanager
 def new(kind: Path) -> Iterator[Path]:
-    """A new folder that no clean-up takes while we are at it, to be filled and then given its place."""
+    """A new folder, to be filled and then moved to its place; no clean-up removes it meanwhile."""
     kind.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         ours = False
@@ -121,7 +133,7 @@ def new(kind: Path) -> Iterator[Path]:
 
 
 def settle(folder: Path, place: Path) -> None:
-    """Give a filled folder its place. Whoever was there first keeps it, and who reads what was dropped there, too."""
+    """Move a filled folder to its place, unless there is an entry, or a dropped one that is still being read."""
     while True:
         try:
             folder.rename(place)
@@ -134,39 +146,39 @@ def settle(folder: Path, place: Path) -> None:
 
 
 def evict(place: Path) -> bool:
-    """Remove an entry that nobody uses; False when somebody does, or it is gone already."""
-    with usage.alone(place / USES) as free:
+    """Remove an entry; False when it is in use, or gone already."""
+    with usage.exclusive(place / USES) as free:
         if free:
-            forget(place)
+            invalidate(place)
     clean(place)
     return free
 
 
 def drop(place: Path) -> None:
-    """End an entry. Who reads it may end that; nobody else begins to."""
-    with usage.shared(place / USES) as there:
-        if there:
-            forget(place)
+    """Remove an entry as soon as no process reads it; no new one starts to."""
+    with usage.shared(place / USES) as exists:
+        if exists:
+            invalidate(place)
     clean(place)
 
 
-def forget(place: Path) -> None:
-    """From now on it is no entry. Call it while using the entry: then nobody can have put another in its place."""
+def invalidate(place: Path) -> None:
+    """Make it no entry any more. Call it while using the entry, so that no other can have taken its place."""
     (place / RECORD).unlink(missing_ok=True)
 
 
 def clean(place: Path) -> bool:
-    """Remove a folder that is no entry and that nobody is at; whether it is gone.
+    """Remove a folder that is no entry and not in use; whether it is gone.
 
-    It goes by a rename: half a folder is never seen under an entry's name.
+    It is renamed first: an incomplete folder never has the name of an entry.
     """
-    with usage.alone(place / USES) as free:
+    with usage.exclusive(place / USES) as free:
         if not free or read(place) is not None:
             return not place.exists()
         gone = place.with_name(f".gone.{uuid.uuid4().hex}")
         try:
             place.rename(gone)
-        except FileNotFoundError:  # somebody else's clean-up has just ended
+        except FileNotFoundError:  # another process has just removed it
             return True
     shutil.rmtree(gone, ignore_errors=True)
     return True

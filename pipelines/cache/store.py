@@ -1,8 +1,7 @@
-"""What is kept between builds, and for how long?
+"""The cache of layers, kernel modules and downloads, below one folder `root` (`<builds>/.cache`).
 
-Packed layers, compiled kernel modules and downloads, below one folder `root` (`<builds>/.cache`), up to a limit: what
-was used least recently goes first. Any number of builds may be at it, and each may be killed at any moment. Nothing is
-used that is not, byte for byte, what was put there.
+It has a size limit: the least recently used entries are evicted first. Any number of builds may use it, and each may be
+killed at any moment. Content is used only if every byte is as it was written.
 """
 
 import contextlib
@@ -22,44 +21,50 @@ LAYERS, MODULES = "layers", "modules"
 KINDS = (LAYERS, MODULES)
 DEFAULT_LIMIT = "40GiB"
 EVICTING_SECONDS = 300.0
-MAKING_SECONDS = 4 * 3600.0  # as long as somebody else's build may take
+MAKING_SECONDS = 4 * 3600.0  # as long as another build may take
 
 
 @contextlib.contextmanager
 def reading(root: Path, kind: str, key: str) -> Iterator[Path | None]:
-    """An entry's content, verified and counted as a hit, which nobody removes meanwhile; None when there is none.
+    """An entry's content, verified and counted as a hit, which is not removed meanwhile; None when there is no entry.
 
     A damaged entry is dropped, with a warning.
     """
     place = root / kind / key
-    with contextlib.ExitStack() as held:
-        there = held.enter_context(usage.shared(place / cache_entry.USES))
-        if why := cache_entry.damage(place) if there else "":
-            console.warn(f"{place} is damaged and is made anew: {why}")
-            cache_entry.forget(place)
-        found = there and cache_entry.read(place) is not None
-        if found:
+    with usage.shared(place / cache_entry.USES) as exists:
+        content = _sound_content(place) if exists else None
+        if content is not None:
             used(root, kind, key)
-        else:
-            held.close()
-            cache_entry.clean(place)
-        yield place / cache_entry.CONTENT if found else None
+            yield content
+            return
+    cache_entry.clean(place)  # no longer in use by us
+    yield None
+
+
+def _sound_content(place: Path) -> Path | None:
+    """The content of an entry that is as it was written; a damaged one is no entry any more, with a warning."""
+    try:
+        return cache_entry.content(place)
+    except cache_entry.Damaged as reason:
+        console.warn(f"{place} is damaged and will be made again: {reason}")
+        cache_entry.invalidate(place)
+        return None
 
 
 def put(root: Path, kind: str, key: str, content: Path, *, about: str, facts: Mapping[str, str], now: datetime) -> None:
-    """Move a finished file in. Whoever was first keeps the place: under one key all are as good.
+    """Move a finished file into the cache. If the key exists already, that entry stays: both are as good.
 
-    OSError when it cannot be kept, with nothing left behind.
+    OSError when it cannot be cached, with nothing left behind.
     """
     with cache_entry.new(root / kind) as folder:
         moved = content.rename(folder / cache_entry.CONTENT)
         cache_entry.write(folder, cache_entry.describe(moved, about, facts, now))
-        usage.begin(folder / cache_entry.USES)
+        usage.start(folder / cache_entry.USES)
         cache_entry.settle(folder, root / kind / key)
 
 
 def facts(root: Path, kind: str, key: str) -> Mapping[str, str] | None:
-    """What its maker wanted to know of an entry; None when there is none. The content stays unread."""
+    """The facts that an entry was made with; None when there is no entry. The content is not read."""
     record = cache_entry.read(root / kind / key)
     return None if record is None else record.facts
 
@@ -70,20 +75,20 @@ def used(root: Path, kind: str, key: str) -> None:
 
 
 def drop(root: Path, kind: str, key: str) -> None:
-    """End an entry. Who reads it may end that; nobody else begins to."""
+    """Remove an entry as soon as no process reads it; no new one starts to."""
     cache_entry.drop(root / kind / key)
 
 
 @contextlib.contextmanager
 def making(root: Path, kind: str, key: str) -> Iterator[None]:
-    """At most one process (and thread) makes an entry; others wait, and say so. HostError after hours."""
+    """Let at most one process (and thread) make an entry; others wait, with a note. HostError after hours."""
     what = f"{kind}/{key[:12]} in the cache is being made by {{holder}}"
     with locks.hold(root / kind / f"{key}.lock", what, wait=MAKING_SECONDS, waiting=f"{what}; waiting for it"):
         yield
 
 
 def entries(root: Path) -> list[Entry]:
-    """All that is kept, least recently used first."""
+    """All entries, least recently used first."""
     places = [(place, kind) for kind in KINDS for place in sorted((root / kind).glob("*"))]
     listed = [entry for place, kind in places if (entry := cache_entry.listed(place, kind)) is not None]
     downloads = cache_downloads.entries(root / cache_downloads.KIND)
@@ -91,12 +96,12 @@ def entries(root: Path) -> list[Entry]:
 
 
 def shrink(root: Path, limit: int) -> list[Entry]:
-    """Bring the cache down to so many bytes; what was evicted. What is being read, made or downloaded stays."""
+    """Shrink the cache to `limit` bytes; returns what was evicted. What is in use, made or downloaded stays."""
     evicted = []
     with _evicting(root):
-        kept = entries(root)
-        size = sum(entry.size for entry in kept)
-        for entry in kept:
+        found = entries(root)
+        size = sum(entry.size for entry in found)
+        for entry in found:
             if size <= limit:
                 break
             if _evict(root, entry):
@@ -106,25 +111,25 @@ def shrink(root: Path, limit: int) -> list[Entry]:
 
 
 def clear(root: Path) -> list[Entry]:
-    """Evict all but what is being read, made or downloaded; what was evicted."""
+    """Evict everything that is not in use, made or downloaded; returns what was evicted."""
     with _evicting(root):
         return [entry for entry in entries(root) if _evict(root, entry)]
 
 
 def limit(root: Path) -> int:
-    """How many bytes the cache may have on this machine."""
+    """The limit in bytes; the default where none was set."""
     path = _limit_file(root)
     try:
         return units.parse_size(json.loads(path.read_bytes())["limit"])
     except FileNotFoundError:
         pass
     except (ValueError, TypeError, KeyError):
-        console.warn(f"{path} says no size, so the limit is {DEFAULT_LIMIT}; `./inv cache --limit SIZE` sets another")
+        console.warn(f"{path} is damaged, so the limit is {DEFAULT_LIMIT}; set another with `./inv cache --limit SIZE`")
     return units.parse_size(DEFAULT_LIMIT)
 
 
 def set_limit(root: Path, text: str) -> None:
-    """Set the limit for all builds to come; UsageError when the text is no size. Nothing is evicted yet."""
+    """Set the limit for later builds; UsageError when the text is not a valid size. Nothing is evicted yet."""
     try:
         units.parse_size(text)
     except ValueError as error:
@@ -139,7 +144,7 @@ def _limit_file(root: Path) -> Path:
 
 @contextlib.contextmanager
 def _evicting(root: Path) -> Iterator[None]:
-    """One evicts at a time, or two would evict twice as much; what killed processes left goes first."""
+    """Let one process evict at a time, or two would evict twice as much; first remove what killed ones left."""
     with locks.hold(root / "evicting.lock", "the cache is being cleared by {holder}", wait=EVICTING_SECONDS):
         _sweep(root)
         yield
@@ -153,7 +158,7 @@ def _evict(root: Path, entry: Entry) -> bool:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what was half-done when a process was killed, and the locks of what nobody keeps or makes."""
+    """Remove what killed processes left incomplete, and locks of entries that neither exist nor are being made."""
     cache_downloads.sweep(root / cache_downloads.KIND)
     for place in (place for kind in KINDS for place in sorted((root / kind).glob("*"))):
         if place.suffix != ".lock":

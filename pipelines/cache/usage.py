@@ -1,8 +1,8 @@
-"""Who uses what is kept, and when was it used last?
+"""Use of cached things: shared by readers, exclusive for removal, and counted.
 
-A small file stands for each kept thing. It grows by one byte with each use, so its size is the number of uses and its
-time the last one. Who uses the thing has the file locked with flock, which the kernel undoes however they end; who
-wants to remove the thing must be alone with it.
+Each cached thing has a small file. It grows by one byte with each use, so its size is the number of uses and its time
+that of the last one. Readers hold a shared flock on it, which the kernel releases however they end; only a process with
+the exclusive lock may remove the thing.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import IO
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uses:
-    """How often something was used, and when last (or made, if never)."""
+    """How often something was used, and when last (when it was made, if never)."""
 
     hits: int
     last: datetime
@@ -25,31 +25,31 @@ class Uses:
 
 @contextlib.contextmanager
 def shared(path: Path) -> Iterator[bool]:
-    """Use it together with others, who cannot remove it meanwhile; False when it is gone."""
+    """Use it, so that no other process can remove it meanwhile; yields False when it is gone."""
     with _locked(path, fcntl.LOCK_SH) as handle:
         yield handle is not None
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[bool]:
-    """Have it alone; False when it is gone, or somebody uses it."""
+def exclusive(path: Path) -> Iterator[bool]:
+    """Keep others from using it; yields False when it is gone or in use."""
     with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as handle:
         yield handle is not None
 
 
 def count(path: Path) -> None:
-    """It was used once more. What is gone meanwhile has no uses to count."""
+    """Count a use, unless it is gone."""
     with contextlib.suppress(FileNotFoundError), path.open("ab") as sink:
         sink.write(b".")
 
 
-def begin(path: Path) -> None:
-    """It is new: not used yet, and no older than now."""
+def start(path: Path) -> None:
+    """Start counting for something new."""
     path.touch()
 
 
 def of(path: Path, made_at: datetime) -> Uses:
-    """The uses so far; `made_at` is for what nobody has counted yet."""
+    """The uses so far; `made_at` where none was counted."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -59,12 +59,12 @@ def of(path: Path, made_at: datetime) -> Uses:
 
 @contextlib.contextmanager
 def _locked(path: Path, how: int) -> Iterator[IO[bytes] | None]:
-    """The open file, locked; None when its folder is gone, somebody holds it, or it was removed before we had it."""
+    """The open file, locked; None when its folder is gone, or it is in use, or it was removed before it was locked."""
     with contextlib.ExitStack() as opened:
         try:
             handle = opened.enter_context(path.open("a+b"))
             fcntl.flock(handle, how)
-            there = os.path.samestat(os.fstat(handle.fileno()), path.stat())
+            current = os.path.samestat(os.fstat(handle.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):
-            there = False
-        yield handle if there else None
+            current = False
+        yield handle if current else None

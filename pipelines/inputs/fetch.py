@@ -135,7 +135,7 @@ def _remote(wanted: Wanted, expected: str, cache: Path, patience: Patience, held
             usage.count(used)
         else:
             sha256 = _download(wanted, expected, kept, downloads.partial(cache, expected), patience)
-            usage.begin(used)
+            usage.start(used)
         if held is not None:
             held.enter_context(usage.shared(used))
     return sha256

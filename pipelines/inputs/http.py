@@ -98,7 +98,7 @@ def _continue(part: Path, url: str, patience: Patience) -> None:
     asked = {}
     if there:
         asked["Range"] = f"bytes={there}-"
-        if (known := downloads._validator(part)).exists():
+        if (known := downloads.validator(part)).exists():
             asked["If-Range"] = known.read_text(encoding="utf-8")
     with _ask(url, asked, patience) as response:
         if response.status_code == 416:
@@ -236,7 +236,7 @@ def _remember(part: Path, response: "Response") -> None:
         etag if re.fullmatch(r'"[^"]*"', etag) else response.headers.get("Last-Modified", "")
     )  # a weak ETag will not do
     if said:
-        downloads._validator(part).write_text(said, encoding="utf-8")
+        downloads.validator(part).write_text(said, encoding="utf-8")
 
 
 def _require_room(folder: Path, missing: int) -> None:

@@ -1,4 +1,4 @@
-"""What is kept between builds, and for how long? Whoever else is at it, and wherever it was killed."""
+"""The cache stays sound, whatever else uses it at the same time and wherever a process is killed."""
 
 import json
 import multiprocessing
@@ -503,7 +503,7 @@ def test_a_partial_download_in_progress_is_not_evicted(root: Path, server: WebSe
 def test_a_partial_download_that_nobody_goes_on_with_is_evicted(root: Path, server: WebServer) -> None:
     cut_off(server, root)
     (entry,) = store.entries(root)
-    assert (entry.about, entry.size) == ("a download that goes on, or was cut off", 1000)
+    assert (entry.about, entry.size) == ("a download in progress, or interrupted", 1000)
     assert store.clear(root) == [entry]
     assert store.clear(root) == []
     assert list((root / "downloads").iterdir()) == []
