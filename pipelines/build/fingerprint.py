@@ -37,7 +37,7 @@ def after(variant: Variant, last: Callable[[], Manifest | None]) -> Fingerprint:
 
 def asked(variant: Variant, builds: Path) -> Fingerprint:
     """The fingerprint of a build now, by what the servers answer; BuildError when one gives no valid answer."""
-    return _of(variant, lambda: resolver.asked(variant, builds / ".cache" / "downloads"))
+    return _of(variant, lambda: resolver.current(variant, builds / ".cache" / "downloads"))
 
 
 def newest(variant: Variant, builds: Path) -> Manifest | None:

@@ -1,1 +1,1 @@
-"""What comes from outside: files by digest, package repositories."""
+"""Inputs of builds: downloaded and local files, known by their digests, and package repositories."""

@@ -1,4 +1,4 @@
-"""What is in a Debian archive's package indexes?
+"""Package indexes of apt repositories.
 
 The format is Debian's (https://wiki.debian.org/DebianRepository/Format), which Ubuntu and NVIDIA follow.
 """
@@ -10,12 +10,12 @@ from pipelines.inputs.fetch import Wanted
 from pipelines.inputs.package_index import Index, Offer, Offers
 from pipelines.inputs.repositories import State
 
-_FORMS = (".xz", ".gz", ".zst", ".bz2", "")  # the smallest first; archives list a plain form that they do not have
+_FORMS = (".xz", ".gz", ".zst", ".bz2", "")  # the smallest first; repositories list a plain form that they do not have
 _FIELD = re.compile(r"^([A-Z][\w-]*): *(.*?) *$", re.MULTILINE)
 
 
 def of(state: State) -> list[Index]:
-    """The indexes of an archive that a build used, as its list of them (InRelease) says now."""
+    """The indexes that a build used of a repository, as its InRelease file lists them now."""
     fields = dict(_FIELD.findall(state.content.decode(errors="replace")))
     by_hash = fields.get("Acquire-By-Hash") == "yes"
     root = re.sub("(In)?Release$", "", state.url)
@@ -33,9 +33,9 @@ def of(state: State) -> list[Index]:
 
 
 def read(content: bytes) -> Offers:
-    """What an index offers; what Ubuntu hands out to a part of its users as yet is left out.
+    """The packages of an index, without those that Ubuntu offers only to some users yet (phased updates).
 
-    A large index has 60,000 paragraphs of 20 fields: each is cut out and searched, never taken apart.
+    A large index has 60,000 paragraphs of 20 fields, so each is searched for the few that matter, and not parsed.
     """
     found: dict[str, tuple[Offer, ...]] = defaultdict(tuple)
     for paragraph in content.split(b"\n\n"):
@@ -48,7 +48,7 @@ def read(content: bytes) -> Offers:
 
 
 def _field(fields: bytes, name: bytes) -> str:
-    """A field's value, "" where there is none."""
+    """A field's value, "" when it is missing."""
     at = fields.find(name)
     if at < 0:
         return ""
@@ -58,7 +58,7 @@ def _field(fields: bytes, name: bytes) -> str:
 
 
 def _wanted(root: str, known: str, state: State, by_hash: bool) -> Wanted | None:
-    """The smallest form of an index; by its digest where the archive has it under that: it stays when that changes."""
+    """The smallest form of an index; by its digest where the repository supports that, so that updates do not race."""
     plain = re.sub(r"\.(xz|gz|zst|bz2)$", "", known)
     for index in (plain + form for form in _FORMS):
         if index in state.now:
@@ -70,7 +70,7 @@ def _wanted(root: str, known: str, state: State, by_hash: bool) -> Wanted | None
 
 
 def _priority(fields: dict[str, str]) -> int:
-    """The priority that apt gives to what is in an archive: less than usual for backports and experiments."""
+    """The priority that apt gives to a repository: less than usual for backports and experimental."""
     if fields.get("NotAutomatic") != "yes":
         return 500
     return 100 if fields.get("ButAutomaticUpgrades") == "yes" else 1

@@ -1,7 +1,8 @@
-"""How does a file come over HTTP?
+"""Downloads over HTTP.
 
-Every wait has a deadline, a cut transfer goes on where it ended, and what is said of it has no password in it. Whether
-the content is right is for the caller to check.
+Every wait has a deadline, an interrupted transfer continues where it ended, and messages contain no passwords. The
+caller verifies the content. (requests speaks HTTP; continuing is ours, since pooch starts again from the beginning, and
+`curl -C -` sends no If-Range and would join the parts of two versions of a file.)
 """
 
 import errno
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.cache import downloads
-from pipelines.util import urls
+from pipelines.util import units, urls
 from pipelines.util.console import meter, note
 from pipelines.util.errors import BuildError, HostError
 
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     from requests import Response
 
 _PIECE = 2**18
-_SMALL = 2**24  # no list of checksums has more bytes
+_SMALL = 2**24  # bytes, more than any list of checksums has
 _NETWORK = "Check the network and the proxy (http_proxy, https_proxy), and the URL in images.yaml."
-_RESUMES = "The next run goes on where this one ended."
+_RESUMES = "The next run continues the download."
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """How long a download waits: for a connection, for the next bytes (at least `slowest` a second), between tries."""
+    """How long a download waits, in seconds: for a connection, for data (`slowest` bytes a second), between tries."""
 
     connect: float = 10.0
     read: float = 60.0
@@ -42,29 +43,29 @@ class Patience:
     pause: float = 2.0
 
 
-# Of who only asks whether work can be spared: ten seconds at most. Whoever does the work after all is more patient.
+# For questions that may save work: ten seconds at most. Downloads that are needed are given more time.
 BRIEF = Patience(connect=4, read=4.5, slowest=2**14, tries=2, pause=0.5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A small file, and when its server says that it gave it (None where it does not say)."""
+    """A small file, and the time of the answer by its server's clock (None if not given)."""
 
     content: bytes
     at: datetime | None = None
 
 
-class _Passing(Exception):
-    """A failure that may be over at the next try; its text is the reason."""
+class _Temporary(Exception):
+    """A failure that the next try may not have; the text is the reason."""
 
 
 def small(url: str, patience: Patience) -> bytes:
-    """The content of a small file: a list of checksums, a signature. BuildError when no try gets it."""
+    """The content of a small file: a list of checksums, a signature. BuildError when no try succeeds."""
     return dated(url, patience).content
 
 
 def dated(url: str, patience: Patience) -> Answer:
-    """The same, with the time of the answer by the server's clock."""
+    """The same, with the time of the answer."""
 
     def once() -> Answer:
         with _ask(url, {}, patience) as response:
@@ -75,7 +76,7 @@ def dated(url: str, patience: Patience) -> Answer:
 
 
 def moment(text: str) -> datetime | None:
-    """A time as servers and archives write it, "Sun, 22 Nov 2026 08:00:00 GMT"; None when it is none."""
+    """A time as servers and repositories write it, "Sun, 22 Nov 2026 08:00:00 GMT"; None when it is not valid."""
     try:
         found = parsedate_to_datetime(text)
     except ValueError:
@@ -84,16 +85,16 @@ def moment(text: str) -> datetime | None:
 
 
 def into(part: Path, url: str, patience: Patience) -> None:
-    """Bring a file's whole content to `part`; what is there already is not asked for again, if the server knows how.
+    """Download a file to `part`; what `part` contains already is not requested again, if the server supports that.
 
-    BuildError when no try gets it, with what happened at each; HostError when there is no room for it. What has
-    arrived stays in `part`, but for a full disk.
+    BuildError when no try succeeds, with the reason of each; HostError when the disk is too small. What has arrived
+    stays in `part`, unless the disk is full.
     """
     _tried(url, patience, lambda: _continue(part, url, patience), _RESUMES)
 
 
 def _continue(part: Path, url: str, patience: Patience) -> None:
-    """One try: what is missing, or all of it from a server that cannot do that or has another file by now."""
+    """One try: the missing part, or all of it from a server without ranges or with another file by now."""
     there = part.stat().st_size if part.exists() else 0
     asked = {}
     if there:
@@ -106,7 +107,7 @@ def _continue(part: Path, url: str, patience: Patience) -> None:
             return
         if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
             downloads.discard(part)
-            raise _Passing("the server went on at another place than it was asked to")
+            raise _Temporary("the server continued at another position than requested")
         if response.status_code != 206:
             there = 0
             downloads.discard(part)
@@ -114,17 +115,17 @@ def _continue(part: Path, url: str, patience: Patience) -> None:
 
 
 def _past_the_end(part: Path, there: int, response: "Response") -> None:
-    """The server has no more bytes: they are all here, or the file has become shorter."""
+    """The server has no more bytes: the file is complete, or has become shorter."""
     if response.headers.get("Content-Range") != f"bytes */{there}":
         downloads.discard(part)
-        raise _Passing("the file changed between two tries")
+        raise _Temporary("the file changed between two tries")
 
 
 def _write(part: Path, there: int, response: "Response", url: str, patience: Patience) -> None:
     length = response.headers.get("Content-Length", "")
     missing = int(length) if length.isdigit() else None
     if missing is not None:
-        _require_room(part.parent, missing)
+        _require_space(part.parent, missing)
     if not there:
         _remember(part, response)
     total = None if missing is None else there + missing
@@ -143,7 +144,7 @@ def _write(part: Path, there: int, response: "Response", url: str, patience: Pat
 
 
 def _pieces(response: "Response", patience: Patience, *, limit: int | None = None, url: str = "") -> Iterator[bytes]:
-    """The body as the server sends it, undecoded; _Passing when it is cut, or as good as stops."""
+    """The body as the server sends it, not decoded; _Temporary when it is cut off or too slow."""
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  # as in _ask
 
     total, since, began = 0, 0, time.monotonic()
@@ -151,7 +152,7 @@ def _pieces(response: "Response", patience: Patience, *, limit: int | None = Non
         try:
             piece = response.raw.read1(_PIECE, decode_content=False)
         except HTTPError as error:
-            raise _Passing(_reason(error, patience)) from error
+            raise _Temporary(_reason(error, patience)) from error
         if not piece:
             return
         yield piece
@@ -160,13 +161,13 @@ def _pieces(response: "Response", patience: Patience, *, limit: int | None = Non
             raise BuildError(f"{urls.shown(url)} has more than {limit} bytes", remedy="Correct the URL.")
         if (seconds := time.monotonic() - began) >= patience.read:
             if since < patience.slowest * seconds:
-                raise _Passing(f"only {since} bytes came in {seconds:.0f} s")
+                raise _Temporary(f"only {since} bytes arrived in {seconds:.0f} s")
             since, began = 0, time.monotonic()
 
 
 def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> "Response":
-    """The answer to a GET, its body still to be read. A refusal that will not pass is a BuildError."""
-    import requests  # noqa: PLC0415  # slow to import, and most commands bring nothing
+    """The answer to a GET, with its body not read yet. BuildError for a permanent failure."""
+    import requests  # noqa: PLC0415  # slow to import, and most commands download nothing
 
     try:
         response = requests.get(
@@ -176,36 +177,36 @@ def _ask(url: str, headers: Mapping[str, str], patience: Patience) -> "Response"
             timeout=(patience.connect, patience.read),
         )
     except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-        what = f"{urls.shown(url)} cannot be trusted or is no URL: {_reason(error, patience)}"
+        what = f"{urls.shown(url)} is not a valid URL or not trusted: {_reason(error, patience)}"
         raise BuildError(what, remedy="Correct the URL in images.yaml, or this host's certificates.") from error
     except requests.RequestException as error:
-        raise _Passing(_reason(error, patience)) from error
+        raise _Temporary(_reason(error, patience)) from error
     status = response.status_code
     if status in {200, 206} or (status == 416 and "Range" in headers):
         return response
     response.close()
     if status in {408, 429} or status >= 500:
-        raise _Passing(f"the server answered {status} {response.reason}")
+        raise _Temporary(f"the server answered {status} {response.reason}")
     raise BuildError(f"{urls.shown(url)}: the server answered {status} {response.reason}", remedy=_NETWORK)
 
 
 def _tried(url: str, patience: Patience, once: Callable[[], T], then: str = "") -> T:
-    """What `once` gives, at the first try that succeeds."""
+    """The result of the first try that succeeds."""
     reasons: list[str] = []
     for number in range(1, patience.tries + 1):
         try:
             return once()
-        except _Passing as error:
+        except _Temporary as error:
             reasons.append(str(error))
         if number < patience.tries:
             note(f"{urls.shown(url)}: {reasons[-1]}; trying again ({number} of {patience.tries - 1})")
             time.sleep(patience.pause * 2 ** (number - 1))
-    said = "".join(f"\n  try {number}: {reason}" for number, reason in enumerate(reasons, 1))
-    raise BuildError(f"{urls.shown(url)} cannot be downloaded:{said}", remedy=f"{_NETWORK} {then}".strip())
+    tries = "".join(f"\n  try {number}: {reason}" for number, reason in enumerate(reasons, 1))
+    raise BuildError(f"{urls.shown(url)} cannot be downloaded:{tries}", remedy=f"{_NETWORK} {then}".strip())
 
 
 def _reason(error: BaseException, patience: Patience) -> str:
-    """Why, in a few words. The libraries' own texts repeat the URL, with what may be secret in it."""
+    """The reason, in a few words. The libraries' own texts repeat the URL with its secrets."""
     from requests import ReadTimeout, Timeout  # noqa: PLC0415  # as in _ask
     from urllib3.exceptions import ProtocolError, ReadTimeoutError, TimeoutError  # noqa: PLC0415
 
@@ -223,7 +224,7 @@ def _reason(error: BaseException, patience: Patience) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what led to it, however the libraries wrapped that."""
+    """An exception and its causes, however the libraries wrapped them."""
     while error is not None:
         yield error
         wrapped = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
@@ -231,21 +232,20 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _remember(part: Path, response: "Response") -> None:
+    """Write down what identifies this version of the file: a strong ETag (RFC 9110, 13.1.5), else its date."""
     etag = response.headers.get("ETag", "")
-    said = (
-        etag if re.fullmatch(r'"[^"]*"', etag) else response.headers.get("Last-Modified", "")
-    )  # a weak ETag will not do
-    if said:
-        downloads.validator(part).write_text(said, encoding="utf-8")
+    validator = etag if re.fullmatch(r'"[^"]*"', etag) else response.headers.get("Last-Modified", "")
+    if validator:
+        downloads.validator(part).write_text(validator, encoding="utf-8")
 
 
-def _require_room(folder: Path, missing: int) -> None:
+def _require_space(folder: Path, missing: int) -> None:
     if shutil.disk_usage(folder).free < missing:
         raise _full(folder, missing)
 
 
 def _full(folder: Path, missing: int | None) -> HostError:
-    free = shutil.disk_usage(folder).free / 2**20
-    needs = "more" if missing is None else f"{missing / 2**20:.0f} MiB"
-    what = f"{folder} has {free:.0f} MiB free; the download needs {needs}"
+    free = units.size(shutil.disk_usage(folder).free)
+    needs = "more" if missing is None else units.size(missing)
+    what = f"{folder} has {free} free; the download needs {needs}"
     return HostError(what, remedy="Free some space, or put the builds and their cache elsewhere with --builds DIR.")

@@ -1,7 +1,7 @@
-"""What does a package index offer?
+"""The packages that an index of a package repository lists.
 
-An index is a file that lists an archive's packages. It is known by its digest, so it is downloaded once, kept with the
-other downloads, and read once in a run, however many images were made from it.
+An index is known by its digest, so it is downloaded once, cached with the other downloads, and read once in a run,
+however many images were made from it.
 """
 
 import bz2
@@ -18,21 +18,21 @@ from pipelines.inputs.fetch import Wanted
 from pipelines.util import compression
 from pipelines.util.errors import BuildError, PipelineError
 
-_MOST_READ = 16  # in memory: those of a distribution's images, which are looked at one after the other
+_MOST_READ = 16  # in memory: those of one distribution's images, which are checked one after the other
 _UNPACK: Mapping[bytes, Callable[[bytes], bytes]] = {
     b"\xfd7zXZ\0": lzma.decompress,
     b"\x1f\x8b": gzip.decompress,
     b"BZh": bz2.decompress,
 }
 REMEDY = (
-    "Check the network and the proxy (http_proxy, https_proxy). While an archive does not answer, nothing but its age"
-    " says that an image must be built again."
+    "Check the network and the proxy (http_proxy, https_proxy). While a package repository does not answer, only"
+    " `rebuild_age` can have an image built again."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
-    """One version of a package: with epoch and revision, and for which architecture ("all", "noarch" for any)."""
+    """A version of a package, with epoch and revision, and its architecture ("all", "noarch" for any)."""
 
     version: str
     architecture: str
@@ -43,11 +43,11 @@ Offers = Mapping[str, tuple[Offer, ...]]  # by the package's name
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
-    """An index as its archive has it now.
+    """An index as its package repository has it now.
 
-    `wanted` is the file, None where the archive has it no more; `read` is told its content. `changed`: it is not what
-    the build used. `priority` is apt's (apt_preferences(5)): 500, or less for an archive that is not to be preferred.
-    `origin` is who the archive says that it is, `place` its address.
+    `wanted` is the file, None when it no longer exists; `read` parses its content. `changed`: it is not what the build
+    used. `priority` is apt's (apt_preferences(5)): 500, or less for a repository that is not preferred. `origin` is the
+    repository's name for itself, `place` its address.
     """
 
     place: str
@@ -59,13 +59,13 @@ class Index:
 
 
 def offers(index: Index, downloads: Path) -> Offers:
-    """What the index offers; BuildError when it cannot be had, is not what its archive says it is, or is damaged."""
+    """The packages of an index; BuildError when it cannot be downloaded, or is damaged or not the one listed."""
     if index.wanted is None:
         return {}
     try:
         return _offers(index.wanted, index.read, downloads)
     except PipelineError as error:
-        raise BuildError(f"{index.place} cannot be asked: {error.what}", remedy=REMEDY) from error
+        raise BuildError(f"{index.place} cannot be checked: {error.what}", remedy=REMEDY) from error
 
 
 @functools.lru_cache(maxsize=_MOST_READ)

@@ -1,6 +1,6 @@
-"""Which of two versions of a package is newer?
+"""Comparison of package versions, as dpkg and rpm do it.
 
-As dpkg and rpm compare them. Both forms are "epoch:upstream-revision", with the epoch left out where it is 0.
+Both forms are "epoch:upstream-revision", with the epoch left out where it is 0.
 """
 
 import re
@@ -14,9 +14,9 @@ _PARTS = re.compile(r"[0-9]+|[A-Za-z]+|~|\^")
 def debian(one: str, other: str) -> int:
     """Negative, 0 or positive as `one` is older than, the same as, or newer than `other` (deb-version(7)).
 
-    ValueError when one of them is no version.
+    ValueError when one of them is not a valid version.
     """
-    from debian.debian_support import NativeVersion  # noqa: PLC0415  # only who compares versions waits for it
+    from debian.debian_support import NativeVersion  # noqa: PLC0415  # slow to import, and few commands compare versions
 
     first, second = NativeVersion(one), NativeVersion(other)
     return (first > second) - (first < second)
@@ -25,7 +25,7 @@ def debian(one: str, other: str) -> int:
 def rpm(one: str, other: str) -> int:
     """The same for rpm: epoch, then version, then release (rpm-version(7), and rpm's rpmio/rpmvercmp.c).
 
-    ValueError when an epoch is no number.
+    ValueError when an epoch is not a number.
     """
     first, second = _evr(one), _evr(other)
     epochs = int(first[0]) - int(second[0])
@@ -45,7 +45,7 @@ def _evr(version: str) -> tuple[str, str, str]:
 
 
 def _segments(one: str, other: str) -> int:
-    """Compare run by run of digits or letters; what parts them does not matter."""
+    """Compare run by run of digits or letters; separators do not matter."""
     for pair in zip_longest(_PARTS.findall(one), _PARTS.findall(other)):
         if pair[0] != pair[1] and (order := _segment(*pair)):
             return order
@@ -53,7 +53,7 @@ def _segments(one: str, other: str) -> int:
 
 
 def _segment(one: str | None, other: str | None) -> int:
-    """One run against another that is not the same; None is the end of a version."""
+    """Compare two different runs; None is the end of a version."""
     if "~" in (one, other):  # older than the end
         return -1 if one == "~" else 1
     if "^" in (one, other):  # newer than the end, older than anything else

@@ -1,8 +1,8 @@
-"""Which of the packages that are offered would a new build take?
+"""Rules for the packages that a new build would install.
 
-The rules are those that the elements make in the guest: NVIDIA's repository is kept apart from the distribution's
-archive (guest-os add-repository, with the names in nvidia-packages/pkg-map), and the driver is of the branch, or of the
-version, that images.yaml asks for. That the finished image holds kernel and driver does not count: a new build is free.
+They are those that the elements apply in the guest: NVIDIA's repository is separate from the distribution's
+(guest-os add-repository, with the names in nvidia-packages/pkg-map), and the driver is of the branch or version in
+images.yaml. The finished image holds its kernel and driver, but a new build is not bound by that.
 """
 
 import functools
@@ -29,9 +29,9 @@ _CUDA = re.compile(r"\+cuda(\d+)\.")
 class Pins:
     """The rules for one image.
 
-    `nvidia` is the address of NVIDIA's repository, "" without one; `theirs` are the names of packages that come from
-    nowhere else, and with `only` nothing but these come from there. `branch` is the branch of the driver in the image,
-    "" without one, and `driver` the upstream versions that a new build could have of it.
+    `nvidia` is the address of NVIDIA's repository, "" without one; `theirs` matches the packages that come from
+    nowhere else, and with `only` no others come from there. `branch` is the branch of the driver in the image, ""
+    without one, and `driver` matches the upstream versions that a new build could install.
     """
 
     nvidia: str
@@ -55,7 +55,7 @@ def of(made: Manifest, variant: Variant) -> Pins:
 
 
 def priority(pins: Pins, index: Index, name: str) -> int:
-    """How much a package is wanted from an index, on apt's scale; negative where it never comes from there."""
+    """The priority of an index for a package, on apt's scale; negative where it never comes from there."""
     theirs = bool(pins.nvidia) and pins.theirs.fullmatch(name) is not None
     if pins.nvidia and index.place.rstrip("/") == pins.nvidia.rstrip("/"):
         return _PREFERRED if theirs or not pins.only else _NEVER
@@ -65,22 +65,22 @@ def priority(pins: Pins, index: Index, name: str) -> int:
 
 
 def allow(pins: Pins, installed: str, offered: str) -> bool:
-    """Whether a package of which one version is in the image could come in another."""
+    """Whether the offered version of a package could replace the installed one."""
     if ".module" in installed + offered:
-        return False  # of which module's stream it is, the index does not say
+        return False  # the index does not tell which module stream it belongs to
     if (cuda := _CUDA.search(installed)) and (other := _CUDA.search(offered)) and cuda[1] != other[1]:
-        return False  # libraries are those of the toolkit's CUDA
+        return False  # libraries follow the toolkit's CUDA version
     of_driver = bool(pins.branch) and package_versions.upstream(installed).startswith(f"{pins.branch}.")
     return not of_driver or pins.driver.fullmatch(package_versions.upstream(offered)) is not None
 
 
 def _driver(variant: Variant) -> str:
-    """The upstream versions of the driver that a new build could have, as a regular expression."""
+    """The upstream versions of the driver that a new build could install, as a regular expression."""
     driver, selection = variant.driver, variant.selection
     if driver is None or driver.source in {"local", "runfile"}:
-        return _NO_VERSION  # a file that is named, or a folder: a change of these changes the fingerprint
+        return _NO_VERSION  # a named file or folder, whose changes change the fingerprint
     if driver.source != "nvidia-repo":
-        return _ANY_VERSION  # the archive has one version of a branch, and the branch in the packages' names
+        return _ANY_VERSION  # the package names have the branch, of which the repository has one version
     if driver.version is not None:
         return re.escape(driver.version)
     return rf"{selection.branch}\..*" if selection is not None and selection.branch else _ANY_VERSION
@@ -94,7 +94,7 @@ def _family(made: Manifest) -> Family:
 
 @functools.cache
 def _names(family: str, prefers: bool) -> re.Pattern[str]:
-    """The names of the packages that are NVIDIA's to give."""
+    """The names of the packages that come from NVIDIA's repository."""
     known = json.loads((paths.ELEMENTS / "nvidia-packages/pkg-map").read_text(encoding="utf-8"))
     globs = known["family"][family]["driver-packages"] if prefers else known["default"]["packages-for-any-driver"]
     return re.compile(_any_of(globs.split()))

@@ -1,10 +1,10 @@
-"""Has a package archive changed since a build took packages from it?
+"""Changes of package repositories since a build installed packages from them.
 
-Asked of the archive itself: a Debian archive lists the digest of each of its indexes in one small signed file, of which
-those that the build used are compared (its date may change every day); an rpm repository has such a file too, and
-writes it anew only with its indexes. Signatures are left to the package manager: all that a false answer could do here
-is to start a build, or to spare one, as an old but genuine answer could. One that is older than its archive allows says
-nothing: a mirror that stands still would say for ever that nothing is newer.
+An apt repository lists the digest of each of its indexes in one small signed file; those that the build used are
+compared, since the file's date may change every day. An rpm repository has such a file too, and rewrites it only with
+its indexes. Signatures are left to the package manager: a forged answer could only start a build or prevent one, as an
+old but genuine answer could. An answer that has expired is no answer: a mirror that is no longer updated would report
+for ever that nothing is newer.
 """
 
 import hashlib
@@ -26,28 +26,28 @@ from pipelines.util.errors import BuildError, PipelineError
 
 DEADLINE_SECONDS = 10.0
 WHOLE = "-"  # in place of an index: the file itself is compared
-_UNLISTED = "-"  # in place of a digest: the archive lists none
+_UNLISTED = "-"  # in place of a digest: the repository lists none
 _VALID_UNTIL = re.compile("^Valid-Until: *(.+?) *$", re.MULTILINE)
 
 
 def read(text: str) -> Mapping[str, str]:
-    """What the elements' `guest-os repository-state` printed: "URL INDEX" → sha256. No password of a URL is in it."""
+    """The output of the elements' `guest-os repository-state`: "URL INDEX" → sha256, with no password in a URL."""
     found = {}
     for line in text.splitlines():
         try:
             url, index, sha256 = line.split()
         except ValueError:
-            raise BuildError(f"this says nothing about a package archive: {line}", remedy="Report this.") from None
+            raise BuildError(f"this is not the state of a package repository: {line}", remedy="Report this.") from None
         found[f"{util_urls.shown(url)} {index}"] = sha256
     return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """What an archive said when a build used it, and what it says now.
+    """A package repository when a build used it, and now.
 
-    `known` maps each index that was used to the sha256 that it had, `now` each index there is to the one it has, and
-    `content` is what the archive gave. `trouble` says why it cannot be asked, in an operator's words; else it is "".
+    `known` maps each index that was used to its sha256 then, `now` each existing index to its sha256, and `content` is
+    the repository's list of them. `trouble` is the reason why it cannot be checked, for the operator, or "".
     """
 
     url: str
@@ -58,26 +58,26 @@ class State:
 
     @property
     def place(self) -> str:
-        """The archive's address, as an operator knows it."""
+        """The repository's address, as an operator knows it."""
         return re.sub(r"/(InRelease|Release|repodata/repomd\.xml)$", "", self.url)
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """The indexes that are not as they were known."""
+        """The indexes that are no longer as the build used them."""
         return tuple(index for index, sha256 in self.known.items() if self.now.get(index) != sha256)
 
 
 def changed(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> str:
-    """Empty when every archive still says what is `known`; else what does not, in an operator's words.
+    """Which repositories have changed, for the operator; "" when all are as `known`.
 
-    One that gives no answer within `deadline` seconds, or no right one, counts as changed.
+    One without a valid answer within `deadline` seconds counts as changed.
     """
     reasons = [state.trouble or _difference(state) for state in states(known, deadline)]
     return util_text.listed([reason for reason in reasons if reason], separator="; ")
 
 
 def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list[State]:
-    """What each archive of `known` says now: all are asked at once, each of them once, for `deadline` seconds."""
+    """The present state of each repository in `known`: all are asked once, in parallel, for `deadline` seconds."""
     used: dict[str, dict[str, str]] = defaultdict(dict)
     for name, sha256 in known.items():
         url, _, index = name.rpartition(" ")
@@ -88,7 +88,7 @@ def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list
 
 
 def _asked(urls: Iterable[str], deadline: float) -> dict[str, Answer | PipelineError]:
-    """What each URL gave in time. Threads that still wait end with the program."""
+    """The answers that came in time, by URL. Threads that still wait end with the program."""
     answers: dict[str, Answer | PipelineError] = {}
 
     def ask(url: str) -> None:
@@ -120,31 +120,31 @@ def _state(url: str, known: Mapping[str, str], answer: Answer | PipelineError) -
     if isinstance(answer, PipelineError):
         return _silent(url, known, answer.what.rpartition(": ")[2])
     if _UNLISTED in known.values():
-        return _silent(url, known, "it did not say what its index is")
+        return _silent(url, known, "it listed no digest for its index when the image was built")
     text = answer.content.decode("utf-8", errors="replace")
     now = {WHOLE: hashlib.sha256(answer.content).hexdigest()} | _listed(text)
     if WHOLE not in known:
         if len(now) == 1:
-            return _silent(url, known, "what it gives is no list of indexes")
+            return _silent(url, known, "its answer is not a list of indexes")
         if expired := _expired(text, answer.at):
             return _silent(url, known, f"its list of indexes expired on {expired}")
     return State(url=url, known=known, now=now, content=answer.content)
 
 
 def _expired(release: str, at: datetime | None) -> str:
-    """Since which day a Release file is no longer valid, by the clock of the server that gave it; "" when it is."""
-    said = _VALID_UNTIL.search(release)
-    until = http.moment(said[1]) if said else None
+    """The day on which a Release file expired, by the clock of its own server; "" while it is valid."""
+    found = _VALID_UNTIL.search(release)
+    until = http.moment(found[1]) if found else None
     return f"{until:%Y-%m-%d}" if until and at and until < at else ""
 
 
 def _silent(url: str, known: Mapping[str, str], why: str) -> State:
     state = State(url=url, known=known, now={}, content=b"")
-    return replace(state, trouble=f"{state.place} cannot be asked: {why}")
+    return replace(state, trouble=f"{state.place} cannot be checked: {why}")
 
 
 def _difference(state: State) -> str:
-    """What of one archive is not as it was known; "" when all is."""
+    """The components of a repository that have changed, for the operator; "" when none has."""
     others = sorted({_component(index) for index in state.changed})
     if not others:
         return ""
@@ -164,5 +164,5 @@ def _listed(release: str) -> dict[str, str]:
 
 
 def _component(index: str) -> str:
-    """The component that an index belongs to: "main"; "" where an archive has none."""
+    """The component that an index belongs to: "main"; "" where a repository has none."""
     return "" if index == WHOLE else re.sub(r"/?(binary-[^/]+/)?Packages(\.\w+)?$", "", index)

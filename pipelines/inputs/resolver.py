@@ -1,8 +1,8 @@
-"""Which files does a build take from outside, and which ones are they?
+"""The input files of a build and their digests, which are part of the fingerprint.
 
-A cloud image, a runfile, NVIDIA's keyring, a folder of packages, a certificate: each with a digest, which is part of
-the fingerprint. It is pinned in images.yaml, computed from a local file, or (a "current" image) known from the newest
-build's manifest, so that planning needs no server.
+A cloud image, a runfile, NVIDIA's keyring, a folder of packages, a certificate. A digest is pinned in images.yaml,
+computed from a local file, or (of a "current" image) known from the newest build's manifest, so that planning needs no
+server.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from pipelines.util.errors import CatalogError, HostError
 
 BASE_IMAGE, RUNFILE, KEYRING = "base image", "runfile", "NVIDIA's keyring"
 LOCAL_PACKAGES, CERTIFICATE = "local packages", "module-signing certificate"
-# The variable that tells an element where the file is, on the host.
+# The variable that gives an element the path of the file on the host.
 _VARIABLES = {
     BASE_IMAGE: "DIB_BASE_IMAGE",
     RUNFILE: "DIB_NVIDIA_RUNFILE",
@@ -35,7 +35,7 @@ _VARIABLES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """The files of one build: where each is (by variable), its digest, and who signed for it (by name)."""
+    """The files of one build: paths (by variable), digests and the keys that signed their checksums (by name)."""
 
     files: Mapping[str, Path]
     digests: Mapping[str, str]
@@ -43,7 +43,7 @@ class Inputs:
 
 
 def wanted(variant: Variant) -> dict[str, Wanted]:
-    """The files to fetch, by name. CatalogError where a signature is required and no key is known."""
+    """The files to fetch, by name. CatalogError when a signature is required and no key is known."""
     found: dict[str, Wanted] = {}
     base, driver, repository = variant.base, variant.driver, variant.nvidia_repository
     if base is not None and base.source == "cloud-image":
@@ -56,28 +56,28 @@ def wanted(variant: Variant) -> dict[str, Wanted]:
 
 
 def known(variant: Variant, newest: Manifest | None) -> dict[str, str]:
-    """The digests that are known without a server, by name; "" where only a build can tell.
+    """The digests that are known without asking a server, by name; "" where only a build can find out.
 
-    `newest` is the manifest of the variant's newest build. What it says counts while the file is declared as it was.
+    `newest` is the manifest of the variant's newest build, whose digests count while the file is declared as it was.
     """
     locked = _locked(variant, newest)
     digests = {name: _pinned(file) or locked.get(name, "") for name, file in wanted(variant).items()}
     return digests | {name: digest or locked.get(name, "") for name, digest in _local(variant).items()}
 
 
-def asked(variant: Variant, cache: Path) -> dict[str, str]:
-    """The digests that `collect` would find now, by name; each server is asked for its checksums, and for no file.
+def current(variant: Variant, cache: Path) -> dict[str, str]:
+    """The digests that `collect` would find now, by name; servers are asked for checksums only, not for files.
 
-    "" for what cannot be read here. BuildError when a server gives no good answer.
+    "" for what cannot be read on this host. BuildError when a server gives no valid answer.
     """
     digests = {name: fetch.sha256(file, cache, http.BRIEF) for name, file in wanted(variant).items()}
     return digests | _local(variant)
 
 
 def collect(variant: Variant, cache: Path, held: contextlib.ExitStack | None = None) -> Inputs:
-    """Fetch and check all of a build's files. What is not right is never used: BuildError, or HostError.
+    """Fetch and verify all input files of a build; BuildError or HostError when that fails.
 
-    Until `held` is closed nobody evicts them from the cache.
+    They are not evicted from the cache until `held` is closed.
     """
     fetched = {name: fetch.fetch(file, cache, held=held) for name, file in wanted(variant).items()}
     local = _local(variant)
@@ -91,7 +91,7 @@ def collect(variant: Variant, cache: Path, held: contextlib.ExitStack | None = N
 
 
 def places(variant: Variant, cache: Path) -> dict[str, Path]:
-    """Where each file will be, by variable, for who only looks; "DIGEST" where that is not known yet."""
+    """The future path of each file, by variable, to be shown; with "DIGEST" where that is not known yet."""
     fetched = {
         _VARIABLES[name]: file.path or cache / (file.sha256 or "DIGEST") / file.name
         for name, file in wanted(variant).items()
@@ -99,12 +99,12 @@ def places(variant: Variant, cache: Path) -> dict[str, Path]:
     return _with_folder(fetched, variant)
 
 
-def here(variant: Variant) -> dict[str, Path]:
-    """What the catalog says lies on this host, by name: files, a folder of packages, secrets."""
+def local_files(variant: Variant) -> dict[str, Path]:
+    """What must exist on this host according to the catalog, by name: files, a folder of packages, secrets."""
     named = {name: file.path for name, file in wanted(variant).items()}
     named |= {name: secret.file for name, secret in variant.secrets.items()}
     named[LOCAL_PACKAGES] = _folder(variant)
-    named["ready image"] = variant.source.path if variant.source is not None else None
+    named["imported image"] = variant.source.path if variant.source is not None else None
     return {name: path for name, path in named.items() if path is not None}
 
 
@@ -157,20 +157,20 @@ def _plain(url: str | None, path: Path | None, sha256: str | None) -> Wanted:
 
 
 def _locked(variant: Variant, newest: Manifest | None) -> Mapping[str, str]:
-    """What the newest build took, if its base was declared to be in the same place."""
+    """The input digests of the newest build, if its base was declared with the same URL."""
     if newest is None or variant.base is None or newest.base.get("url") != variant.base.url:
         return {}
     return newest.inputs
 
 
 def _pinned(file: Wanted) -> str | None:
-    """The digest of a file that no server need be asked about."""
+    """The digest of a pinned or local file; None where it is not known without a server."""
     if file.sha256 is not None or file.path is None:
         return file.sha256
     try:
         return files.sha256(file.path)
     except OSError:
-        return None  # the build says so
+        return None  # the build reports it
 
 
 def _folder(variant: Variant) -> Path | None:
@@ -185,7 +185,7 @@ def _with_folder(found: Mapping[str, Path], variant: Variant) -> dict[str, Path]
 
 
 def _local(variant: Variant) -> dict[str, str]:
-    """The digests of what lies here and is not fetched; "" for what cannot be read here."""
+    """The digests of local inputs that are not fetched; "" for what cannot be read on this host."""
     found = {}
     certificate = variant.secrets.get("module-signing-certificate")
     if (folder := _folder(variant)) is not None:
@@ -198,7 +198,7 @@ def _local(variant: Variant) -> dict[str, str]:
 def _certificate_digest(certificate: Secret) -> str:
     content = b""
     if certificate.file is not None:
-        with contextlib.suppress(OSError):  # the build says so
+        with contextlib.suppress(OSError):  # the build reports it
             content = certificate.file.read_bytes()
     elif certificate.env is not None:
         content = os.environ.get(certificate.env, "").encode()
@@ -207,5 +207,5 @@ def _certificate_digest(certificate: Secret) -> str:
 
 def _remedy(variant: Variant, name: str) -> str:
     if name == LOCAL_PACKAGES and variant.driver is not None:
-        return f"Put the driver's packages into {variant.driver.path}, or correct `driver.path` in images.yaml."
+        return f"Copy the driver's packages to {variant.driver.path}, or correct `driver.path` in images.yaml."
     return "Correct `secrets.module-signing-certificate` in images.yaml, or set the variable that it names."

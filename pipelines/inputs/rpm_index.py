@@ -1,4 +1,4 @@
-"""What is in an rpm repository's package index?
+"""Package index of an rpm repository.
 
 repomd.xml lists the repository's indexes; `primary` is the one with the packages and their versions, as createrepo_c
 writes them (https://github.com/rpm-software-management/createrepo_c).
@@ -23,7 +23,7 @@ _ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*["']([^"']*)["']""")
 
 
 def of(state: State) -> list[Index]:
-    """The index of packages of a repository that a build used, as its repomd.xml says now."""
+    """The package index of a repository that a build used, as its repomd.xml lists it now."""
     return [
         Index(place=state.place, wanted=_primary(state), read=read, changed=known in state.changed)
         for known in state.known
@@ -32,7 +32,7 @@ def of(state: State) -> list[Index]:
 
 
 def read(content: bytes) -> Offers:
-    """What an index offers, every version of it.
+    """The packages of an index, in all versions.
 
     A large index is 100 MB of XML, nine tenths of it about files and dependencies; an XML parser takes many times as
     long as a search for the three elements that matter.
@@ -41,10 +41,10 @@ def read(content: bytes) -> Offers:
     for package in content.split(b"<package ")[1:]:
         name, architecture, version = (each.search(package) for each in (_NAME, _ARCHITECTURE, _VERSION))
         if name is None or architecture is None or version is None:
-            raise BuildError("its index names a package without a name, an architecture or a version", remedy=REMEDY)
-        said = dict(_ATTRIBUTE.findall(_text(version)))
-        epoch = "" if said.get("epoch", "0") == "0" else f"{said['epoch']}:"
-        offer = Offer(version=f"{epoch}{said.get('ver', '')}-{said.get('rel', '')}", architecture=_text(architecture))
+            raise BuildError("its index has a package without a name, an architecture or a version", remedy=REMEDY)
+        evr = dict(_ATTRIBUTE.findall(_text(version)))
+        epoch = "" if evr.get("epoch", "0") == "0" else f"{evr['epoch']}:"
+        offer = Offer(version=f"{epoch}{evr.get('ver', '')}-{evr.get('rel', '')}", architecture=_text(architecture))
         found[_text(name)] += (offer,)
     return dict(found)
 
@@ -54,7 +54,7 @@ def _text(match: re.Match[bytes]) -> str:
 
 
 def _primary(state: State) -> Wanted:
-    """Where the index is, and its digest; BuildError when repomd.xml does not say so."""
+    """The index with its digest; BuildError when repomd.xml does not list it."""
     try:
         data = ElementTree.fromstring(state.content).find(f"{_REPO}data[@type='primary']")
     except ElementTree.ParseError:
@@ -62,7 +62,7 @@ def _primary(state: State) -> Wanted:
     location = None if data is None else data.find(f"{_REPO}location")
     checksum = None if data is None else data.find(f"{_REPO}checksum[@type='sha256']")
     if location is None or checksum is None or not checksum.text:
-        what = f"{state.place} cannot be asked: what it gives names no index of packages with its sha256"
+        what = f"{state.place} cannot be checked: it lists no package index with a sha256"
         raise BuildError(what, remedy=REMEDY)
     path = location.get("href", "")
     root = state.url.removesuffix("repodata/repomd.xml")

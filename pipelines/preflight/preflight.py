@@ -42,7 +42,7 @@ def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
     """What this machine must have and allow."""
     yield from programs.needed(variant)
     yield Check(disk_space.space, (builds, disk_space.space_needed(variant)))
-    for name, path in resolver.here(variant).items():
+    for name, path in resolver.local_files(variant).items():
         yield Check(given, (name, path))
     for name, secret in variant.secrets.items():
         if secret.env is not None:

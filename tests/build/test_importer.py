@@ -254,7 +254,7 @@ def test_an_image_is_refused_that(
 
 
 def test_an_image_with_another_checksum_is_refused(windows: Path, builds: Path) -> None:
-    with pytest.raises(BuildError, match="is not the file that was expected"):
+    with pytest.raises(BuildError, match="is not the expected file"):
         importer.build(variant(windows, format="raw", sha256="1" * 64), builds, NOW)
 
 

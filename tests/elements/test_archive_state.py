@@ -128,7 +128,7 @@ def test_a_list_may_be_signed_apart_and_know_a_compressed_index_alone(debian: Ch
 def test_an_archive_without_a_list_can_never_be_said_to_be_the_same(debian: Chroot, server: WebServer) -> None:
     known = apt_state(debian, f"deb [trusted=yes] {server.url}/flat ./\n")
     assert known == {f"{server.url}/flat/./Release Packages": "-"}
-    assert "cannot be asked" in inputs_repositories.changed(known)
+    assert "cannot be checked" in inputs_repositories.changed(known)
 
 
 def test_a_list_of_mirrors_stands_for_its_first(debian: Chroot) -> None:

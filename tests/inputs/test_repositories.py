@@ -96,7 +96,7 @@ def test_a_local_archive_is_read(tmp_path: Path) -> None:
     known = {f"file:{tmp_path}/InRelease Packages": "1" * 64}
     assert repositories.changed(known) == ""
     (tmp_path / "InRelease").unlink()
-    assert repositories.changed(known) == f"file:{tmp_path} cannot be asked: No such file or directory"
+    assert repositories.changed(known) == f"file:{tmp_path} cannot be checked: No such file or directory"
 
 
 # Archives that give no answer
@@ -104,12 +104,14 @@ def test_a_local_archive_is_read(tmp_path: Path) -> None:
 
 def test_a_list_that_is_not_there_counts_as_changed(server: WebServer) -> None:
     server.on(IN_RELEASE, answer(404))
-    assert repositories.changed(used(server)) == f"{trixie(server)} cannot be asked: the server answered 404 Not Found"
+    assert (
+        repositories.changed(used(server)) == f"{trixie(server)} cannot be checked: the server answered 404 Not Found"
+    )
 
 
 def test_a_server_that_refuses_counts_as_changed() -> None:
     reason = repositories.changed({f"{DEAD}/dists/trixie/InRelease {MAIN}": "a" * 64})
-    assert reason == f"{DEAD}/dists/trixie cannot be asked: Connection refused"
+    assert reason == f"{DEAD}/dists/trixie cannot be checked: Connection refused"
 
 
 @pytest.mark.parametrize("stall", [wait(30), trickle(0.05)], ids=["silent", "byte after byte"])
@@ -118,7 +120,7 @@ def test_nobody_waits_longer_than_the_deadline(server: WebServer, stall: object)
     began = time.monotonic()
     reason = repositories.changed(used(server), deadline=0.4)
     assert time.monotonic() - began < 2
-    assert reason == f"{trixie(server)} cannot be asked: no answer for 0.4 s"
+    assert reason == f"{trixie(server)} cannot be checked: no answer for 0.4 s"
 
 
 def test_a_failure_that_passes_is_no_change(server: WebServer) -> None:
@@ -129,20 +131,23 @@ def test_a_failure_that_passes_is_no_change(server: WebServer) -> None:
 def test_a_page_of_somebody_else_is_no_answer(server: WebServer) -> None:
     server.on(IN_RELEASE, instead(b"<html>Please log in</html>"))
     assert (
-        repositories.changed(used(server)) == f"{trixie(server)} cannot be asked: what it gives is no list of indexes"
+        repositories.changed(used(server)) == f"{trixie(server)} cannot be checked: its answer is not a list of indexes"
     )
 
 
 def test_an_archive_without_a_list_of_indexes_counts_as_changed(server: WebServer) -> None:
     known = {f"{server.url}{IN_RELEASE} {MAIN}": "-"}
-    assert repositories.changed(known) == f"{trixie(server)} cannot be asked: it did not say what its index is"
+    assert (
+        repositories.changed(known)
+        == f"{trixie(server)} cannot be checked: it listed no digest for its index when the image was built"
+    )
 
 
 @pytest.mark.parametrize(("hour", "why"), [("07", ""), ("09", "its list of indexes expired on 2026-11-29")])
 def test_a_list_is_believed_until_it_expires_by_its_own_servers_clock(server: WebServer, hour: str, why: str) -> None:
     server.put(IN_RELEASE, release().replace(b"MD5Sum:", b"Valid-Until: Sun, 29 Nov 2026 08:00:00 UTC\nMD5Sum:"))
     server.date = f"Sun, 29 Nov 2026 {hour}:00:00 GMT"
-    assert repositories.changed(used(server)) == (f"{trixie(server)} cannot be asked: {why}" if why else "")
+    assert repositories.changed(used(server)) == (f"{trixie(server)} cannot be checked: {why}" if why else "")
 
 
 def test_without_a_clock_no_list_is_taken_for_expired(server: WebServer) -> None:
@@ -151,7 +156,7 @@ def test_without_a_clock_no_list_is_taken_for_expired(server: WebServer) -> None
 
 
 def test_a_scheme_that_only_a_guest_knows_counts_as_changed() -> None:
-    assert "cdrom:/debian/dists/trixie cannot be asked: " in repositories.changed(
+    assert "cdrom:/debian/dists/trixie cannot be checked: " in repositories.changed(
         {f"cdrom:/debian/dists/trixie/InRelease {MAIN}": "a" * 64}
     )
 
@@ -179,7 +184,7 @@ def test_one_that_stalls_does_not_hide_what_another_says(server: WebServer) -> N
     server.put("/s1/InRelease", release({MAIN: "d" * 64}))
     server.on(IN_RELEASE, wait(30))
     reason = repositories.changed(used(server) | used(server, "/s1/InRelease", (MAIN,)), deadline=0.5)
-    assert f"{trixie(server)} cannot be asked: no answer for 0.5 s; {server.url}/s1 main has changed" == reason
+    assert f"{trixie(server)} cannot be checked: no answer for 0.5 s; {server.url}/s1 main has changed" == reason
 
 
 def test_of_many_changes_the_first_are_named_and_the_rest_counted(server: WebServer) -> None:

@@ -112,7 +112,7 @@ def test_an_archive_that_changed_is_named(folder: Folder, server: WebServer) -> 
 def test_an_archive_that_cannot_be_asked_counts_as_changed(folder: Folder, server: WebServer) -> None:
     folder.has()
     server.on(ARCHIVE, answer(403))
-    reason = f"{server.url}{ARCHIVE} cannot be asked: the server answered 403 Forbidden"
+    reason = f"{server.url}{ARCHIVE} cannot be checked: the server answered 403 Forbidden"
     assert folder.standing() == (None, reason)
 
 
@@ -205,7 +205,7 @@ def test_an_image_that_has_only_a_sha512_is_known_by_what_was_downloaded(of_imag
     sha512 = hashlib.sha512(b"image").hexdigest()
     server.put("/current/SUMS", f"{sha512} *noble.squashfs\n".encode())
     build = from_image(of_image, hashlib.sha256(b"image").hexdigest())
-    assert of_image.standing() == (None, "noble.squashfs is not here, so nothing but its SHA-512 is known")
+    assert of_image.standing() == (None, "noble.squashfs is not on this host, and only its SHA-512 is known")
     kept = of_image.root / f".cache/downloads/{sha512}/noble.squashfs"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"image")
