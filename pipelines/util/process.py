@@ -11,6 +11,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import IO
 from pipelines.util.errors import HostError, ProgramError
 
 GRACE_SECONDS = 10.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Program = subprocess.Popen[bytes]  # a started program, for type annotations elsewhere
 
@@ -68,15 +70,11 @@ def run(
     and HostError when it cannot be started.
     """
     started = time.monotonic()
-    with _start(argv, env, subprocess.PIPE, cwd=cwd, stdin=stdin) as child:
+    with _running(argv, env, subprocess.PIPE, cwd=cwd, stdin=stdin) as child:
         try:
             out, err = child.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
-            stop(child)
             raise ProgramError(tuple(argv), None, f"no end after {deadline:g} s") from None
-        except BaseException:
-            stop(child)
-            raise
     result = Result(
         returncode=child.returncode,
         stdout=out.decode(errors="replace"),
@@ -107,7 +105,7 @@ def stream(
     deadline, in seconds, passes. An exception, an interrupt included, stops the whole process group first.
     """
     started = time.monotonic()
-    with log.open("ab") as sink, _start(argv, env, subprocess.STDOUT, cwd=cwd, stdin=stdin) as child:
+    with log.open("ab") as sink, _running(argv, env, subprocess.STDOUT, cwd=cwd, stdin=stdin) as child:
         try:
             for line in _lines(child, started + deadline, on_idle):
                 sink.write(line)
@@ -115,11 +113,7 @@ def stream(
                 on_line(line.decode(errors="replace").rstrip("\r\n"))
             child.wait(timeout=max(0.1, started + deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            stop(child)
             raise ProgramError(tuple(argv), None, f"no end after {deadline:g} s") from None
-        except BaseException:
-            stop(child)
-            raise
     return Result(returncode=child.returncode, stdout="", stderr="", seconds=time.monotonic() - started)
 
 
@@ -128,7 +122,7 @@ def start(
 ) -> Program:
     """Start a program that keeps running (a server, a virtual machine) with its output in `log`; end it with `stop`."""
     with log.open("ab") as sink:
-        return _start(argv, env, subprocess.STDOUT, stdout=sink, pass_fds=pass_fds)
+        return _started(argv, env, subprocess.STDOUT, stdout=sink, pass_fds=pass_fds)
 
 
 def stop(child: Program, grace: float = GRACE_SECONDS) -> None:
@@ -141,7 +135,20 @@ def stop(child: Program, grace: float = GRACE_SECONDS) -> None:
     _wait_for_group(child)
 
 
-def _start(
+@contextlib.contextmanager
+def _running(
+    argv: Sequence[str], env: Mapping[str, str] | None, stderr: int, *, cwd: Path | None, stdin: bytes
+) -> Iterator[Program]:
+    """A program that is stopped when anything is raised, an interrupt included."""
+    with _started(argv, env, stderr, cwd=cwd, stdin=stdin) as child:
+        try:
+            yield child
+        except BaseException:
+            stop(child)
+            raise
+
+
+def _started(
     argv: Sequence[str],
     env: Mapping[str, str] | None,
     stderr: int,
@@ -151,23 +158,50 @@ def _start(
     stdin: bytes = b"",
     pass_fds: Sequence[int] = (),
 ) -> Program:
+    """A program that was started; stopped again if an interrupt came meanwhile."""
+    child: Program | None = None
     source = _readable(stdin) if stdin else None
     try:
-        return subprocess.Popen(
-            list(argv),
-            env=dict(environment() if env is None else env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL if source is None else source,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-            pass_fds=tuple(pass_fds),
-        )
+        with _interrupts_delayed():
+            child = subprocess.Popen(
+                list(argv),
+                env=dict(environment() if env is None else env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL if source is None else source,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}", remedy="Run `./inv doctor`.") from error
+    except BaseException:
+        if child is not None:
+            stop(child)
+        raise
     finally:
         if source is not None:
             os.close(source)
+    return child
+
+
+@contextlib.contextmanager
+def _interrupts_delayed() -> Iterator[None]:
+    """Delay interrupts: one that is raised within Popen leaves a program running of which nobody has the process ID."""
+    if threading.current_thread() is not threading.main_thread():  # no handler runs in another one
+        yield
+        return
+    came: list[int] = []
+    ours = [(number, handler) for number in _INTERRUPTS if callable(handler := signal.getsignal(number))]
+    try:
+        for number, _ in ours:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in ours:
+            signal.signal(number, handler)
+        for interrupt in came:
+            signal.raise_signal(interrupt)
 
 
 def _readable(content: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from pipelines.util import process
 from pipelines.util.errors import HostError, ProgramError
+from tests.support.paths import PROJECT
 
 
 def alive(pid: int) -> bool:
@@ -222,3 +224,21 @@ def test_a_program_has_a_process_group_of_its_own(tmp_path: Path) -> None:
         assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
     finally:
         process.stop(child)
+
+
+def test_an_interrupt_while_a_program_starts_leaves_none_running(tmp_path: Path) -> None:
+    """On one processor the program runs, and interrupts us, before we have its process ID."""
+    script = (
+        "import os, signal; from pipelines.util import process\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
+        "for _ in range(10):\n"
+        "    try: process.run(['sh', '-c', 'echo $$ >> started; kill -INT $PPID; exec sleep 60'], deadline=20)\n"
+        "    except KeyboardInterrupt: continue\n"
+        "    raise SystemExit('there was no interrupt')\n"
+    )
+    env = {**process.environment(), "PYTHONPATH": str(PROJECT)}
+    process.run([sys.executable, "-c", script], deadline=60, env=env, cwd=tmp_path)
+    started = [int(line) for line in (tmp_path / "started").read_text().split()]
+    assert len(started) == 10
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
