@@ -18,35 +18,35 @@ from pipelines.util import console, paths
 from pipelines.util.errors import UsageError
 
 
-@task(help={"fast": "without builds and boots: under three minutes", "args": "more arguments for pytest"})
+@task(help={"fast": "leave out real builds and boots: under three minutes", "args": "more arguments for pytest"})
 def test(context: Context, fast: bool = False, args: str = "") -> None:
-    """Run the tests; all of them, real builds and boots included, unless --fast."""
-    # Without builds, tests wait more than they work: twice as many workers as there are processors.
-    chosen = f"--numprocesses {(os.cpu_count() or 1) * 2} -m 'not slow'" if fast else "--numprocesses auto"
-    # One file stays with one worker: its tests may share a cloud, or look for what a build left on the host.
-    if not _shell(context, f"pytest {chosen} --dist loadfile {args}").ok:
+    """Run all tests, with real builds and boots unless --fast is given."""
+    # Without builds, tests mostly wait: use twice as many workers as there are processors.
+    selection = f"--numprocesses {(os.cpu_count() or 1) * 2} -m 'not slow'" if fast else "--numprocesses auto"
+    # One file stays with one worker: its tests may share a cloud, or look for leftovers of a build on this host.
+    if not _shell(context, f"pytest {selection} --dist loadfile {args}").ok:
         sys.exit(1)
 
 
 @task(help=CATALOG_HELP)
 def lint(context: Context, catalog: str = CATALOG) -> None:
-    """All linters: Python, types, layers, shell, elements, YAML; the catalog, with every image as each cloud has it."""
+    """Run all linters, and check the catalog with each image as each cloud gets it."""
     from pipelines.cli import lint as cli_lint
 
     console.note("lint: catalog")
     failed = [] if cli_lint.passes(Path(catalog)) else ["catalog"]
     failed += [name for name, line in cli_lint.COMMANDS.items() if not _passes(context, name, line)]
     if failed:
-        raise UsageError(f"linters complain: {', '.join(failed)}", remedy="What they say is above.")
+        raise UsageError(f"linters complain: {', '.join(failed)}", remedy="Their output is above.")
 
 
 @task(
     help={
-        "only": "cases, by names and globs (default: all; a wrong one names them)",
-        "images": "of which images",
-        "runs": "how often",
-        "output": "a new file for what is measured (default: benchmarks/results/TIME.jsonl)",
-        "resume": "go on with such a file: what it has is not measured again",
+        "only": "names or globs of cases, separated by commas (default: all; an unknown name lists them)",
+        "images": "the images to measure",
+        "runs": "how many runs of each case",
+        "output": "a new file for the measurements (default: benchmarks/results/TIME.jsonl)",
+        "resume": "continue with such a file: cases in it are not measured again",
     }
     | CATALOG_HELP
     | BUILDS_HELP
@@ -63,7 +63,7 @@ def bench(
     builds: str = BUILDS,
     json: bool = False,
 ) -> None:
-    """How fast is all this, beside stock diskimage-builder and mkosi? All cases take hours."""
+    """Measure builds, beside stock diskimage-builder and mkosi; all cases take hours."""
     from benchmarks import bench as benchmark
     from benchmarks import report
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from invoke import Context
 
-from pipelines.cli.options import CATALOG, CATALOG_HELP, load, now
+from pipelines.cli.options import CATALOG, CATALOG_HELP, CLOUDS_HELP, load, now
 from pipelines.cli.task import task
 from pipelines.util import console, paths
 from pipelines.util.errors import UsageError
@@ -14,16 +14,16 @@ from pipelines.util.errors import UsageError
 @task(
     help={
         "for": "github, gitlab, zuul or systemd",
-        "cloud": "a cloud of clouds.yaml (repeatable)",
-        "output": "write the files below this folder, instead of printing them",
-        "check": "exit 7 when a file there (default: where the system looks) is not what would be written",
-        "schedule": "when: cron's five fields for github, a calendar expression for systemd",
+        "output": "write the files to this folder, instead of printing them",
+        "check": "end with exit code 7 if a file is missing or differs (default: where the system looks for it)",
+        "schedule": "when it runs: five fields of cron for github, a calendar expression for systemd",
         "runner": "a label or tag of the machines that build (repeatable)",
-        "secret": "one more environment variable from the CI system's store (repeatable)",
-        "cache-limit": "so much of builds/.cache is kept per image (default: 4GiB)",
-        "jobs": "what the first job of a run asks: print this run's jobs",
-        "plan": "with --jobs: only those of a plan, a file from `inv plan --json`",
+        "secret": "an environment variable from the secrets of the CI system (repeatable)",
+        "cache-limit": "the limit of builds/.cache, for each image (default: 4GiB)",
+        "jobs": "print the jobs of a run, for the first job of that run",
+        "plan": "with --jobs: only jobs for the images in this plan, a file from `inv plan --json`",
     }
+    | CLOUDS_HELP
     | CATALOG_HELP,
     iterable=["cloud", "runner", "secret"],
     auto_shortflags=False,  # one of them would be -h
@@ -42,7 +42,7 @@ def ci(
     plan: str | None = None,
     catalog: str = CATALOG,
 ) -> None:
-    """Scheduled pipelines that refresh the images: print, write or check their files."""
+    """Print, write or check the files of scheduled pipelines that refresh the images."""
     from pipelines.ci import files, job_matrix, options
 
     if paths.INSTALLED:

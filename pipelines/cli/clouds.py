@@ -1,4 +1,4 @@
-"""What can an operator do with a cloud?"""
+"""Tasks for images in clouds, and for the local cloud."""
 
 import functools
 import sys
@@ -12,7 +12,9 @@ from pipelines.cli.options import (
     BUILDS_HELP,
     CATALOG,
     CATALOG_HELP,
+    CLOUD_HELP,
     CLOUD_ROOT,
+    CLOUDS_HELP,
     JSON_HELP,
     NAME_HELP,
     ONLY_HELP,
@@ -29,10 +31,10 @@ from pipelines.util import console
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
+    | CLOUD_HELP
     | {
-        "cloud": "a cloud of clouds.yaml",
-        "build": "the ID of a build, instead of the newest",
-        "promote": "--no-promote leaves it hidden, for `./inv promote`",
+        "build": "the ID of a build (default: the newest)",
+        "promote": "--no-promote leaves the images hidden, for `./inv promote`",
     }
 )
 def upload(
@@ -44,7 +46,7 @@ def upload(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Release the newest good builds to a cloud, without a moment without a good image."""
+    """Release the newest verified builds to a cloud; users have a good image at every moment."""
     from pipelines.workflows import release
 
     loaded = load(catalog)
@@ -57,12 +59,12 @@ def upload(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
+    | CLOUDS_HELP
     | {
-        "cloud": "a cloud of clouds.yaml (repeatable)",
-        "dry_run": "say what would be done, and why",
+        "dry_run": "print what would be done, and why; the same as `plan --cloud`",
         "boot": "--no-boot verifies without a boot in QEMU",
-        "verbose": "all of diskimage-builder's output",
-        "summary": "a file for a summary in Markdown",
+        "verbose": "print all output of diskimage-builder",
+        "summary": "write a summary in Markdown to this file",
     },
     iterable=["cloud"],
 )
@@ -77,7 +79,7 @@ def refresh(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Bring images and clouds to what images.yaml and the package archives say now: build, verify, upload, prune."""
+    """Build, verify, release and prune whatever has changed: in images.yaml, or in package repositories."""
     from pipelines.reports import refresh_summary, tables
     from pipelines.workflows import refresh as refreshing
     from pipelines.workflows import site as workflows_site
@@ -97,7 +99,8 @@ def refresh(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
-    | {"cloud": "a cloud of clouds.yaml", "build": "the ID of a build, instead of the newest that the cloud has"}
+    | CLOUD_HELP
+    | {"build": "the ID of a build (default: the newest in the cloud)"}
 )
 def promote(
     _: Context,
@@ -107,7 +110,7 @@ def promote(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Show the newest images that a cloud has under their names, and hide the ones before; nothing is uploaded."""
+    """Make the newest images in a cloud the current ones, and hide those before; nothing is uploaded."""
     from pipelines.workflows import release
 
     site = open_site(catalog, builds, [cloud])
@@ -118,24 +121,20 @@ def promote(
     help=NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
-    | {"cloud": "a cloud of clouds.yaml", "to": "the ID of a build (default: the good one before the current one)"}
+    | CLOUD_HELP
+    | {"to": "the ID of a build (default: the newest good one before the current)"}
 )
 def rollback(
     _: Context, name: str, cloud: str, to: str | None = None, catalog: str = CATALOG, builds: str = BUILDS
 ) -> None:
-    """Go back to the image before, in seconds; the one that was shown is hidden, and not released again."""
+    """Make the previous image current again, in seconds; the bad one is hidden and not released again."""
     from pipelines.workflows import release
 
     site = open_site(catalog, builds, [cloud])
     release.rollback(site, site.catalog.select(name), to, now)
 
 
-@task(
-    help=ONLY_HELP
-    | CATALOG_HELP
-    | BUILDS_HELP
-    | {"cloud": "a cloud of clouds.yaml", "dry_run": "say what would go, and why"}
-)
+@task(help=ONLY_HELP | CATALOG_HELP | BUILDS_HELP | CLOUD_HELP | {"dry_run": "print what would be deleted, and why"})
 def prune(
     _: Context,
     cloud: str,
@@ -144,7 +143,7 @@ def prune(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Delete images beyond `keep` that were hidden for long enough and that nobody uses."""
+    """Delete old images: beyond `keep`, hidden for long enough, and used by no server."""
     from pipelines.reports import tables
     from pipelines.workflows import release
 
@@ -161,11 +160,11 @@ def prune(
     | CATALOG_HELP
     | BUILDS_HELP
     | JSON_HELP
+    | CLOUDS_HELP
     | {
-        "cloud": "a cloud of clouds.yaml (repeatable)",
-        "check": "exit 7 when something needs attention",
-        "fix": "first repair what can be without a build: properties, tags, members, visibility, names",
-        "html": "a file for all of it as a page that needs no network",
+        "check": "end with exit code 7 if something needs attention",
+        "fix": "first repair what needs no build: properties, tags, members, visibility, names",
+        "html": "also write a self-contained HTML page to this file",
     },
     iterable=["cloud"],
 )
@@ -180,7 +179,7 @@ def status(
     fix: bool = False,
     html: str | None = None,
 ) -> None:
-    """What is in clouds: current, candidate, retired or broken, whose it is, and what is not as images.yaml says."""
+    """Show the images in clouds: their state, their owner, and how they differ from images.yaml."""
     from pipelines.reports import status_page, tables
     from pipelines.workflows import status as workflows_status
 
@@ -199,7 +198,8 @@ def status(
     help=ONLY_HELP
     | CATALOG_HELP
     | BUILDS_HELP
-    | {"cloud": "a cloud of clouds.yaml (repeatable)", "output": "a file, for node_exporter's textfile collector"},
+    | CLOUDS_HELP
+    | {"output": "write to this file, for node_exporter's textfile collector (default: stdout)"},
     iterable=["cloud"],
 )
 def metrics(
@@ -210,20 +210,20 @@ def metrics(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """For Prometheus: how old the current images are, how long builds take, what failed."""
+    """Print metrics for Prometheus: age of the current images, build times, failures."""
     from pipelines.artifacts import records
     from pipelines.reports import metrics as measured
 
     loaded = load(catalog)
-    kept = records.open(loaded.records, Path(builds))
+    known = records.open(loaded.records, Path(builds))
     clouds = {name: lambda name=name: connect([name])[0] for name in cloud}
     file = Path(output) if output else None
-    measured.write(loaded.select(only), Path(builds), kept, clouds, now(), output=file)
+    measured.write(loaded.select(only), Path(builds), known, clouds, now(), output=file)
 
 
 @task()
 def demo(_: Context) -> None:
-    """The main job for real: build debian-cuda, start a local Keystone and Glance, release the image, show it."""
+    """Build debian-cuda, start a local Keystone and Glance, and release the image there."""
     from pipelines.cli import demo as demonstration
 
     demonstration.run(load(CATALOG), Path(BUILDS), CLOUD_ROOT, now)
@@ -235,7 +235,7 @@ def cloud_up(_: Context) -> None:
     from pipelines.devcloud import manager
 
     running = manager.up(CLOUD_ROOT)
-    how = "started" if running.started else "was running already"
+    how = "started" if running.started else "is running already"
     console.say(f"local cloud {how}: {running.keystone_url} (Keystone), {running.glance_url} (Glance)")
 
 
@@ -244,7 +244,7 @@ def cloud_down(_: Context) -> None:
     """Stop the local cloud; its images stay for the next `cloud.up`."""
     from pipelines.devcloud import manager
 
-    console.say("local cloud stopped" if manager.down(CLOUD_ROOT) else "the local cloud was not running")
+    console.say("local cloud stopped" if manager.down(CLOUD_ROOT) else "the local cloud is not running")
 
 
 @task(name="env")

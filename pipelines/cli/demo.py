@@ -1,7 +1,4 @@
-"""What does this project do, in one command?
-
-The main job for real: build debian-cuda, start a local Keystone and Glance, release the image there, show it.
-"""
+"""The main job in one command: build debian-cuda, start a local Keystone and Glance, release the image there."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -22,7 +19,7 @@ VARIANT = "debian-cuda"
 
 
 def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], datetime]) -> None:
-    """Do it; what is there and current already is not done again."""
+    """Run the demonstration. What is done already, and current, is not done again."""
     variants = catalog.select(VARIANT)
     console.note("1/4  a real Keystone and Glance on loopback; ./inv cloud.down stops them")
     running = manager.up(cloud_root)
@@ -33,7 +30,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     tables.actions(actions, as_json=False)
     if any(action.verb == "build" for action in actions):
         console.note("3/4  the build: diskimage-builder, with the driver compiled for the guest's kernel (minutes)")
-        build.build(variants, builds, now, force=True)  # the plan knows what the cloud has, too
+        build.build(variants, builds, now, force=True)  # the plan has looked at the cloud as well
     console.note("4/4  the release")
     if actions:
         release.upload([catalog.for_cloud(variant, cloud.name) for variant in variants], cloud, builds, None, now)
@@ -44,4 +41,4 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
 def _show_properties(cloud: client.Cloud) -> None:
     for image in cloud_images.current(cloud, VARIANT):
         console.table(f"Properties of {image.name}", ("property", "value"), sorted(image.properties.items()))
-    console.say('Look yourself: eval "$(./inv cloud.env)"; .venv/bin/glance image-list')
+    console.say('See for yourself: eval "$(./inv cloud.env)"; .venv/bin/glance image-list')

@@ -1,4 +1,4 @@
-"""What can an operator do with images on this host?"""
+"""Tasks for images on this host."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,7 @@ from pipelines.cli.options import (
     CATALOG_HELP,
     JSON_HELP,
     NAME_HELP,
+    ONE_NAME_HELP,
     ONLY_HELP,
     load,
     now,
@@ -21,26 +22,29 @@ from pipelines.cli.options import (
 from pipelines.cli.task import task
 from pipelines.util import console
 
-_GUEST_HELP = {"count": "what a guest with so many GPUs needs", "ram": "and so much RAM (default: 64GiB)"}
+_GUEST_HELP = {
+    "count": "the image properties that a guest with so many GPUs needs",
+    "ram": "the RAM of such a guest (default: 64GiB)",
+}
 
 
 @task(name="list", help=CATALOG_HELP | BUILDS_HELP | JSON_HELP)
 def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: bool = False) -> None:
-    """The images of the catalog, each with its newest build."""
+    """List the images of the catalog, each with its newest build."""
     from pipelines.reports import tables
 
     tables.images(load(catalog), Path(builds), as_json=json)
 
 
 @task(
-    help=NAME_HELP
+    help=ONE_NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
     | JSON_HELP
     | _GUEST_HELP
     | {
-        "timings": "where the time goes instead: the last builds side by side",
-        "sbom": "what is in the newest build instead, as CycloneDX JSON",
+        "timings": "show instead how long the stages of the last builds took",
+        "sbom": "print instead the SBOM of the newest build, as CycloneDX JSON",
     }
 )
 def show(
@@ -54,7 +58,7 @@ def show(
     timings: bool = False,
     sbom: bool = False,
 ) -> None:
-    """One image resolved: elements, environment, properties, fingerprint, the disk-image-create command."""
+    """Show an image: elements, environment, properties, fingerprint, disk-image-create command."""
     if timings:
         from pipelines.reports import timings as reports_timings
 
@@ -77,9 +81,9 @@ def show(
     | BUILDS_HELP
     | JSON_HELP
     | {
-        "cloud": "a cloud of clouds.yaml (repeatable): what `refresh` would do there",
-        "check": "exit 7 when there is something to do",
-        "boot": "--no-boot: what `refresh --no-boot` would do",
+        "cloud": "a cloud of clouds.yaml (repeatable): plan what `refresh` would do there",
+        "check": "end with exit code 7 if there is something to do",
+        "boot": "--no-boot plans what `refresh --no-boot` would do",
     },
     iterable=["cloud"],
 )
@@ -93,7 +97,7 @@ def plan(
     check: bool = False,
     boot: bool = True,
 ) -> None:
-    """What would be done, and why; touches nothing."""
+    """Show what has to be done, and why; nothing is changed."""
     from pipelines.reports import tables
     from pipelines.workflows import site as workflows_site
 
@@ -109,11 +113,11 @@ def plan(
     | CATALOG_HELP
     | BUILDS_HELP
     | {
-        "verbose": "all of diskimage-builder's output",
-        "boot": "boot the image too",
-        "force": "build even if nothing has changed since the newest build",
-        "cache": "--no-cache builds from nothing: takes nothing of earlier builds, keeps nothing for later ones",
-        "jobs": "so many at once, at most as many as this host has cores",
+        "verbose": "print all output of diskimage-builder",
+        "boot": "also boot the image in QEMU",
+        "force": "build even if nothing has changed",
+        "cache": "--no-cache builds from nothing: takes nothing from the cache, and adds nothing to it",
+        "jobs": "how many images are built at once; at most one per core of this host (default: 1)",
     }
 )
 def build(
@@ -127,7 +131,7 @@ def build(
     cache: bool = True,
     jobs: str = "1",
 ) -> None:
-    """Build images for real, and verify them; what has not changed is not built again."""
+    """Build and verify the images that have changed since their newest build."""
     from pipelines.util import jobs as util_jobs
     from pipelines.workflows import build as workflows_build
 
@@ -144,9 +148,9 @@ def build(
     | BUILDS_HELP
     | JSON_HELP
     | {
-        "build": "the ID of a build, instead of the newest",
-        "boot": "boot the image in QEMU too",
-        "firmware": "boot with bios, uefi or secure (default: as the image's properties say)",
+        "build": "the ID of a build (default: the newest)",
+        "boot": "also boot the image in QEMU",
+        "firmware": "boot with bios, uefi or secure (default: what the image's properties require)",
     }
 )
 def verify(
@@ -159,7 +163,7 @@ def verify(
     boot: bool = False,
     firmware: str | None = None,
 ) -> None:
-    """Is a finished build good? Offline, without booting unless asked."""
+    """Verify a finished build, without a network."""
     from pipelines.reports import tables
     from pipelines.workflows import build as workflows_build
 
@@ -173,17 +177,17 @@ def verify(
 
 
 @task(
-    help=JSON_HELP | _GUEST_HELP | {"only": "models, generations or globs, by comma (default: all)"},
+    help=JSON_HELP | _GUEST_HELP | {"only": "models, generations or globs, separated by commas (default: all)"},
 )
 def gpus(_: Context, only: str | None = None, count: str = "0", ram: str = "64GiB", json: bool = False) -> None:
-    """GPUs, driver branches and what fits; with --count and --ram, the image properties of such a guest."""
+    """List GPUs and driver branches; with --count, the image properties that a guest needs."""
     from pipelines.reports import gpus as reports_gpus
 
     reports_gpus.gpus(only, count, ram, now().date(), as_json=json)
 
 
 @task(
-    help=NAME_HELP
+    help=ONE_NAME_HELP
     | CATALOG_HELP
     | BUILDS_HELP
     | JSON_HELP
@@ -198,33 +202,35 @@ def diff(
     builds: str = BUILDS,
     json: bool = False,
 ) -> None:
-    """What changed between two builds: packages, driver, kernel, elements, properties, files, sizes."""
+    """Compare two builds: packages, driver, kernel, elements, properties, files, sizes."""
     from pipelines.artifacts import records
     from pipelines.reports import diff as reports_diff
 
-    kept = records.open(load(catalog).records, Path(builds))
-    reports_diff.show(one(catalog, name), Path(builds), kept, old, new, as_json=json)
+    known = records.open(load(catalog).records, Path(builds))
+    reports_diff.show(one(catalog, name), Path(builds), known, old, new, as_json=json)
 
 
 @task()
 def schema(_: Context) -> None:
-    """The JSON Schema of images.yaml, for editors."""
+    """Print the JSON Schema of images.yaml, for editors."""
     from pipelines.catalog.json_schema import json_schema
 
     console.emit_json(json_schema())
 
 
-@task(help={"only": "fit for these images (default: all)"} | CATALOG_HELP | BUILDS_HELP)
+@task(help=ONLY_HELP | CATALOG_HELP | BUILDS_HELP)
 def doctor(_: Context, only: str | None = None, catalog: str = CATALOG, builds: str = BUILDS) -> None:
-    """Is this host fit to build? Exit code 6 when a build would fail, with the remedy."""
+    """Check whether this host can build the images; exit code 6 if it cannot, with the remedies."""
     from pipelines.reports import tables
 
     tables.findings(load(catalog).select(only), Path(builds))
 
 
-@task(help={"limit": "may take so much from now on, such as 20GiB", "clear": "evict all"} | BUILDS_HELP | JSON_HELP)
+@task(
+    help={"limit": "the new limit of its size, such as 20GiB", "clear": "evict all entries"} | BUILDS_HELP | JSON_HELP
+)
 def cache(_: Context, limit: str | None = None, clear: bool = False, builds: str = BUILDS, json: bool = False) -> None:
-    """What is kept between builds, and how much that may be; what is in use is never evicted."""
+    """Show what is cached between builds, and limit or clear it; entries in use stay."""
     from pipelines.reports import cache as reports_cache
 
     reports_cache.show(Path(builds) / ".cache", limit, now(), clear=clear, as_json=json)

@@ -1,7 +1,7 @@
-"""Which linters does the project pass?
+"""Linters of the project: shell lines by name, and a check of the catalog.
 
-Shell lines by name, for a shell in the project's folder with the environment's programs on PATH; and the catalog,
-which is checked without a network: what a cloud's own metadata definitions say, an upload asks.
+The lines are for a shell in the project's folder with the environment's programs on PATH. The catalog is checked
+without a network: an upload compares the properties with the metadata definitions of its cloud.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "mypy": "mypy",
     "import-linter": "lint-imports --no-logo",
     "shellcheck": f"shellcheck {_SCRIPTS} $(find elements -path '*/environment.d/*')",
-    # It says what it checks at length; what counts are the errors.
+    # It lists all that it checks at length; only the errors count.
     "dib-lint": "env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint > /tmp/dib-lint.$$ 2>&1"
     " || { grep -A3 ERROR /tmp/dib-lint.$$; rm /tmp/dib-lint.$$; exit 1; }; rm /tmp/dib-lint.$$",
     "yamllint": "yamllint --strict .",
@@ -27,12 +27,12 @@ COMMANDS: Mapping[str, str] = {
 
 
 def passes(images: Path) -> bool:
-    """Whether all images of a catalog are right, properties included, as every cloud that it mentions has them."""
+    """Whether a catalog is valid: its images and their properties, also as it changes them for each cloud."""
     try:
         loaded = loader.load(images)
     except CatalogError as error:
         console.fail(error)
         return False
-    clouds = f", and as {', '.join(loaded.clouds)} would have them" if loaded.clouds else ""
-    console.note(f"{images.name}: {len(loaded.variants)} images are right{clouds}")
+    clouds = f", also as changed for {', '.join(loaded.clouds)}" if loaded.clouds else ""
+    console.note(f"{images.name}: {len(loaded.variants)} images are valid{clouds}")
     return True

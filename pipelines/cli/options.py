@@ -1,7 +1,4 @@
-"""What do all verbs have in common?
-
-Where the project's files are, what their options are called, and how a catalog and a cloud are had.
-"""
+"""Options that several tasks have, and the catalog, clouds and time that they stand for."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,28 +14,31 @@ CLOUD_ROOT = paths.PROJECT / ".cloud"
 _WHERE = "in the current folder" if paths.INSTALLED else "beside tasks.py"
 CATALOG_HELP = {"catalog": f"the catalog (default: images.yaml {_WHERE})"}
 BUILDS_HELP = {"builds": f"the folder of builds (default: builds/ {_WHERE})"}
-JSON_HELP = {"json": "JSON on stdout, everything else on stderr"}
-ONLY_HELP = {"only": "a name, a comma list or a glob (default: all images)"}
-NAME_HELP = {"name": "a name, a comma list or a glob"}
+JSON_HELP = {"json": "print JSON on stdout, and everything else on stderr"}
+ONE_NAME_HELP = {"name": "the name of one image"}
+CLOUD_HELP = {"cloud": "a cloud of clouds.yaml"}
+CLOUDS_HELP = {"cloud": "a cloud of clouds.yaml (repeatable)"}
+ONLY_HELP = {"only": "names or globs of images, separated by commas (default: all images)"}
+NAME_HELP = {"name": "names or globs of images, separated by commas"}
 
 
 def load(path: str) -> Any:
-    """The catalog in a file."""
+    """Load the catalog of a file."""
     from pipelines.catalog import loader
 
     return loader.load(Path(path))
 
 
 def one(path: str, name: str) -> Any:
-    """The one image of a catalog that is meant; UsageError when several are."""
+    """The one image of a catalog that a name stands for; UsageError for several."""
     found = load(path).select(name)
     if len(found) != 1:
-        raise UsageError(f"{name} names {len(found)} images", remedy="Name one.")
+        raise UsageError(f"{name} names {len(found)} images", remedy="Name one image.")
     return found[0]
 
 
 def connect(clouds: list[str]) -> list[Any]:
-    """Clouds of clouds.yaml; `local` is known without it."""
+    """Connect to clouds of clouds.yaml; `local` needs no entry there."""
     if not clouds:
         return []
     from pipelines.devcloud import manager
@@ -48,16 +48,15 @@ def connect(clouds: list[str]) -> list[Any]:
 
 
 def open_site(catalog: str, builds: str, clouds: list[str], *, boots: bool = False, all_clouds: bool = True) -> Any:
-    """Catalog, builds, records and clouds, as situation.py wants them.
+    """Open the catalog, the builds, their records and the clouds.
 
-    Unless `all_clouds` are needed, one that cannot be reached is among the site's `unreachable`.
+    A cloud that cannot be reached is an error if `all_clouds` are needed, else it is among the site's `unreachable`.
     """
     from pipelines.artifacts import records
     from pipelines.util.errors import CloudError
     from pipelines.workflows.site import Site
 
     loaded, root = load(catalog), Path(builds)
-    kept = records.open(loaded.records, root)
     reached, unreachable = [], {}
     for name in dict.fromkeys(clouds):
         try:
@@ -66,9 +65,16 @@ def open_site(catalog: str, builds: str, clouds: list[str], *, boots: bool = Fal
             if all_clouds:
                 raise
             unreachable[name] = error
-    return Site(catalog=loaded, root=root, records=kept, clouds=reached, unreachable=unreachable, boots=boots)
+    return Site(
+        catalog=loaded,
+        root=root,
+        records=records.open(loaded.records, root),
+        clouds=reached,
+        unreachable=unreachable,
+        boots=boots,
+    )
 
 
 def now() -> datetime:
-    """The time, as all of pipelines/ is told it."""
+    """The current time. Everything below takes it as an argument."""
     return datetime.now(UTC)

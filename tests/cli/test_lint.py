@@ -1,4 +1,4 @@
-"""Does `inv lint` find what is wrong in a catalog, for each cloud, without asking one?"""
+"""`inv lint` finds errors in a catalog, for each cloud, without a network."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ images:
 """
 
 
-def test_our_own_catalog_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_own_catalog_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert lint.passes(PROJECT / "images.yaml")
-    assert "images are right" in capsys.readouterr().err
+    assert "images are valid" in capsys.readouterr().err
 
 
 def test_every_image_is_checked_as_each_cloud_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

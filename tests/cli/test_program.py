@@ -46,7 +46,7 @@ def test_the_version_is_the_products(words: tuple[str, ...], capsys: Output) -> 
 def test_help_for_a_task_says_how_it_is_called_and_runs_nothing(words: tuple[str, ...], capsys: Output) -> None:
     assert run(*words) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("Usage: ./inv prune --cloud NAME [OPTIONS]\n\nDelete images")
+    assert shown.startswith("Usage: ./inv prune --cloud NAME [OPTIONS]\n\nDelete old images")
     assert re.search("--dry-run, -d +", shown)
     assert re.search("--only NAMES, -o +", shown)
 

@@ -1,4 +1,4 @@
-"""Does the command line keep its contract: exit codes, JSON on stdout alone, remedies on stderr?"""
+"""Contract of the command line: exit codes, JSON on stdout alone, remedies on stderr."""
 
 import json
 import shlex
@@ -182,7 +182,7 @@ def test_tasks_that_follow_a_good_one_run_too(images: Path) -> None:
     assert "with-gpu" in both.stdout
 
 
-def test_the_verbs_are_listed() -> None:
+def test_the_tasks_are_listed() -> None:
     listed = inv("--list").stdout
-    verbs = ["build", "cloud.down", "cloud.env", "cloud.up", "demo", "doctor", "lint", "list", "plan", "schema", "show"]
-    assert [verb for verb in [*verbs, "status", "test", "upload", "verify"] if f"\n  {verb} " not in listed] == []
+    tasks = ["build", "cloud.down", "cloud.env", "cloud.up", "demo", "doctor", "lint", "list", "plan", "schema", "show"]
+    assert [task for task in [*tasks, "status", "test", "upload", "verify"] if f"\n  {task} " not in listed] == []

@@ -1,4 +1,0 @@
-"""How is the state of clouds shown?
-
-As a table per cloud for people, or as JSON for programs, from the same surveys.
-"""
