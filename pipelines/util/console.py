@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
-from pipelines.util import units
-from pipelines.util import paths
+from pipelines.util import paths, units
 from pipelines.util.errors import PipelineError
 
 if TYPE_CHECKING:
