@@ -1,4 +1,4 @@
-"""Is a Rocky guest made right, with real dnf, rpm, DKMS and dracut, from packages of our own that have real names?"""
+"""Rocky and AlmaLinux guests, built with real dnf, rpm, DKMS and dracut from packages of our own with real names."""
 
 import json
 import os
@@ -27,8 +27,8 @@ PREPARED = frozenset({"trusted-base", "install-bin", "install-static", "manifest
 CATALOG = """\
 version: 1
 images:
-  rocky-cuda:
-    base: {{distribution: rocky, release: "9", source: cloud-image, path: "{path}", signature: none}}
+  {distribution}-cuda:
+    base: {{distribution: {distribution}, release: "9", source: cloud-image, path: "{path}", signature: none}}
     disk: {{size: 6GiB, filesystem: xfs}}
     driver: {{source: nvidia-repo, branch: 580, modules: open}}
     nvidia_repository:
@@ -48,9 +48,9 @@ def server() -> Iterator[WebServer]:
 
 
 def guest_of(site: Site, folder: Path) -> Guest:
-    """A guest with Rocky's name and the tree's packages."""
+    """A guest with the distribution's name and the tree's packages."""
     guest = Guest(folder, rocky_tree.tree())
-    release = rocky.release_package(site.release, site.mirror, rocky_site.key("rocky"))
+    release = rocky.release_package(site.release, site.mirror, rocky_site.key("rocky"), site.distribution)
     (package,) = rpm.build([release], guest.changes / "root")
     result = guest.run(f"rpm --install --nosignature /root/{package.name}\nldconfig")
     assert result.returncode == 0, result.stdout
@@ -62,7 +62,7 @@ def built(site: Site, guest: Guest) -> "subprocess.CompletedProcess[str]":
     elements = build_elements.cumulative({"driver": ELEMENTS})["driver"]
     shutil.copy(site.key_file, site.folder / "keyring")
     environment = {
-        "DIB_BASE_DISTRIBUTION": "rocky",
+        "DIB_BASE_DISTRIBUTION": site.distribution,
         "DIB_RELEASE": site.release,
         "DIB_DISTRIBUTION_MIRROR": site.mirror,
         "DIB_GUEST_MIRROR": "",
@@ -80,14 +80,15 @@ def built(site: Site, guest: Guest) -> "subprocess.CompletedProcess[str]":
     return guest.phases(elements, environment, *PHASES, known=PREPARED)
 
 
-def test_on_rocky_10_without_modularity_the_driver_is_compiled_for_the_guests_kernel(
-    server: WebServer, tmp_path: Path
+@pytest.mark.parametrize(("distribution", "release"), [("rocky", "10"), ("almalinux", "9"), ("almalinux", "10")])
+def test_with_and_without_modularity_the_driver_is_compiled_for_the_guests_kernel(
+    server: WebServer, tmp_path: Path, distribution: str, release: str
 ) -> None:
-    site = rocky_site.build(server, tmp_path / "site", "10")
+    site = rocky_site.build(server, tmp_path / "site", release, distribution=distribution)
     guest = guest_of(site, tmp_path / "guest")
     result = built(site, guest)
     assert result.returncode == 0, result.stdout
-    assert f"Kernel contract holds: kernel {rocky.kernel('10')}, NVIDIA 580.95.05 (open), 3 modules" in result.stdout
+    assert f"Kernel contract holds: kernel {rocky.kernel(release)}, NVIDIA 580.95.05 (open), 3 modules" in result.stdout
     held = guest.run("guest-os held-packages").stdout.split()
     assert {"kernel-core", "kernel-devel", "kmod-nvidia-open-dkms", "nvidia-driver-cuda", "libnvidia-ml"} <= set(held)
 
@@ -102,21 +103,28 @@ def test_on_rocky_9_modules_of_another_version_than_the_user_space_break_the_con
     assert "the modules are 580.65.06" in result.stdout
 
 
-def test_a_rocky_9_image_is_built_and_all_of_it_is_good(server: WebServer, tmp_path: Path, inv: Inv) -> None:
-    site = rocky_site.build(server, tmp_path / "site", "9", dkms_in_mirror=True)
-    site.cloud_image(tmp_path / "rocky.tar")
+@pytest.mark.parametrize("distribution", ["rocky", "almalinux"])
+def test_an_image_is_built_and_all_of_it_is_good(
+    server: WebServer, tmp_path: Path, inv: Inv, distribution: str
+) -> None:
+    site = rocky_site.build(server, tmp_path / "site", "9", distribution=distribution, dkms_in_mirror=True)
+    site.cloud_image(tmp_path / "image.tar")
     images = tmp_path / "images.yaml"
     images.write_text(
         CATALOG.format(
-            path=tmp_path / "rocky.tar", mirror=site.mirror, repository=site.repository, sha256=site.key_sha256
+            distribution=distribution,
+            path=tmp_path / "image.tar",
+            mirror=site.mirror,
+            repository=site.repository,
+            sha256=site.key_sha256,
         )
     )
     here = ("--catalog", images, "--builds", tmp_path / "builds")
-    made = inv("build", "rocky-cuda", *here)
+    made = inv("build", f"{distribution}-cuda", *here)
     assert made.returncode == 0, made.stderr
-    checks = json.loads(inv("verify", "rocky-cuda", "--json", *here).stdout)["checks"]
+    checks = json.loads(inv("verify", f"{distribution}-cuda", "--json", *here).stdout)["checks"]
     assert [check for check in checks if check["passed"] is False] == []
-    build = store.newest_complete(tmp_path / "builds", "rocky-cuda")
+    build = store.newest_complete(tmp_path / "builds", f"{distribution}-cuda")
     assert build.manifest().packages["nvidia-driver-cuda"] == "3:580.95.05-1.el9"
     assert f"kernel-{rocky_site.OLD_KERNEL}" not in build.manifest().packages
     assert label_of(build.image(), "etc/shadow").startswith("system_u:object_r:shadow_t")

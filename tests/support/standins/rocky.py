@@ -7,6 +7,7 @@ Debian, under a Rocky kernel's name, so that DKMS compiles for it.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipelines.catalog.distributions import DISTRIBUTIONS
 from tests.support.standins import driver, rpm
 from tests.support.standins.keys import Key
 from tests.support.standins.rpm import Rpm
@@ -30,39 +31,41 @@ def kernel(release: str) -> str:
     return f"{_KERNELS[release]}.x86_64"
 
 
-def os_release(release: str) -> str:
+def os_release(release: str, distribution: str = "rocky") -> str:
     """/etc/os-release, as far as it matters."""
+    name = DISTRIBUTIONS[distribution].label
     return (
-        f'NAME="Rocky Linux"\nVERSION="{release}.6"\nID="rocky"\nID_LIKE="rhel centos fedora"\n'
-        f'VERSION_ID="{release}.6"\nPLATFORM_ID="platform:el{release}"\nPRETTY_NAME="Rocky Linux {release}.6"\n'
+        f'NAME="{name}"\nVERSION="{release}.6"\nID="{distribution}"\nID_LIKE="rhel centos fedora"\n'
+        f'VERSION_ID="{release}.6"\nPLATFORM_ID="platform:el{release}"\nPRETTY_NAME="{name} {release}.6"\n'
     )
 
 
-def release_package(release: str, mirror: str, key: Key) -> Rpm:
-    """What makes a tree Rocky: its name, its repositories and their key."""
+def release_package(release: str, mirror: str, key: Key, distribution: str = "rocky") -> Rpm:
+    """What makes a tree Rocky's or AlmaLinux's: its name, its repositories and their key."""
+    key_file = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{DISTRIBUTIONS[distribution].label.removesuffix(' Linux')}-{release}"
     repository = (
         f"[baseos]\nname=BaseOS\nbaseurl={mirror}/$releasever/BaseOS/$basearch/os/\nenabled=1\ngpgcheck=1\n"
-        f"gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-{release}\n\n"
+        f"gpgkey=file://{key_file}\n\n"
         f"[crb]\nname=CRB\nbaseurl={mirror}/$releasever/CRB/$basearch/os/\nenabled=0\ngpgcheck=1\n"
     )
     return Rpm(
-        name="rocky-release",
+        name=f"{distribution}-release",
         version=f"{release}.6",
         architecture="noarch",
         fields={"Provides": f"system-release /bin/sh system-release(releasever) = {release}"},
         files={
-            "/usr/lib/os-release": os_release(release),
-            "/etc/yum.repos.d/rocky.repo": repository,
-            f"/etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-{release}": key.armored,
+            "/usr/lib/os-release": os_release(release, distribution),
+            f"/etc/yum.repos.d/{distribution}.repo": repository,
+            key_file: key.armored,
             "/etc/ld.so.conf.d/lib64.conf": f"{_LIBRARIES}\n",
         },
     )
 
 
-def base_packages() -> tuple[Rpm, ...]:
+def base_packages(distribution: str = "rocky") -> tuple[Rpm, ...]:
     """BaseOS and AppStream, but for the kernel."""
     there = (Rpm(name=name, architecture="noarch") for name in _THERE)
-    efi = "/boot/efi/EFI/rocky"
+    efi = f"/boot/efi/EFI/{DISTRIBUTIONS[distribution].efi_vendor}"
     return (
         *there,
         Rpm(name="dracut"),

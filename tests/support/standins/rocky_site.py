@@ -16,7 +16,7 @@ from tests.support.standins.keys import Key
 from tests.support.standins.rpm import Rpm
 
 _IN_THE_IMAGE = {"cloud-init", "sudo", "dbus", "selinux-policy-targeted"}
-_ROCKYS_OWN = "https://dl.rockylinux.org/pub/rocky"
+_MIRRORS = {"rocky": "https://dl.rockylinux.org/pub/rocky", "almalinux": "https://repo.almalinux.org/almalinux"}
 OLD_KERNEL = "5.14.0-503.el9"
 
 
@@ -27,6 +27,7 @@ class Site:
     server: WebServer
     folder: Path
     release: str
+    distribution: str = "rocky"
 
     @property
     def mirror(self) -> str:
@@ -58,13 +59,13 @@ class Site:
         self.key_file.write_bytes(key("nvidia").armored)
 
     def cloud_image(self, path: Path) -> None:
-        """Rocky's cloud image as a tarball: an older kernel, and Rocky's own repositories, which no build here asks."""
+        """The cloud image as a tarball: an older kernel, and the distribution's own repositories, never asked here."""
         guest = Guest(self.folder / "image", rocky_tree.tree())
         packages = rpm.build(
             (
-                rocky.release_package(self.release, _ROCKYS_OWN, key("rocky")),
+                rocky.release_package(self.release, _MIRRORS[self.distribution], key("rocky"), self.distribution),
                 *(each for each in rocky.kernel_packages(rocky_tree.tree(), OLD_KERNEL) if each.name == "kernel-core"),
-                *(each for each in rocky.base_packages() if each.name in _IN_THE_IMAGE),
+                *(each for each in rocky.base_packages(self.distribution) if each.name in _IN_THE_IMAGE),
             ),
             guest.changes / "packages",
         )
@@ -80,11 +81,13 @@ class Site:
         shutil.move(guest.changes / "image.tar", path)
 
 
-def build(server: WebServer, folder: Path, release: str, *, dkms_in_mirror: bool = False) -> Site:
+def build(
+    server: WebServer, folder: Path, release: str, *, distribution: str = "rocky", dkms_in_mirror: bool = False
+) -> Site:
     """Make all of it in a folder, and serve it. dkms is in EPEL, unless the mirror carries it."""
-    site = Site(server=server, folder=folder, release=release)
+    site = Site(server=server, folder=folder, release=release, distribution=distribution)
     kernel = rocky.kernel(release).removesuffix(".x86_64")
-    base = (*rocky.base_packages(), *rocky.kernel_packages(rocky_tree.tree(), kernel))
+    base = (*rocky.base_packages(distribution), *rocky.kernel_packages(rocky_tree.tree(), kernel))
     base += rocky.epel_packages() if dkms_in_mirror else ()
     extras = (rocky.epel_release(f"{server.url}/epel", key("epel")),)
     packages, more, epel = (
