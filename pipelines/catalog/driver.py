@@ -115,7 +115,7 @@ class NvidiaRepository:
 
     def address(self, base: Base) -> str:
         """The repository's URL."""
-        return self.url or repository(base)
+        return self.url or _official(base)
 
     def keyring(self, base: Base) -> str:
         """The URL of the file with its key."""
@@ -135,6 +135,6 @@ def unavailable(distribution: str, driver: Driver | None, cuda: Cuda, containers
     return None
 
 
-def repository(base: Base) -> str:
+def _official(base: Base) -> str:
     """NVIDIA's own repository for a release: .../ubuntu2404/x86_64, .../rhel9/sbsa."""
     return f"{_NVIDIA}/{base.details.nvidia_repository}/{_NVIDIA_MACHINES[base.architecture]}"
