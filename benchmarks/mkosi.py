@@ -69,7 +69,7 @@ def tools_command(root: Path) -> Command:
     """The run that makes a root with mkosi and what it calls."""
     argv = [*process.as_root(), process.require("mmdebstrap", "mmdebstrap"), "--variant=apt"]
     argv += ['--aptopt=Apt::Install-Recommends "false"', f"--include={','.join(_TOOLS)}", "trixie", str(root)]
-    lent = apt_mirrors.lent("debian").get(apt_mirrors.DISTRIBUTION)
+    lent = apt_mirrors.usable("debian").get(apt_mirrors.DISTRIBUTION)
     return Command(argv=(*argv, *([lent] if lent else [])), environment=site.environment())
 
 
@@ -77,7 +77,7 @@ def prepare(variant: Variant, packages: Packages, folder: Path) -> None:
     """Write mkosi's configuration into `folder`: what is always the same, and what a variant asks for."""
     assert variant.base is not None  # the cases are Debian's, bootstrapped
     shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("enter"))
-    lent = apt_mirrors.lent(variant.base.distribution)
+    lent = apt_mirrors.usable(variant.base.distribution)
     asked = "\n         ".join((*packages.system, *packages.driver))
     chosen = f"[Distribution]\nRelease={variant.base.codename}\n"
     chosen += f"Mirror={lent[apt_mirrors.DISTRIBUTION]}\n" if apt_mirrors.DISTRIBUTION in lent else ""

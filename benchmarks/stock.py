@@ -50,7 +50,7 @@ def command(variant: Variant, packages: Packages, folder: Path, *, device_mapper
     argv += [_program(), "-a", variant.base.architecture, "-t", "qcow2", "-o", str(folder / "image")]
     argv += ["-p", ",".join(packages.system), *ELEMENTS]
     environment = site.environment(
-        **apt_mirrors.lent(variant.base.distribution),
+        **apt_mirrors.usable(variant.base.distribution),
         DIB_RELEASE=variant.base.codename,
         DIB_DEBIAN_COMPONENTS="main,contrib,non-free,non-free-firmware",
         DIB_BENCHMARK_DRIVER_PACKAGES=" ".join(packages.driver),

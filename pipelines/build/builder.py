@@ -102,7 +102,7 @@ def command_for(
     Without `run`, all layers in one run. `more` are variables of this build alone.
     """
     cache = folder.resolve().parent.parent / ".cache"
-    mirrors = apt_mirrors.lent(recipe.distribution)
+    mirrors = apt_mirrors.usable(recipe.distribution)
     run = run or build_recipe.whole(recipe)
     command = build_recipe.command(recipe, run, folder.resolve(), cache, mirrors=mirrors, files=files)
     environment = process.environment(**process.proxies(), **command.environment, **more)
@@ -147,7 +147,7 @@ def _run_in_layers(job: _Job, session: dib.Session) -> Tree:
         scratch=job.scratch,
         cache=job.cache,
         now=job.now,
-        host_environment={**apt_mirrors.lent(job.recipe.distribution), **process.proxies()},
+        host_environment={**apt_mirrors.usable(job.recipe.distribution), **process.proxies()},
         execute=execute,
         timed=session.timed,
     )

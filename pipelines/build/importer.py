@@ -80,7 +80,7 @@ def _import(variant: Variant, fetched: Fetched, root: Path, now: datetime, *, ve
     source, _ = _origin(variant)
     image = untrusted.examine(fetched.path, source.format)
     _require_fit(variant, image)
-    checks.require(checks.look({variant.name: (Check(disk_space.space, (root, _space_needed(variant, image))),)}))
+    checks.require(checks.run({variant.name: (Check(disk_space.space, (root, _space_needed(variant, image))),)}))
     fingerprint = files.canonical_digest(fingerprint_parts(variant))
     with workspace.opened(root, variant.name, artifacts_store.build_id(now, fingerprint)) as folder:
         started = time.monotonic()

@@ -1,1 +1,1 @@
-"""Checks of this build host."""
+"""Checks of the build host, for builds and for `inv doctor`."""

@@ -1,7 +1,7 @@
-"""Which package mirror does this host lend?
+"""The package mirrors of this host's apt, for guests of the same distribution.
 
-A Debian guest is built from the mirror that the host's own apt uses, where the build can use it too. Read at run time;
-nothing of it may end up in an image.
+A Debian guest is built from the host's mirror if the build can use it, too. It is read at run time; nothing of it may
+end up in an image.
 """
 
 import re
@@ -19,32 +19,32 @@ DISTRIBUTION = "DIB_DISTRIBUTION_MIRROR"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageSource:
-    """A source of Debian packages, as the host's apt has it."""
+    """A source of Debian packages in the host's apt configuration."""
 
     uri: str
     suites: tuple[str, ...]
 
 
-def lent(distribution: str, etc: Path = ETC) -> dict[str, str]:
-    """The DIB variables that let a guest of the host's own distribution be built from the host's mirrors.
+def usable(distribution: str, etc: Path = ETC) -> dict[str, str]:
+    """The DIB variables with which a guest of the host's own distribution is built from the host's mirrors.
 
-    Empty for another distribution, which then uses DIB's defaults. Where the host names no security mirror, or none
-    that a build can use, DIB's default stays.
+    Empty for another distribution, which then uses DIB's defaults. Without a security mirror that a build can use,
+    DIB's default is used for that.
     """
     found: dict[str, str] = {}
-    for variable, uri in _usable(distribution, etc):
+    for variable, uri in _mirrors(distribution, etc):
         if uri == urls.shown(uri):
             found.setdefault(variable, uri)
     return found
 
 
-def withheld(distribution: str, etc: Path = ETC) -> dict[str, str]:
-    """The variables for which the host has no mirror but one with a password in its URI.
+def secret(distribution: str, etc: Path = ETC) -> dict[str, str]:
+    """The DIB variables for which the host only has mirrors with a password in the URI, which is left out here.
 
-    DIB's variables are traced and logged, so such a mirror is never passed on. The values have what is secret left out.
+    DIB's variables are traced and logged, so such a mirror is never used.
     """
-    passed_on = lent(distribution, etc)
-    return {name: urls.shown(uri) for name, uri in _usable(distribution, etc) if name not in passed_on}
+    known = usable(distribution, etc)
+    return {name: urls.shown(uri) for name, uri in _mirrors(distribution, etc) if name not in known}
 
 
 def package_sources(etc: Path) -> tuple[PackageSource, ...]:
@@ -59,8 +59,8 @@ def package_sources(etc: Path) -> tuple[PackageSource, ...]:
     return tuple(found)
 
 
-def _usable(distribution: str, etc: Path) -> Iterator[tuple[str, str]]:
-    """Variable and URI of each source that a build could use."""
+def _mirrors(distribution: str, etc: Path) -> Iterator[tuple[str, str]]:
+    """DIB variable and URI of each source for packages of the guest's release."""
     release, found = _os_release(etc), DISTRIBUTIONS.get(distribution)
     if found is None or not found.mirror_variable or release.get("ID") != distribution:
         return
@@ -74,7 +74,7 @@ def _usable(distribution: str, etc: Path) -> Iterator[tuple[str, str]]:
 
 
 def _server(uri: str, etc: Path) -> str | None:
-    """The http or https URI that a source stands for; None for one that only this host's apt can read (cdrom, file).
+    """The http or https URI of a source; None for one that only this host's apt can read (cdrom, file).
 
     Debian's cloud images name a file with a list of mirrors: mirror+file:/etc/apt/mirrors/debian.list (apt-transport-
     mirror(1)).

@@ -1,7 +1,4 @@
-"""What does a look at this host find?
-
-Findings, the checks that lead to them, and what several of them together mean for the images that are to be built.
-"""
+"""Checks of the host and their findings, run for several images at once."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +11,10 @@ _AT_ONCE = 16  # most checks wait for a server or a program
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One line of `inv doctor`.
+    """A line of `inv doctor`.
 
-    `fit` is None where nothing was checked. `fatal` findings that are not fit make a build fail; the others are worth
-    knowing. `packages` is what is missing, as apt names it. `images` are those that the finding concerns.
+    `fit` is None where nothing was checked. A finding that is `fatal` and not fit makes a build fail; the others are
+    for information. `packages` are the missing Debian packages, `images` those that the finding concerns.
     """
 
     name: str
@@ -36,25 +33,25 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A function and what it is given. Equal checks are made once, however many images ask for them."""
+    """A function and its arguments. Equal checks are run once, however many images need them."""
 
     probe: Callable[..., Finding]
-    given: tuple[Hashable, ...] = ()
+    arguments: tuple[Hashable, ...] = ()
 
 
-def look(wanted: Mapping[str, Sequence[Check]]) -> tuple[Finding, ...]:
-    """Make the checks of all images (name → checks), all at the same time."""
+def run(wanted: Mapping[str, Sequence[Check]]) -> tuple[Finding, ...]:
+    """Run the checks of all images (name → checks) in parallel."""
     images: dict[Check, list[str]] = {}
     for image, checks in wanted.items():
         for check in checks:
             images.setdefault(check, []).append(image)
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        found = list(pool.map(lambda check: check.probe(*check.given), images))
+        found = list(pool.map(lambda check: check.probe(*check.arguments), images))
     return tuple(replace(one, images=tuple(names)) for one, names in zip(found, images.values(), strict=True))
 
 
 def require(findings: Sequence[Finding]) -> None:
-    """HostError that names everything that would make a build fail, for which images, and what to do about it."""
+    """HostError with everything that would make a build fail, for which images, and the remedies."""
     broken = [finding for finding in findings if finding.breaks]
     if not broken:
         return

@@ -1,7 +1,7 @@
-"""Is this host fit to build?
+"""The preconditions of a build on this host.
 
-One list of preconditions for both who asks: a build, which does not start without them, and `inv doctor`, which shows
-all of them and what else is worth knowing.
+One list for both: a build, which does not start without them, and `inv doctor`, which shows them and what else is worth
+knowing.
 """
 
 import dataclasses
@@ -21,16 +21,16 @@ from pipelines.util.errors import HostError, ProgramError
 
 
 def require(variant: Variant, builds: Path) -> None:
-    """HostError, before anything starts, that names all that would make a build fail.
+    """HostError, before anything is started, with everything that would make a build fail.
 
-    The servers are not asked: the build is about to do just that.
+    Servers are not asked, since the build is about to do that.
     """
-    checks.require(checks.look({variant.name: tuple(preconditions(variant, builds))}))
+    checks.require(checks.run({variant.name: tuple(preconditions(variant, builds))}))
 
 
 def examine(variants: Sequence[Variant], builds: Path) -> tuple[Finding, ...]:
     """All findings, for `inv doctor`."""
-    return checks.look(
+    return checks.run(
         {
             variant.name: (*preconditions(variant, builds), *servers.needed(variant), *_worth_knowing(variant))
             for variant in variants
@@ -39,42 +39,42 @@ def examine(variants: Sequence[Variant], builds: Path) -> tuple[Finding, ...]:
 
 
 def preconditions(variant: Variant, builds: Path) -> Iterator[Check]:
-    """What this machine must have and allow."""
+    """The checks without which a build cannot succeed."""
     yield from programs.needed(variant)
     yield Check(disk_space.space, (builds, disk_space.space_needed(variant)))
     for name, path in resolver.local_files(variant).items():
-        yield Check(given, (name, path))
+        yield Check(local_file, (name, path))
     for name, secret in variant.secrets.items():
         if secret.env is not None:
             yield Check(exported, (name, secret.env))
     if variant.base is None:
-        return  # an imported image is converted, by whoever may write here
+        return  # converting an imported image needs no root
     yield Check(root)
     yield Check(architecture, (variant.base.architecture,))
     if _mounts(variant):
         yield Check(loop_devices)
-    if root().fit:  # without, these would only say the same again
+    if root().fit:  # without root these would only report the same again
         yield Check(namespaces)
         yield Check(disk_space.tree, (builds, process.as_root()))
 
 
-def given(name: str, path: Path) -> Finding:
-    """Whether what images.yaml says lies here does."""
+def local_file(name: str, path: Path) -> Finding:
+    """Whether a file or folder that images.yaml names can be read."""
     fit = os.access(path, os.R_OK)
-    detail = str(path) if fit else f"{path} {'cannot be read' if path.exists() else 'is not there'}"
-    remedy = "" if fit else "Put it there, or correct its path in images.yaml."
+    detail = str(path) if fit else f"{path} {'cannot be read' if path.exists() else 'does not exist'}"
+    remedy = "" if fit else "Copy it there, or correct its path in images.yaml."
     return Finding(name=name, fit=fit, fatal=True, detail=detail, remedy=remedy)
 
 
 def exported(name: str, variable: str) -> Finding:
-    """Whether a secret is in the environment."""
+    """Whether the environment has a secret."""
     fit = bool(os.environ.get(variable))
     detail = f"in ${variable}" if fit else f"${variable} is not set"
     return Finding(name=name, fit=fit, fatal=True, detail=detail, remedy="" if fit else f"export {variable}=…")
 
 
 def root() -> Finding:
-    """Whether we are root, or can be."""
+    """Whether this user is root, or can use sudo."""
     if os.geteuid() == 0:
         return Finding(name="root", fit=True, fatal=True, detail="running as root")
     if _refusal(["sudo", "-n", "true"]):
@@ -85,17 +85,17 @@ def root() -> Finding:
 
 
 def architecture(guest: str) -> Finding:
-    """Whether the guest's programs run here: its packages' scripts and compilers do, while it is built."""
+    """Whether the guest's programs run on this host, as package scripts and compilers do during a build."""
     machine = platform.machine()
     fit = util_architecture.ARCHITECTURES[guest] == machine
     cannot = f"this host is {machine}, which cannot run the programs of an {guest} guest"
-    detail = f"{guest} guests are built here" if fit else cannot
+    detail = f"this host can build {guest} guests" if fit else cannot
     remedy = "" if fit else f"Build it on an {guest} host."
     return Finding(name="architecture", fit=fit, fatal=True, detail=detail, remedy=remedy)
 
 
 def namespaces() -> Finding:
-    """Whether a build can have mounts and processes of its own."""
+    """Whether a build can have its own mount and process namespaces."""
     unshare = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
     refusal = _refusal([*process.as_root(), *unshare, "--mount-proc", "true"])
     if not refusal:
@@ -107,20 +107,20 @@ def namespaces() -> Finding:
 def loop_devices() -> Finding:
     """Whether a file system in a file can be mounted."""
     fit = Path("/dev/loop-control").exists()
-    detail = "there" if fit else "none; `filesystem: xfs` and bases that are disks need one"
+    detail = "available" if fit else "none; `filesystem: xfs` and disk images as a base need one"
     remedy = "" if fit else "modprobe loop (in a container: on its host), or `filesystem: ext4` and a squashfs base."
     return Finding(name="loop devices", fit=fit, fatal=True, detail=detail, remedy=remedy)
 
 
 def loop_devices_unneeded() -> Finding:
-    """The same where nothing depends on it."""
+    """The same for images that do not need one."""
     return dataclasses.replace(loop_devices(), fatal=False)
 
 
 def device_mapper() -> Finding:
-    """Whether diskimage-builder could partition in its own way. Our disks are assembled without it."""
+    """Whether diskimage-builder's own partitioning would work. Our disks are assembled without it."""
     fit = Path("/dev/mapper/control").exists() and "device-mapper" in Path("/proc/misc").read_text(encoding="utf-8")
-    detail = "there" if fit else "not there; builds do not need it"
+    detail = "available" if fit else "not available; builds do not need it"
     return Finding(name="device-mapper", fit=fit, fatal=False, detail=detail)
 
 
@@ -129,14 +129,14 @@ def kvm() -> Finding:
     try:
         fit = qemu.kvm_works()
     except HostError as error:
-        return Finding(name="KVM", fit=None, fatal=False, detail=f"not probed: {error}", remedy=error.remedy)
-    there = "there and not usable" if Path("/dev/kvm").exists() else "not there"
-    slow = f"{there} (probed): verify --boot uses software emulation, minutes not seconds"
-    return Finding(name="KVM", fit=fit, fatal=False, detail="usable (probed)" if fit else slow)
+        return Finding(name="KVM", fit=None, fatal=False, detail=f"not tested: {error}", remedy=error.remedy)
+    state = "not usable (tested)" if Path("/dev/kvm").exists() else "not available"
+    slow = f"{state}: `verify --boot` uses software emulation, and takes minutes instead of seconds"
+    return Finding(name="KVM", fit=fit, fatal=False, detail="usable (tested)" if fit else slow)
 
 
 def _mounts(variant: Variant) -> bool:
-    """Whether a build mounts a file system: an xfs root to fill it, or a base that is a disk to read it."""
+    """Whether a build mounts a file system: an xfs root to fill it, or a base that is a disk image to read it."""
     place = variant.base.url or variant.base.path if variant.base else None
     is_disk = place is not None and str(place).endswith((".qcow2", ".img", ".raw"))
     return variant.disk.filesystem == "xfs" or is_disk
@@ -151,7 +151,7 @@ def _worth_knowing(variant: Variant) -> Iterator[Check]:
 
 
 def _refusal(argv: Sequence[str]) -> str:
-    """What a program says when it fails; nothing when it works."""
+    """The error of a program that fails; "" when it works."""
     try:
         process.run(argv, deadline=10)
     except (ProgramError, HostError) as error:

@@ -1,4 +1,4 @@
-"""Are the programs there that a build runs?"""
+"""The programs that a build runs."""
 
 import re
 import shutil
@@ -28,9 +28,9 @@ _ALWAYS = (
 )
 _OF_SOURCE = {
     # DIB asks it for its version even where mmdebstrap, which is quicker, does the work.
-    "bootstrap": (("debootstrap", "debootstrap", "a guest from packages"),),
+    "bootstrap": (("debootstrap", "debootstrap", "guests made from packages"),),
     "cloud-image": (
-        ("unsquashfs", "squashfs-tools", "a guest from a root file system"),
+        ("unsquashfs", "squashfs-tools", "guests made from a root file system"),
         ("gpg", "gpg", "the signature of a cloud image's checksums"),
     ),
 }
@@ -51,29 +51,29 @@ _MKE2FS_NEEDED = (1, 47)  # the first that knows all of the features that elemen
 
 
 def needed(variant: Variant) -> Iterator[Check]:
-    """Without one of these a build of the variant, or its verification, fails."""
+    """The programs without which a build of the variant, or its verification, fails."""
     if variant.base is None:
         for name, package, purpose in _OF_IMPORT:
             yield Check(program, (name, package, purpose, True))
         return
-    asked = (*_ALWAYS, *_OF_SOURCE[variant.base.source], *_OF_FILESYSTEM[variant.disk.filesystem])
-    asked += _OF_SECRETS if variant.secrets else ()
-    for name, package, purpose in (*asked, *DISTRIBUTIONS[variant.base.distribution].family.programs):
+    programs = (*_ALWAYS, *_OF_SOURCE[variant.base.source], *_OF_FILESYSTEM[variant.disk.filesystem])
+    programs += _OF_SECRETS if variant.secrets else ()
+    for name, package, purpose in (*programs, *DISTRIBUTIONS[variant.base.distribution].family.programs):
         yield Check(program, (name, package, purpose, True))
     if variant.disk.filesystem == "ext4":
         yield Check(mke2fs)
 
 
 def useful(variant: Variant) -> Iterator[Check]:
-    """What is only quicker, or for `verify --boot`."""
+    """Programs that make a build faster, or are for `verify --boot`."""
     if variant.base and variant.base.source == "bootstrap":
-        yield Check(program, ("mmdebstrap", "mmdebstrap", "quicker than debootstrap", False))
+        yield Check(program, ("mmdebstrap", "mmdebstrap", "faster than debootstrap", False))
     yield Check(program, ("qemu-system-x86_64", "qemu-system-x86", "verify --boot", False))
     yield Check(firmware, (qemu.firmware_of(dict(variant.properties)),))
 
 
 def program(name: str, package: str, purpose: str, fatal: bool) -> Finding:
-    """Whether a program is where root finds it."""
+    """Whether a program is installed where root finds it."""
     found = shutil.which(name, path=process.search_path())
     if found is not None:
         return Finding(name=name, fit=True, fatal=fatal, detail=found)
@@ -84,12 +84,12 @@ def mke2fs() -> Finding:
     """Whether mke2fs is new enough."""
     name, package = "mke2fs", "e2fsprogs"
     try:
-        said = process.run([name, "-V"], deadline=10).stderr
+        output = process.run([name, "-V"], deadline=10).stderr
     except (ProgramError, HostError):
         return _missing(name, package, "missing; the root file system", fatal=True)
-    version = re.match(r"mke2fs ((\d+)\.(\d+)\S*)", said)
+    version = re.match(r"mke2fs ((\d+)\.(\d+)\S*)", output)
     if version is None:
-        return Finding(name=name, fit=None, fatal=True, detail="it does not say which version it is")
+        return Finding(name=name, fit=None, fatal=True, detail="its version is not known")
     fit = (int(version[2]), int(version[3])) >= _MKE2FS_NEEDED
     detail = version[1] if fit else f"{version[1]} is too old; 1.47 or newer is needed"
     remedy = "" if fit else "Build on Debian 12, Ubuntu 24.04 or newer."
@@ -97,10 +97,10 @@ def mke2fs() -> Finding:
 
 
 def firmware(kind: qemu.Firmware) -> Finding:
-    """Whether the firmware is there that an image boots with."""
+    """Whether the firmware that an image boots with is installed."""
     missing = qemu.missing_firmware(kind)
     if missing is None:
-        return Finding(name=f"{kind} firmware", fit=True, fatal=False, detail="there")
+        return Finding(name=f"{kind} firmware", fit=True, fatal=False, detail="installed")
     return _missing(f"{kind} firmware", "ovmf", f"{missing} is missing; verify --boot", fatal=False)
 
 

@@ -1,7 +1,7 @@
-"""Do the servers answer that a build needs?
+"""The servers that a build downloads from.
 
-Asked with curl, as diskimage-builder downloads, through the same proxies, and for the very files that a build begins
-with: that a server is there says little.
+They are asked for the files that a build downloads first, with curl and through the same proxies as diskimage-builder
+does: that a server answers at all would prove little.
 """
 
 import os
@@ -22,24 +22,24 @@ DEADLINE_SECONDS = 8
 
 
 def needed(variant: Variant, etc: Path = apt_mirrors.ETC) -> Iterator[Check]:
-    """What a build of the variant downloads first. The catalog's environment has the last word on its mirrors."""
+    """Checks of what a build of the variant downloads first. Mirrors in the catalog's environment take precedence."""
     if variant.base is None:
         return
-    said = variant.environment
+    declared = variant.environment
     for name, file in resolver.wanted(variant).items():
         yield from _files(name, file)
     distribution = DISTRIBUTIONS[variant.base.distribution]
     if distribution.family.package_format != "deb":
-        return  # the image's own dnf knows where to look
-    host = apt_mirrors.lent(variant.base.distribution, etc)
-    mirror = said.get(distribution.mirror_variable)
-    yield from _suites(variant.base, mirror or said.get(apt_mirrors.DISTRIBUTION) or host.get(apt_mirrors.DISTRIBUTION))
+        return  # the image's own dnf has its mirrors
+    host = apt_mirrors.usable(variant.base.distribution, etc)
+    own = declared.get(distribution.mirror_variable) or declared.get(apt_mirrors.DISTRIBUTION)
+    yield from _suites(variant.base, own or host.get(apt_mirrors.DISTRIBUTION))
     security = distribution.security_variable
-    if security and "DIB_APT_SOURCES_CONF" not in said:
-        yield from _security(variant.base, security, said.get(security) or host.get(security))
-    for variable, uri in apt_mirrors.withheld(variant.base.distribution, etc).items():
-        if variable not in said:
-            yield Check(withheld, (variable, uri))
+    if security and "DIB_APT_SOURCES_CONF" not in declared:
+        yield from _security(variant.base, security, declared.get(security) or host.get(security))
+    for variable, uri in apt_mirrors.secret(variant.base.distribution, etc).items():
+        if variable not in declared:
+            yield Check(secret_mirror, (variable, uri))
 
 
 def answers(name: str, url: str) -> Finding:
@@ -63,7 +63,7 @@ def answers(name: str, url: str) -> Finding:
     except (HostError, ProgramError) as error:
         return Finding(name=name, fit=None, fatal=True, detail=f"not checked: {error}")
     if result.returncode == 0:
-        return Finding(name=name, fit=True, fatal=True, detail=f"{shown} is there")
+        return Finding(name=name, fit=True, fatal=True, detail=f"{shown} exists")
     why = (result.stderr.strip().splitlines() or [f"curl ended with {result.returncode}"])[-1]
     remedy = "Check the network, the proxy (http_proxy), base and environment in images.yaml, and /etc/apt."
     return Finding(name=name, fit=False, fatal=True, detail=f"{shown}: {why}", remedy=remedy)
@@ -80,18 +80,18 @@ def _files(name: str, file: Wanted) -> Iterator[Check]:
 
 
 def unknown(name: str, variable: str) -> Finding:
-    """Nothing can be said about a mirror that diskimage-builder chooses."""
-    detail = f"not checked: {variable} is unset and this host lends none, so diskimage-builder's default is used"
+    """A mirror that is not checked, since diskimage-builder chooses it."""
+    detail = f"not checked: {variable} is unset and this host has no mirror for it, so diskimage-builder's is used"
     return Finding(name=name, fit=None, fatal=False, detail=detail)
 
 
-def withheld(variable: str, uri: str) -> Finding:
-    """A mirror of the host that a build must not see."""
+def secret_mirror(variable: str, uri: str) -> Finding:
+    """A mirror of the host that is not used, since its URI has a password."""
     return Finding(
         name="mirror with a password",
         fit=False,
         fatal=False,
-        detail=f"{uri} is not used: a build logs its variables, {variable} too",
+        detail=f"{uri} is not used, since a build logs its variables, and {variable} would have the password",
         remedy=f"Set {variable} to a mirror without a password, in `environment` in images.yaml.",
     )
 

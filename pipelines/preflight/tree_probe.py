@@ -1,7 +1,7 @@
-"""Can a guest's tree live in this folder?
+"""Test of a folder: whether it can hold a guest's files.
 
-Runs as root, alone, with any Python: room.py starts it and reads what cannot be done there, one a line. It tries what
-a guest's packages do: device nodes, file capabilities, programs.
+disk_space.py runs it as root, as a program of its own with any Python, and reads what cannot be done there, one per
+line. It does what a guest's packages do: device nodes, file capabilities, programs.
 """
 
 import os
@@ -17,7 +17,7 @@ _CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
 
 def main(folder: str) -> None:
-    """Try everything in a folder of its own, which is gone afterwards."""
+    """Try everything in a temporary folder."""
     try:
         made = tempfile.TemporaryDirectory(dir=folder, prefix=".probe-")
     except OSError as error:
@@ -36,14 +36,14 @@ def main(folder: str) -> None:
 
 
 def device_node(scratch: Path) -> None:
-    """A node that can be made can still be useless (nodev)."""
+    """Create a device node and read it: it can be useless (nodev)."""
     path = scratch / "null"
     os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
     path.read_bytes()
 
 
 def capability(scratch: Path) -> None:
-    """As ping has one."""
+    """Give a file a capability, as ping has one."""
     path = scratch / "capable"
     path.touch()
     os.setxattr(path, "security.capability", _CAPABILITY)
@@ -52,7 +52,7 @@ def capability(scratch: Path) -> None:
 
 
 def program(scratch: Path) -> None:
-    """One that only ends."""
+    """Run a program from the folder."""
     path = shutil.copy("/bin/true", scratch / "true")
     if os.spawnv(os.P_WAIT, path, [str(path)]) != 0:
         raise OSError(0, "refused")

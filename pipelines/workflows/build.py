@@ -54,7 +54,7 @@ def build(
             require_passed(verify_one(standing, variant, now, boot=boot, firmware=None))
 
     work = {variant.name: functools.partial(build_one, variant) for variant in variants}
-    fitting = disk_space.together(root, [disk_space.space_needed(variant) for variant in variants], jobs)
+    fitting = disk_space.jobs(root, [disk_space.space_needed(variant) for variant in variants], jobs)
     with failures.each([*work]) as one, util_jobs.started(work, fitting) as ended:
         for name, finish in ended:
             with one(name):

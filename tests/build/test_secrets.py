@@ -77,7 +77,7 @@ def test_secrets_are_read_from_files_variables_and_tokens(
 
 
 @pytest.mark.parametrize(
-    ("place", "says"), [("{file: /nowhere/key}", "/nowhere/key is not there"), ("{env: NOT_SET}", r"\$NOT_SET")]
+    ("place", "says"), [("{file: /nowhere/key}", "/nowhere/key does not exist"), ("{env: NOT_SET}", r"\$NOT_SET")]
 )
 def test_a_missing_secret_is_reported_before_anything_starts(
     tmp_path: Path, pair: Pair, spied: Path, place: str, says: str

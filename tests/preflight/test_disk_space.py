@@ -1,4 +1,4 @@
-"""Is there room for a build in this folder?"""
+"""The builds folder has to have disk space and to hold a guest's files."""
 
 import subprocess
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_a_folder_to_come_is_judged_by_where_it_will_be(tmp_path: Path) -> None:
 def test_a_file_system_that_cannot_hold_a_guest_is_fatal(mounted: Path, refused: str) -> None:
     finding = disk_space.tree(mounted, ())
     assert finding.breaks
-    assert f"refuses {refused} (" in finding.detail
+    assert f"does not allow {refused} (" in finding.detail
     assert "--builds DIR" in finding.remedy
 
 
@@ -56,8 +56,8 @@ def test_a_path_that_can_be_no_folder_is_fatal(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/null/builds", "/proc/builds"])
-def test_a_folder_that_cannot_be_made_is_an_error_with_the_remedy(path: str) -> None:
-    with pytest.raises(HostError, match=f"{path} cannot be made") as caught:
+def test_a_folder_that_cannot_be_created_is_an_error_with_the_remedy(path: str) -> None:
+    with pytest.raises(HostError, match=f"{path} cannot be created") as caught:
         disk_space.make(Path(path))
     assert "--builds DIR" in caught.value.remedy
 
@@ -69,10 +69,10 @@ def test_too_little_space_is_fatal_and_comes_with_the_remedy(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("mounted", [("tmpfs", "size=100M")], indirect=True)
-def test_as_many_builds_go_on_at_once_as_have_room(mounted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_many_builds_run_at_once_as_the_disk_space_allows(mounted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mib = 2**20
-    assert disk_space.together(mounted, [40 * mib, 40 * mib, 40 * mib], 3) == 2
-    assert "there is room for 2 of these builds at once" in capsys.readouterr().err
-    assert disk_space.together(mounted, [40 * mib, 40 * mib, 40 * mib], 2) == 2
-    assert disk_space.together(mounted, [200 * mib, 40 * mib], 2) == 1  # the build itself says that there is none
+    assert disk_space.jobs(mounted, [40 * mib, 40 * mib, 40 * mib], 3) == 2
+    assert "the disk space is enough for 2 builds at once" in capsys.readouterr().err
+    assert disk_space.jobs(mounted, [40 * mib, 40 * mib, 40 * mib], 2) == 2
+    assert disk_space.jobs(mounted, [200 * mib, 40 * mib], 2) == 1  # the build itself says that there is none
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Is this host fit to build?"""
+"""What makes a host unfit is reported before a build starts, with the remedies."""
 
 import os
 import platform
@@ -67,13 +67,13 @@ def test_doctor_shows_what_a_build_requires_and_more(tmp_path: Path) -> None:
     assert shown["trixie packages"].breaks
 
 
-def test_what_the_catalog_says_lies_here_must_lie_here(tmp_path: Path) -> None:
+def test_a_local_file_that_the_catalog_names_must_exist(tmp_path: Path) -> None:
     lines = "driver: {source: local, path: packages}, secrets: {module-signing-key: {env: NOT_SET_HERE},"
     lines += " module-signing-certificate: {file: certificate.pem}}"
     (tmp_path / "certificate.pem").write_text("a certificate")
     with pytest.raises(HostError) as caught:
         preflight.require(variant(tmp_path, lines), tmp_path)
-    assert f"local packages: {tmp_path}/packages is not there" in caught.value.what
+    assert f"local packages: {tmp_path}/packages does not exist" in caught.value.what
     assert "module-signing-key: $NOT_SET_HERE is not set" in caught.value.what
     assert "certificate" not in caught.value.what
 
@@ -99,7 +99,7 @@ def test_a_host_without_device_mapper_builds_all_the_same() -> None:
     assert not preflight.device_mapper().breaks
 
 
-def test_kvm_is_probed_and_stops_nobody() -> None:
+def test_kvm_is_tested_and_stops_no_build() -> None:
     finding = preflight.kvm()
-    assert "probed" in finding.detail
+    assert "tested" in finding.detail
     assert not finding.breaks

@@ -1,4 +1,4 @@
-"""Are the programs there that a build runs?"""
+"""Missing programs are reported with the packages that have them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.catalog.variant import Variant
 from pipelines.preflight import programs
-from pipelines.preflight.checks import Finding, look, require
+from pipelines.preflight.checks import Finding, require, run
 from pipelines.util.errors import HostError
 from tests.support.host_fixtures import variant
 
@@ -17,7 +17,7 @@ CLOUD_IMAGE = (
 
 
 def names(wanted: Variant) -> set[str]:
-    return {finding.name for finding in look({wanted.name: tuple(programs.needed(wanted))})}
+    return {finding.name for finding in run({wanted.name: tuple(programs.needed(wanted))})}
 
 
 def test_a_guest_from_packages_needs_debootstrap_and_no_unsquashfs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Do the servers answer that a build needs?"""
+"""Servers are asked for the files that a build downloads first."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.catalog.variant import Variant
 from pipelines.preflight import servers
-from pipelines.preflight.checks import Finding, look, require
+from pipelines.preflight.checks import Finding, require, run
 from pipelines.util.errors import HostError
 from tests.support.host_fixtures import DEAD, variant
 
@@ -17,7 +17,7 @@ def mirrors_are(distribution: str, security: str) -> str:
 
 
 def found(wanted: Variant, etc: Path) -> dict[str, Finding]:
-    return {finding.name: finding for finding in look({wanted.name: tuple(servers.needed(wanted, etc))})}
+    return {finding.name: finding for finding in run({wanted.name: tuple(servers.needed(wanted, etc))})}
 
 
 def lending(tmp_path: Path, uri: str) -> Path:
@@ -109,7 +109,7 @@ def test_a_cloud_image_or_its_checksums_that_are_gone_are_fatal(tmp_path: Path, 
 
 def test_only_the_images_that_cannot_be_built_are_named(tmp_path: Path, mirror: str) -> None:
     good, bad = variant(tmp_path, mirrors_are(mirror, mirror)), variant(tmp_path, mirrors_are(mirror, DEAD))
-    findings = look({"good": tuple(servers.needed(good, tmp_path)), "bad": tuple(servers.needed(bad, tmp_path))})
+    findings = run({"good": tuple(servers.needed(good, tmp_path)), "bad": tuple(servers.needed(bad, tmp_path))})
     assert {finding.images for finding in findings} == {("good", "bad"), ("good",), ("bad",)}
     with pytest.raises(HostError, match=r"^bad cannot be built: trixie-security packages: "):
         require(findings)

@@ -19,7 +19,7 @@ _INDEX = "main/binary-amd64/Packages.xz"
 
 def mirror() -> str:
     """This machine's mirror of Debian."""
-    lent = apt_mirrors.lent("debian")
+    lent = apt_mirrors.usable("debian")
     assert apt_mirrors.DISTRIBUTION in lent, (
         "the stand-ins need a host that is Debian, with a mirror that needs no password"
     )
