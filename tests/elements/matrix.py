@@ -1,4 +1,4 @@
-"""The table of test_driver_matrix.py: what makes the driver, by release, source and kind of modules.
+"""Expected drivers by release, source and kind of modules: the table of test_driver_matrix.py.
 
 A line of `_TABLE` is `release source modules` and either `element: packages` or `refused: words of the refusal`.
 """

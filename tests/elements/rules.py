@@ -1,4 +1,4 @@
-"""Our own rules for elements, beside dib-lint and shellcheck.
+"""Our own rules for elements, in addition to dib-lint and shellcheck.
 
 Each takes an element's folder and yields what is wrong with it, in words.
 """
@@ -8,6 +8,8 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.elements import reference
 
 PHASES = {
     "root.d",
@@ -25,6 +27,7 @@ PHASES = {
 _ON_HOST = {"root.d", "extra-data.d", "post-root.d", "block-device.d", "pre-finalise.d", "cleanup.d"}
 _OF_A_FAMILY = re.compile(
     r"(?<![\w.-])(?:apt-\w+|dpkg(?:-\w+)?|dnf|yum|rpm|(?:update-|ls)initramfs|dracut)\b(?![.\w-])"
+    r"|(?<![\w./-])apt(?= [a-z])"
 )
 # Set by DIB for every element; not the element's own environment.
 _GIVEN = {"DIB_DEBUG_TRACE", "DIB_PYTHON_EXEC", "DIB_MANIFEST_SAVE_DIR", "DIB_RELEASE"}
@@ -67,12 +70,26 @@ def lengths(element: Path) -> Iterator[str]:
 
 def documentation(element: Path) -> Iterator[str]:
     """Every DIB_* variable that an element reads is in its README."""
-    readme = (element / "README.rst").read_text() if (element / "README.rst").exists() else ""
-    for path in sorted(element.rglob("*")):
-        if path.is_file() and path.suffix != ".rst":
-            for name in sorted(set(re.findall(r"\$\{?(DIB_[A-Z_]+)", path.read_text())) - _GIVEN):
-                if f"``{name}``" not in readme and not re.search(rf"export {name}=(?!\$)", _environment(element)):
-                    yield f"{path}: reads {name}, which README.rst does not explain"
+    for name in sorted(read_by(element) - {each.name for each in reference.variables(element)}):
+        yield f"{element}: reads {name}, which README.rst does not explain below Environment"
+
+
+def read_by(element: Path) -> set[str]:
+    """The DIB_* variables that an element reads, but for those that DIB gives to all and those that it sets itself."""
+    files = [path for path in element.rglob("*") if path.is_file() and path.suffix != ".rst"]
+    names = {name for path in files for name in re.findall(r"\$\{?(DIB_[A-Z_]+)", path.read_text())}
+    return {name for name in names - _GIVEN if not re.search(rf"export {name}=(?!\$|img-)", _environment(element))}
+
+
+def defaults(element: Path) -> Iterator[str]:
+    """The README has each variable's default, and where environment.d has one, it is the same."""
+    set_here = dict(re.findall(r'export (DIB_\w+)=\$\{\1:-"?([^}"]*)"?\}', _environment(element)))
+    for variable in reference.variables(element):
+        value = set_here.get(variable.name, "")
+        if not variable.default and not re.search(r"No default|'s own|cannot be set", variable.meaning):
+            yield f"{element}: README.rst has no default of {variable.name}"
+        elif value and "$" not in value and f"``{value}``" not in variable.default:
+            yield f"{element}: {variable.name} is '{value}' by default, README.rst has another default"
 
 
 def package_maps(element: Path) -> Iterator[str]:
@@ -112,4 +129,4 @@ def _environment(element: Path) -> str:
     return "".join(path.read_text() for path in sorted(element.glob("environment.d/*")))
 
 
-RULES = (names, headers, lengths, documentation, package_maps, installs, families)
+RULES = (names, headers, lengths, documentation, defaults, package_maps, installs, families)

@@ -1,4 +1,4 @@
-"""Does a guest say of its package archives what these say of themselves? With real apt and dnf."""
+"""The state of package repositories that a guest reports, compared with the repositories; with real apt and dnf."""
 
 import lzma
 import subprocess

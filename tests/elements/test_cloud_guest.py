@@ -1,4 +1,4 @@
-"""Does cloud-init get the package sources that the guest shall have?"""
+"""Package sources that cloud-init writes at first boot."""
 
 import subprocess
 from pathlib import Path

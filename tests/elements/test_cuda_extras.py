@@ -1,4 +1,4 @@
-"""Do CUDA, containers, fabric manager and vGPU come in the right version, and not at all where there is none?
+"""CUDA, containers, fabric manager and vGPU: the right version, or a build that fails.
 
 The package manager and the vendors' programs are fakes; DIB's pkg-map, our maps and our guest-* commands are real.
 """
@@ -63,7 +63,7 @@ def guest(tmp_path: Path) -> Guest:
     return Guest(Chroot(tmp_path))
 
 
-def said(result: "subprocess.CompletedProcess[str]", *, fails: bool = False) -> str:
+def printed(result: "subprocess.CompletedProcess[str]", *, fails: bool = False) -> str:
     assert (result.returncode != 0) == fails, result.stdout
     return result.stdout
 
@@ -90,36 +90,36 @@ def test_the_toolkit_that_is_asked_for_is_installed(
     guest: Guest, distribution: str, toolkit: str, package: str
 ) -> None:
     result = guest.run(INSTALL_TOOLKIT, DIB_CUDA_TOOLKIT=toolkit, DISTRO_NAME=distribution)
-    assert f"installing {package}\n" in said(result)
+    assert f"installing {package}\n" in printed(result)
 
 
 def test_a_distribution_without_a_toolkit_of_its_own_says_so(guest: Guest) -> None:
     result = guest.run(INSTALL_TOOLKIT, DIB_CUDA_TOOLKIT="archive", DISTRO_NAME="rocky")
-    assert "the package repository of rocky has no CUDA toolkit" in said(result, fails=True)
+    assert "the package repository of rocky has no CUDA toolkit" in printed(result, fails=True)
 
 
 def test_a_toolkit_that_is_no_version_is_refused(guest: Guest) -> None:
-    assert "not 'newest'" in said(guest.run(INSTALL_TOOLKIT, DIB_CUDA_TOOLKIT="newest"), fails=True)
+    assert "not 'newest'" in printed(guest.run(INSTALL_TOOLKIT, DIB_CUDA_TOOLKIT="newest"), fails=True)
 
 
 def test_an_nvcc_of_another_version_is_refused(guest: Guest) -> None:
     guest.toolkit("13.0")
     result = guest.run(CHECK_TOOLKIT, DIB_CUDA_TOOLKIT="12.8")
-    assert "nvcc is of CUDA 13.0, but 12.8 was requested" in said(result, fails=True)
+    assert "nvcc is of CUDA 13.0, but 12.8 was requested" in printed(result, fails=True)
 
 
 @pytest.mark.parametrize("toolkit", ["archive", "12.8"])
 def test_an_nvcc_that_cannot_compile_fails_the_build(guest: Guest, toolkit: str) -> None:
     guest.toolkit("12.8")
     guest.chroot.program("nvcc", '[ "$1" = --version ] && echo "release 12.8, V12.8.1" || { echo "no gcc"; exit 1; }')
-    assert "no gcc" in said(guest.run(CHECK_TOOLKIT, DIB_CUDA_TOOLKIT=toolkit), fails=True)
+    assert "no gcc" in printed(guest.run(CHECK_TOOLKIT, DIB_CUDA_TOOLKIT=toolkit), fails=True)
 
 
 def test_a_runtime_that_the_loader_does_not_find_fails_the_build(guest: Guest) -> None:
     guest.toolkit("12.8")
     guest.chroot.program("ldconfig", "echo '\tlibcudart.so.13 (libc6,x86-64) => /x'")
     result = guest.run(CHECK_TOOLKIT, DIB_CUDA_TOOLKIT="12.8")
-    assert "does not find libcudart of CUDA 12" in said(result, fails=True)
+    assert "does not find libcudart of CUDA 12" in printed(result, fails=True)
 
 
 def test_all_of_the_toolkit_is_held_and_nothing_else(guest: Guest) -> None:
@@ -127,14 +127,14 @@ def test_all_of_the_toolkit_is_held_and_nothing_else(guest: Guest) -> None:
     ours = ("cuda-toolkit-12-8", "cuda-toolkit-12-8-config-common", "libcublas-dev-12-8", "nvidia-cuda-dev")
     guest.installed(*ours, "bash", "cuda-keyring", "libcublas-13-0")
     result = guest.run(CHECK_TOOLKIT, DIB_CUDA_TOOLKIT="12.8")
-    assert f"apt-mark hold {' '.join(sorted(ours))}\n" in said(result)
+    assert f"apt-mark hold {' '.join(sorted(ours))}\n" in printed(result)
 
 
 def test_a_login_shell_finds_nvidias_nvcc_and_no_library_path(guest: Guest) -> None:
     guest.chroot.program("readlink", "echo /usr/local/cuda-12.8")
     guest.chroot.program("ldconfig", "cat /etc/ld.so.conf.d/cuda.conf /etc/profile.d/cuda.sh 2> /dev/null || true")
     guest.chroot.program("chmod", "cat /etc/ld.so.conf.d/cuda.conf; . $2; . $2; echo HOME=$CUDA_HOME PATH=$PATH")
-    shown = said(guest.run(WRITE_PATHS, DIB_CUDA_TOOLKIT="12.8"))
+    shown = printed(guest.run(WRITE_PATHS, DIB_CUDA_TOOLKIT="12.8"))
     assert "/usr/local/cuda/lib64\n" in shown
     assert "HOME=/usr/local/cuda PATH=" in shown
     assert shown.strip().split("\nkernel left")[0].endswith("/sbin:/bin:/usr/local/cuda/bin")
@@ -143,7 +143,7 @@ def test_a_login_shell_finds_nvidias_nvcc_and_no_library_path(guest: Guest) -> N
 def test_a_cuda_link_to_another_version_fails_the_build(guest: Guest) -> None:
     guest.chroot.program("readlink", "echo /usr/local/cuda-13.0")
     result = guest.run(WRITE_PATHS, DIB_CUDA_TOOLKIT="12.8")
-    assert "leads to /usr/local/cuda-13.0, but CUDA 12.8 was requested" in said(result, fails=True)
+    assert "leads to /usr/local/cuda-13.0, but CUDA 12.8 was requested" in printed(result, fails=True)
 
 
 # --- cuda-libraries -------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_libraries_are_the_newest_for_the_toolkits_cuda(guest: Guest) -> None:
     nccl = ["2.28.3-1+cuda13.0", "2.27.7-1+cuda12.9", "2.27.7-1+cuda12.8"]
     cudnn = ["9.13.0.50-1", "9.12.0.46-1"]
     guest.offers({"libnccl2": nccl, "libcudnn9-cuda-12": cudnn, "libcudnn9-cuda-13": ["9.13.0.50-1"]})
-    shown = said(guest.run(INSTALL_LIBRARIES, **BOTH))
+    shown = printed(guest.run(INSTALL_LIBRARIES, **BOTH))
     assert "installing libcudnn9-cuda-12=9.13.0.50-1 libcudnn9-dev-cuda-12=9.13.0.50-1\n" in shown
     assert "installing libnccl2=2.27.7-1+cuda12.9 libnccl-dev=2.27.7-1+cuda12.9\n" in shown
 
@@ -169,23 +169,23 @@ def test_rockys_libraries_are_found_by_their_own_names(tmp_path: Path) -> None:
     answer = '[[ "$*" != *" libnccl" ]] || printf "0:2.28.3-1+cuda13.0\\n0:2.27.7-1+cuda12.9\\n"'
     guest.chroot.program("dnf", f'[ "$2" = repoquery ] || exit 1; {answer}')
     result = guest.run(INSTALL_LIBRARIES, DISTRO_NAME="rocky", DIB_CUDA_CUDNN="0", DIB_CUDA_NCCL="1")
-    assert "installing libnccl-0:2.27.7-1+cuda12.9 libnccl-devel-0:2.27.7-1+cuda12.9\n" in said(result)
+    assert "installing libnccl-0:2.27.7-1+cuda12.9 libnccl-devel-0:2.27.7-1+cuda12.9\n" in printed(result)
 
 
 def test_the_archives_nccl_serves_the_archives_toolkit(guest: Guest) -> None:
     guest.toolkit("12.4")
     guest.offers({"libnccl2": ["2.22.3-1-1"]})
-    shown = said(guest.run(INSTALL_LIBRARIES, DIB_CUDA_CUDNN="0", DIB_CUDA_NCCL="1"))
+    shown = printed(guest.run(INSTALL_LIBRARIES, DIB_CUDA_CUDNN="0", DIB_CUDA_NCCL="1"))
     assert "installing libnccl2=2.22.3-1-1 libnccl-dev=2.22.3-1-1\n" in shown
 
 
 def test_a_library_that_nobody_has_for_this_cuda_is_refused(guest: Guest) -> None:
     guest.toolkit("11.8")
     guest.offers({"libcudnn9-cuda-12": ["9.13.0.50-1"], "libnccl2": ["2.28.3-1+cuda13.0"]})
-    shown = said(guest.run(INSTALL_LIBRARIES, **BOTH), fails=True)
+    shown = printed(guest.run(INSTALL_LIBRARIES, **BOTH), fails=True)
     assert "no package repository has libcudnn9-cuda-11 for CUDA 11" in shown
     only_nccl = guest.run(INSTALL_LIBRARIES, DIB_CUDA_CUDNN="0", DIB_CUDA_NCCL="1")
-    assert "no package repository has libnccl2 for CUDA 11" in said(only_nccl, fails=True)
+    assert "no package repository has libnccl2 for CUDA 11" in printed(only_nccl, fails=True)
 
 
 def with_libraries(guest: Guest, nccl_for: str) -> None:
@@ -198,21 +198,21 @@ def with_libraries(guest: Guest, nccl_for: str) -> None:
 
 def test_libraries_for_the_toolkit_are_found_and_held(guest: Guest) -> None:
     with_libraries(guest, nccl_for="12.9")
-    shown = said(guest.run(CHECK_LIBRARIES, **BOTH))
+    shown = printed(guest.run(CHECK_LIBRARIES, **BOTH))
     assert "apt-mark hold libcudnn9-cuda-12\n" in shown
     assert "apt-mark hold libnccl2\n" in shown
 
 
 def test_an_nccl_for_another_cuda_fails_the_build(guest: Guest) -> None:
     with_libraries(guest, nccl_for="13.0")
-    assert "NCCL version 2.27.7+cuda13, but the toolkit is CUDA 12" in said(
+    assert "NCCL version 2.27.7+cuda13, but the toolkit is CUDA 12" in printed(
         guest.run(CHECK_LIBRARIES, **BOTH), fails=True
     )
 
 
 def test_a_library_that_the_loader_does_not_find_fails_the_build(guest: Guest) -> None:
     guest.toolkit("12.8")
-    assert "the loader does not find libcudnn.so.9" in said(guest.run(CHECK_LIBRARIES, **BOTH), fails=True)
+    assert "the loader does not find libcudnn.so.9" in printed(guest.run(CHECK_LIBRARIES, **BOTH), fails=True)
 
 
 # --- container-toolkit ----------------------------------------------------------------------------------------------
@@ -237,20 +237,20 @@ def test_the_distributions_engine_and_nvidias_toolkit_are_installed(
 ) -> None:
     guest.offers(TOOLKIT)
     result = guest.run(INSTALL_ENGINE, DIB_CONTAINER_ENGINE=engine, DISTRO_NAME=distribution)
-    assert f"installing {package} nvidia-container-toolkit\n" in said(result)
+    assert f"installing {package} nvidia-container-toolkit\n" in printed(result)
 
 
 def test_docker_is_refused_where_the_distribution_has_none(guest: Guest) -> None:
     guest.offers(TOOLKIT)
     result = guest.run(INSTALL_ENGINE, DIB_CONTAINER_ENGINE="docker", DISTRO_NAME="rocky")
-    assert "rocky has no package of the container engine docker\nRemedy: set containers: podman" in said(
+    assert "rocky has no package of the container engine docker\nRemedy: set containers: podman" in printed(
         result, fails=True
     )
 
 
 def test_containers_without_nvidias_repository_are_refused(guest: Guest) -> None:
     result = guest.run(INSTALL_ENGINE, DIB_CONTAINER_ENGINE="podman")
-    assert "no package repository has nvidia-container-toolkit" in said(result, fails=True)
+    assert "no package repository has nvidia-container-toolkit" in printed(result, fails=True)
 
 
 def nvidia_ctk(guest: Guest, settings: dict[str, object]) -> None:
@@ -265,7 +265,7 @@ RUNTIMES = {"runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtim
 def test_docker_knows_the_nvidia_runtime_and_starts_at_boot(guest: Guest) -> None:
     nvidia_ctk(guest, RUNTIMES)
     guest.installed("nvidia-container-toolkit", "libnvidia-container1", "docker.io")
-    shown = said(guest.run(CONFIGURE_ENGINE, DIB_CONTAINER_ENGINE="docker"))
+    shown = printed(guest.run(CONFIGURE_ENGINE, DIB_CONTAINER_ENGINE="docker"))
     assert "runtime configure --runtime=docker --set-as-default=false" in shown
     assert "systemctl enable docker.service\n" in shown
     assert "apt-mark hold libnvidia-container1 nvidia-container-toolkit\n" in shown
@@ -282,13 +282,13 @@ def test_docker_settings_that_would_not_work_fail_the_build(
     guest: Guest, settings: dict[str, object], says: str
 ) -> None:
     nvidia_ctk(guest, settings)
-    assert says in said(guest.run(CONFIGURE_ENGINE, DIB_CONTAINER_ENGINE="docker"), fails=True)
+    assert says in printed(guest.run(CONFIGURE_ENGINE, DIB_CONTAINER_ENGINE="docker"), fails=True)
 
 
 def test_a_toolkit_with_its_own_cdi_service_keeps_it(guest: Guest) -> None:
     guest.chroot.file("/usr/lib/systemd/system/nvidia-cdi-refresh.service", "[Service]\n")
     guest.chroot.program("systemctl", "ls /etc/systemd/system/nvidia-cdi-refresh.service 2>&1; echo enabled $2")
-    shown = said(guest.run(DESCRIBE_GPUS))
+    shown = printed(guest.run(DESCRIBE_GPUS))
     assert "enabled nvidia-cdi-refresh.service" in shown
     assert "No such file" in shown
 
@@ -297,7 +297,7 @@ def test_an_older_toolkit_gets_a_cdi_service_that_systemd_accepts(guest: Guest) 
     guest.chroot.file("/usr/bin/nvidia-ctk", "")
     os.chmod(guest.chroot._files / "usr/bin/nvidia-ctk", 0o755)
     guest.chroot.program("systemctl", 'exec systemd-analyze verify "/etc/systemd/system/$2"')
-    assert "nvidia-cdi-refresh" not in said(guest.run(DESCRIBE_GPUS))
+    assert "nvidia-cdi-refresh" not in printed(guest.run(DESCRIBE_GPUS))
 
 
 # --- fabric-manager -------------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def test_the_fabric_manager_of_the_drivers_version_is_installed(
 ) -> None:
     with_driver(guest)
     guest.offers({name: versions})
-    assert f"installing {name}={version}\n" in said(guest.run(INSTALL_FABRIC))
+    assert f"installing {name}={version}\n" in printed(guest.run(INSTALL_FABRIC))
 
 
 @pytest.mark.parametrize("name", ["nvidia-fabricmanager", "nvidia-fabric-manager"])
@@ -334,13 +334,13 @@ def test_rocky_calls_the_fabric_manager_by_its_branchs_name(tmp_path: Path, name
     with_driver(guest)
     answer = f'[[ "$*" != *" {name}" ]] || printf "0:{DRIVER}-1\\n0:570.1-1\\n"'
     guest.chroot.program("dnf", f'[ "$2" = repoquery ] || exit 1; {answer}')
-    assert f"installing {name}-0:{DRIVER}-1\n" in said(guest.run(INSTALL_FABRIC, DISTRO_NAME="rocky"))
+    assert f"installing {name}-0:{DRIVER}-1\n" in printed(guest.run(INSTALL_FABRIC, DISTRO_NAME="rocky"))
 
 
 def test_a_fabric_manager_of_another_version_is_refused_with_what_there_is(guest: Guest) -> None:
     with_driver(guest)
     guest.offers({"nvidia-fabricmanager-580": ["580.159.03-1"]})
-    shown = said(guest.run(INSTALL_FABRIC), fails=True)
+    shown = printed(guest.run(INSTALL_FABRIC), fails=True)
     assert f"no package repository has the fabric manager in the driver's version, {DRIVER}" in shown
     assert "nvidia-fabricmanager-580 580.159.03-1" in shown
 
@@ -358,20 +358,20 @@ def fabric_manager(guest: Guest, version: str, state: str = "disabled") -> None:
 
 def test_an_equal_fabric_manager_is_disabled_and_held(guest: Guest) -> None:
     fabric_manager(guest, DRIVER)
-    shown = said(guest.run(CHECK_FABRIC))
+    shown = printed(guest.run(CHECK_FABRIC))
     assert "systemctl disable nvidia-fabricmanager.service" in shown
     assert "apt-mark hold nvidia-fabricmanager-580" in shown
 
 
 def test_an_unequal_fabric_manager_fails_the_build(guest: Guest) -> None:
     fabric_manager(guest, "580.159.03")
-    shown = said(guest.run(CHECK_FABRIC), fails=True)
+    shown = printed(guest.run(CHECK_FABRIC), fails=True)
     assert f"the fabric manager is 580.159.03 and the driver is {DRIVER}" in shown
 
 
 def test_a_fabric_manager_that_would_start_fails_the_build(guest: Guest) -> None:
     fabric_manager(guest, DRIVER, state="enabled")
-    assert "is enabled, and would fail at boot" in said(guest.run(CHECK_FABRIC), fails=True)
+    assert "is enabled, and would fail at boot" in printed(guest.run(CHECK_FABRIC), fails=True)
 
 
 # --- vgpu-guest and no-licences -------------------------------------------------------------------------------------
@@ -384,17 +384,17 @@ def test_a_vgpu_guest_has_its_feature_and_an_empty_folder_for_the_token(guest: G
     guest.chroot.program(
         "systemctl", "echo $2; cat /etc/nvidia/gridd.conf; ls -A /etc/nvidia/ClientConfigToken | wc -l"
     )
-    shown = said(guest.run(CONFIGURE_LICENSING, DIB_VGPU_FEATURE="2"))
+    shown = printed(guest.run(CONFIGURE_LICENSING, DIB_VGPU_FEATURE="2"))
     assert "nvidia-gridd.service\n" in shown
     assert "\nFeatureType=2\n0\n" in shown
 
 
 def test_a_feature_that_nvidia_does_not_know_is_refused(guest: Guest) -> None:
-    assert "not '3'" in said(guest.run(CONFIGURE_LICENSING, DIB_VGPU_FEATURE="3"), fails=True)
+    assert "not '3'" in printed(guest.run(CONFIGURE_LICENSING, DIB_VGPU_FEATURE="3"), fails=True)
 
 
 def test_a_driver_that_is_no_vgpu_guest_driver_is_refused(guest: Guest) -> None:
-    shown = said(guest.run(CONFIGURE_LICENSING, DIB_VGPU_FEATURE="1"), fails=True)
+    shown = printed(guest.run(CONFIGURE_LICENSING, DIB_VGPU_FEATURE="1"), fails=True)
     assert "is not a vGPU guest driver" in shown
 
 
@@ -429,13 +429,13 @@ def write(tree: Path, files: dict[str, str]) -> None:
 def test_a_tree_without_licences_passes(tmp_path: Path) -> None:
     write(tmp_path, HARMLESS)
     (tmp_path / "etc/nvidia/ClientConfigToken").mkdir()
-    assert said(refuse_licences(tmp_path)) == ""
+    assert printed(refuse_licences(tmp_path)) == ""
 
 
 @pytest.mark.parametrize("name", LICENCES)
 def test_a_licence_in_the_tree_fails_the_build_and_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path, HARMLESS | {name: LICENCES[name]})
-    shown = said(refuse_licences(tmp_path), fails=True).splitlines()
+    shown = printed(refuse_licences(tmp_path), fails=True).splitlines()
     assert shown[1:-1] == [f"  /{name}"]
     assert shown[-1].startswith("Remedy: remove these files")
 

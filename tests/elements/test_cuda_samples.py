@@ -1,4 +1,4 @@
-"""Are CUDA's samples built for the guest, and nothing left of what built them? nvcc and the archive are fakes here."""
+"""Build of CUDA's samples in the guest, with fakes of nvcc and of the package repository."""
 
 import subprocess
 import sysconfig

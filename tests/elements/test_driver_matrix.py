@@ -1,4 +1,4 @@
-"""Which element and packages make each driver, for every release, source and kind of modules?
+"""Elements and packages of each driver, for every release, source and kind of modules.
 
 One table, each row read from the catalog's own resolver and from what the element's install phase really asks for: the
 phase runs on this host with DIB's own pkg-map on the element's, and prints the names instead of installing them.

@@ -1,4 +1,4 @@
-"""Do the elements that install the driver take what they are given, and refuse what cannot be right?"""
+"""Elements that install the driver: what they install, and what they refuse."""
 
 import re
 import shutil
@@ -210,14 +210,14 @@ def test_only_the_packages_of_a_folder_reach_the_chroot(tmp_path: Path) -> None:
         ("nvidia-packages/extra-data.d/20-copy-keyring", "DIB_NVIDIA_KEYRING", "must be the path of a file"),
     ],
 )
-def test_nothing_given_is_said_before_anything_is_built(
+def test_nothing_given_is_reported_before_anything_is_built(
     tmp_path: Path, phase: str, variable: str, complaint: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     given = tmp_path / "empty" if variable.endswith("LOCAL") else tmp_path / "absent"
-    code, said, _ = copied(tmp_path, phase, **{variable: given})
+    code, output, _ = copied(tmp_path, phase, **{variable: given})
     assert code != 0
-    assert complaint in said
+    assert complaint in output
 
 
 # --- A runfile -------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_the_persistence_daemon_has_its_user_and_its_unit(installer: Chroot, tmp
 # --- The family's commands -------------------------------------------------------------------------------------------
 
 
-def said(chroot: Chroot, tmp_path: Path, command: str) -> str:
+def printed(chroot: Chroot, tmp_path: Path, command: str) -> str:
     script = tmp_path / "phase"
     script.write_text(f"{{ {command}; }} 2> /dev/null\n")
     return "\n".join(line for line in chroot.run(script).stdout.splitlines() if not line.startswith("kernel left"))
@@ -306,25 +306,25 @@ def test_a_file_leads_to_its_package_and_upstream_version(chroot: Chroot, tmp_pa
     ).stdout
     expected = f"coreutils {version.split(':')[-1].rsplit('-', 1)[0]}"
     assert (
-        said(chroot, tmp_path, "guest-os package-of /bin/ls; guest-os package-of /usr/bin/ls")
+        printed(chroot, tmp_path, "guest-os package-of /bin/ls; guest-os package-of /usr/bin/ls")
         == f"{expected}\n{expected}"
     )
 
 
-def test_a_file_of_no_package_is_said(chroot: Chroot, tmp_path: Path) -> None:
+def test_a_file_of_no_package_is_reported(chroot: Chroot, tmp_path: Path) -> None:
     chroot.file("/usr/bin/nvidia-smi", "program")
-    assert said(chroot, tmp_path, "guest-os package-of /usr/bin/nvidia-smi || echo none") == "none"
+    assert printed(chroot, tmp_path, "guest-os package-of /usr/bin/nvidia-smi || echo none") == "none"
 
 
 def test_held_packages_are_those_whose_names_match(chroot: Chroot, tmp_path: Path) -> None:
-    found = said(chroot, tmp_path, "guest-os hold-packages '^(coreutils|dpkg$)'; guest-os held-packages")
+    found = printed(chroot, tmp_path, "guest-os hold-packages '^(coreutils|dpkg$)'; guest-os held-packages")
     assert found.splitlines() == ["coreutils", "dpkg"]
 
 
 def test_a_package_file_tells_name_version_and_architecture(chroot: Chroot, tmp_path: Path) -> None:
     (path,) = deb.build([Deb(name="libcuda1", version="2:580.95.05-1~deb13u1")], tmp_path / "debs")
     chroot.copy(path, "/tmp/a.deb")
-    assert said(chroot, tmp_path, "guest-os package-name /tmp/a.deb; guest-os package-architecture /tmp/a.deb") == (
+    assert printed(chroot, tmp_path, "guest-os package-name /tmp/a.deb; guest-os package-architecture /tmp/a.deb") == (
         "libcuda1 580.95.05\namd64"
     )
 

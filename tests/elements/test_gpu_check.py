@@ -1,4 +1,4 @@
-"""Does gpu-check tell a server's GPUs apart from what is wrong with them? The driver's programs are fakes here."""
+"""gpu-check's verdicts on servers with and without faults, with fakes of the driver's programs."""
 
 import ast
 import json
@@ -58,7 +58,7 @@ NBODY = f'echo "$* on $CUDA_VISIBLE_DEVICES" >> "$RUNS"; echo "{SPEED}"'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class Report:
     """What gpu-check printed as JSON."""
 
     code: int
@@ -76,7 +76,7 @@ class Server:
     listed: list[dict[str, str]] = field(default_factory=list)
 
     def on_the_bus(self, slot: int, *, kind: str = "0x030200", vendor: str = "0x10de", driver: str = "nvidia") -> None:
-        """A PCI device; an H100, unless it is said to be something else."""
+        """A PCI device; an H100, unless the test names another."""
         folder = self.root / f"sys/bus/pci/devices/0000:{slot:02x}:00.0"
         folder.mkdir(parents=True)
         for name, content in (("vendor", vendor), ("class", kind), ("device", "0x2330")):
@@ -129,14 +129,14 @@ class Server:
         argv = self.command(*options)
         return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=30)
 
-    def says(self, *options: str) -> Said:
+    def check(self, *options: str) -> Report:
         """What gpu-check says here; a traceback is never what it says."""
         ended = self.ends("--json", *options)
         assert ended.stderr == ""
         told = json.loads(ended.stdout)
         assert told["exit_code"] == ended.returncode
         checks = {check["name"]: (check["passed"], check["detail"]) for check in told["checks"]}
-        return Said(code=ended.returncode, verdict=told["verdict"], checks=checks, gpus=told["gpus"])
+        return Report(code=ended.returncode, verdict=told["verdict"], checks=checks, gpus=told["gpus"])
 
 
 @pytest.fixture
@@ -171,20 +171,20 @@ def runs(server: Server) -> list[str]:
 
 
 def test_no_gpu_has_an_exit_code_of_its_own(bare: Server) -> None:
-    said = bare.says()
-    assert (said.code, said.verdict, said.gpus) == (3, "no GPU", [])
-    assert said.checks == {"pci": (None, "no NVIDIA GPU on the PCI bus")}
+    report = bare.check()
+    assert (report.code, report.verdict, report.gpus) == (3, "no GPU", [])
+    assert report.checks == {"pci": (None, "no NVIDIA GPU on the PCI bus")}
 
 
 def test_an_nvswitch_and_a_gpus_sound_are_no_gpus(bare: Server) -> None:
     bare.on_the_bus(5, kind="0x068000")
     bare.on_the_bus(6, kind="0x040300")
-    assert bare.says().code == 3
+    assert bare.check().code == 3
 
 
 def test_another_vendors_gpu_is_none_of_its_business(bare: Server) -> None:
     bare.on_the_bus(5, vendor="0x1002", kind="0x030000", driver="amdgpu")
-    assert bare.says().code == 3
+    assert bare.check().code == 3
 
 
 # All is good
@@ -192,9 +192,9 @@ def test_another_vendors_gpu_is_none_of_its_business(bare: Server) -> None:
 
 def test_one_good_gpu_passes_every_check(server: Server) -> None:
     server.gpu(0x17)
-    said = server.says()
-    assert (said.code, said.verdict) == (0, "good")
-    assert said.checks == {
+    report = server.check()
+    assert (report.code, report.verdict) == (0, "good")
+    assert report.checks == {
         "pci": (True, "1 × GH100 [H100 SXM5 80GB]"),
         "driver": (True, f"NVIDIA {VERSION} answers"),
         "gpus": (True, f"1 × {H100}"),
@@ -211,15 +211,15 @@ def test_a_gpu_is_described_by_what_bus_and_driver_know_of_it(server: Server) ->
     server.gpu(0x17)
     name = "GH100 [H100 SXM5 80GB]"
     gpu = {"address": "0000:17:00.0", "name": name, "id": "10de:2330", "driver": "nvidia", "uuid": "GPU-17"}
-    assert server.says("--quick").gpus == [gpu]
+    assert server.check("--quick").gpus == [gpu]
 
 
 def test_eight_gpus_compute_in_one_run_of_nbody(server: Server) -> None:
     for slot in range(0x10, 0x18):
         server.gpu(slot)
-    said = server.says()
-    assert said.code == 0
-    assert said.checks["device-query"] == (True, "CUDA sees 8")
+    report = server.check()
+    assert report.code == 0
+    assert report.checks["device-query"] == (True, "CUDA sees 8")
     all_of_them = ",".join(gpu["uuid"] for gpu in server.listed)
     assert runs(server) == [f"-benchmark -numdevices=8 on {all_of_them}"]
 
@@ -228,9 +228,9 @@ def test_each_model_has_its_own_run_of_nbody(server: Server) -> None:
     server.gpu(0x10)
     server.gpu(0x11, L40S, fabric_state="N/A", fabric_status="N/A")
     server.gpu(0x12)
-    said = server.says()
-    assert said.code == 0
-    assert said.checks["fabric"] == (True, "2 × Completed, Success, 1 × no NVLink fabric")
+    report = server.check()
+    assert report.code == 0
+    assert report.checks["fabric"] == (True, "2 × Completed, Success, 1 × no NVLink fabric")
     assert runs(server) == [
         "-benchmark -numdevices=2 on GPU-10,GPU-12",
         "-benchmark -numdevices=1 on GPU-11",
@@ -241,50 +241,50 @@ def test_debians_folder_of_libraries_is_known(bare: Server) -> None:
     bare.module("550.163.01")
     bare.libraries("550.163.01", "x86_64-linux-gnu/nvidia/current")
     bare.gpu(0x17)
-    assert bare.says().checks["versions"] == (True, "module and libraries are 550.163.01")
+    assert bare.check().checks["versions"] == (True, "module and libraries are 550.163.01")
 
 
 def test_samples_that_are_not_installed_are_told(bare: Server) -> None:
     bare.module()
     bare.libraries()
     bare.gpu(0x17)
-    said = bare.says()
-    assert said.code == 0
-    assert said.checks["nbody"] == (None, "nbody is not installed")
+    report = bare.check()
+    assert report.code == 0
+    assert report.checks["nbody"] == (None, "nbody is not installed")
 
 
 def test_quick_leaves_the_samples_out(server: Server) -> None:
     server.gpu(0x17)
-    assert {"device-query", "nbody"}.isdisjoint(server.says("--quick").checks)
+    assert {"device-query", "nbody"}.isdisjoint(server.check("--quick").checks)
 
 
 def test_a_gpu_in_instances_is_not_computed_on(server: Server) -> None:
     server.gpu(0x17, mig_mode_current="Enabled")
-    said = server.says()
-    assert (said.code, said.checks["nbody"]) == (0, (None, "MIG is on, so a program sees only one instance"))
+    report = server.check()
+    assert (report.code, report.checks["nbody"]) == (0, (None, "MIG is on, so a program sees only one instance"))
 
 
 def test_what_a_driver_does_not_tell_is_not_held_against_it(server: Server) -> None:
     server.gpu(0x17)
     del server.listed[0]["fabric.state"]  # drivers before the fabric
-    said = server.says("--quick")
-    assert said.code == 0
-    assert said.checks["fabric"][0] is None
-    assert "fabric.state" in said.checks["fabric"][1]
+    report = server.check("--quick")
+    assert report.code == 0
+    assert report.checks["fabric"][0] is None
+    assert "fabric.state" in report.checks["fabric"][1]
 
 
 def test_a_virtual_gpu_has_neither_ecc_nor_a_link(server: Server) -> None:
     nothing = dict.fromkeys((name.replace(".", "_") for name in HEALTHY), "[N/A]")
     server.gpu(0x17, "NVIDIA L40S-48Q", **nothing)
-    said = server.says("--quick")
-    assert said.code == 0
-    assert [said.checks[name][0] for name in ("ecc", "pcie-link", "fabric")] == [None, None, None]
+    report = server.check("--quick")
+    assert report.code == 0
+    assert [report.checks[name][0] for name in ("ecc", "pcie-link", "fabric")] == [None, None, None]
 
 
 def test_without_lspci_the_ids_say_what_is_there(server: Server) -> None:
     (server.programs / "lspci").write_text("#!/nowhere\n")
     server.gpu(0x17)
-    assert server.says("--quick").checks["pci"] == (True, "1 × 10de:2330")
+    assert server.check("--quick").checks["pci"] == (True, "1 × 10de:2330")
 
 
 # Something is wrong
@@ -293,56 +293,56 @@ def test_without_lspci_the_ids_say_what_is_there(server: Server) -> None:
 def test_a_gpu_that_the_driver_does_not_list_is_named(server: Server) -> None:
     server.gpu(0x10)
     server.on_the_bus(0x17)
-    said = server.says("--quick")
-    assert (said.code, said.verdict) == (1, "a check failed")
-    assert said.checks["gpus"] == (False, "the driver does not list 0000:17:00.0 (GH100 [H100 SXM5 80GB])")
+    report = server.check("--quick")
+    assert (report.code, report.verdict) == (1, "a check failed")
+    assert report.checks["gpus"] == (False, "the driver does not list 0000:17:00.0 (GH100 [H100 SXM5 80GB])")
 
 
 def test_an_uncorrectable_error_fails_and_names_its_gpu(server: Server) -> None:
     server.gpu(0x10)
     server.gpu(0x11, ecc_errors_uncorrected_volatile_total="3", ecc_errors_uncorrected_aggregate_total="7")
-    said = server.says("--quick")
-    assert said.code == 1
-    assert said.checks["ecc"] == (False, "0000:11:00.0: ECC is enabled, 3 uncorrectable errors, 7 in its life")
+    report = server.check("--quick")
+    assert report.code == 1
+    assert report.checks["ecc"] == (False, "0000:11:00.0: ECC is enabled, 3 uncorrectable errors, 7 in its life")
 
 
 def test_errors_of_an_earlier_day_are_told_and_pass(server: Server) -> None:
     server.gpu(0x10, ecc_errors_uncorrected_aggregate_total="7")
-    assert server.says("--quick").checks["ecc"] == (True, "1 × ECC is enabled, 0 uncorrectable errors, 7 in its life")
+    assert server.check("--quick").checks["ecc"] == (True, "1 × ECC is enabled, 0 uncorrectable errors, 7 in its life")
 
 
 def test_ecc_may_be_off_but_not_unknown(server: Server) -> None:
     server.gpu(0x10, ecc_mode_current="Disabled")
     server.gpu(0x11, ecc_mode_current="[Unknown Error]")
-    assert server.says("--quick").checks["ecc"] == (False, "0000:11:00.0: ECC is [unknown error]")
+    assert server.check("--quick").checks["ecc"] == (False, "0000:11:00.0: ECC is [unknown error]")
 
 
 def test_a_narrower_link_fails(server: Server) -> None:
     server.gpu(0x10)
     server.gpu(0x11, pcie_link_width_current="8")
-    said = server.says("--quick")
-    assert said.code == 1
-    assert said.checks["pcie-link"] == (False, "0000:11:00.0: 8 of 16 lanes, generation 5")
+    report = server.check("--quick")
+    assert report.code == 1
+    assert report.checks["pcie-link"] == (False, "0000:11:00.0: 8 of 16 lanes, generation 5")
 
 
 def test_a_slower_link_passes_because_an_idle_gpu_has_one(server: Server) -> None:
     server.gpu(0x10, pcie_link_gen_current="1")
-    found = server.says("--quick").checks["pcie-link"]
+    found = server.check("--quick").checks["pcie-link"]
     assert found == (True, "1 × 16 lanes, generation 1 of 5 (an idle GPU may lower it)")
 
 
 def test_a_gpu_that_is_not_registered_with_its_fabric_fails(server: Server) -> None:
     server.gpu(0x10, fabric_state="In Progress", fabric_status="N/A")
-    assert server.says("--quick").checks["fabric"] == (False, "0000:10:00.0: In Progress")
+    assert server.check("--quick").checks["fabric"] == (False, "0000:10:00.0: In Progress")
 
 
 def test_a_second_set_of_libraries_is_named(server: Server) -> None:
     server.libraries("580.126.09", "x86_64-linux-gnu/nvidia/current")
     server.gpu(0x17)
-    said = server.says("--quick")
+    report = server.check("--quick")
     two = f"580.126.09 and {VERSION}"
     why = f"the loaded module is {VERSION}, libnvidia-ml is {two}, libcuda is {two}; after an upgrade, reboot"
-    assert (said.code, said.checks["versions"]) == (1, (False, why))
+    assert (report.code, report.checks["versions"]) == (1, (False, why))
 
 
 def test_a_mismatch_that_silences_nvidia_smi_is_named_too(bare: Server) -> None:
@@ -350,20 +350,20 @@ def test_a_mismatch_that_silences_nvidia_smi_is_named_too(bare: Server) -> None:
     bare.libraries()
     bare.on_the_bus(0x17)
     bare.program("nvidia-smi", 'echo "Failed to initialize NVML: Driver/library version mismatch"; exit 18')
-    said = bare.says()
-    assert (said.code, said.verdict) == (4, "the driver lists no GPU")
-    assert said.checks["driver"] == (False, "Failed to initialize NVML: Driver/library version mismatch")
+    report = bare.check()
+    assert (report.code, report.verdict) == (4, "the driver lists no GPU")
+    assert report.checks["driver"] == (False, "Failed to initialize NVML: Driver/library version mismatch")
     why = f"the loaded module is 580.65.06, libnvidia-ml is {VERSION}, libcuda is {VERSION}; after an upgrade, reboot"
-    assert said.checks["versions"] == (False, why)
+    assert report.checks["versions"] == (False, why)
 
 
 def test_cuda_that_sees_fewer_gpus_than_the_driver_fails(server: Server) -> None:
     server.gpu(0x10)
     server.gpu(0x11)
     server.program("deviceQuery", 'echo "Detected 1 CUDA Capable device(s)"; echo "Result = PASS"')
-    said = server.says()
-    assert said.code == 1
-    assert said.checks["device-query"] == (
+    report = server.check()
+    assert report.code == 1
+    assert report.checks["device-query"] == (
         False,
         "CUDA sees 1 of 2: Detected 1 CUDA Capable device(s) Result = PASS",
     )
@@ -372,7 +372,7 @@ def test_cuda_that_sees_fewer_gpus_than_the_driver_fails(server: Server) -> None
 def test_cuda_that_does_not_start_is_quoted(server: Server) -> None:
     server.gpu(0x10)
     server.program("deviceQuery", 'echo "cudaGetDeviceCount returned 802"; echo "Result = FAIL"; exit 1')
-    assert server.says().checks["device-query"] == (
+    assert server.check().checks["device-query"] == (
         False,
         "CUDA sees 0 of 1: cudaGetDeviceCount returned 802 Result = FAIL",
     )
@@ -382,8 +382,8 @@ def test_a_model_that_does_not_compute_is_named(server: Server) -> None:
     server.gpu(0x10)
     server.gpu(0x11, L40S)
     server.program("nbody", f'case "$CUDA_VISIBLE_DEVICES" in GPU-11) echo "CUDA error 719"; exit 1;; esac\n{NBODY}')
-    said = server.says()
-    assert (said.code, said.checks["nbody"]) == (1, (False, f"1 × {L40S}: CUDA error 719"))
+    report = server.check()
+    assert (report.code, report.checks["nbody"]) == (1, (False, f"1 × {L40S}: CUDA error 719"))
 
 
 # The driver does not answer
@@ -393,27 +393,27 @@ def test_a_driver_that_is_not_loaded_is_told_from_no_gpu(bare: Server) -> None:
     bare.libraries()
     bare.on_the_bus(0x17, driver="nouveau")
     bare.program("nvidia-smi", 'echo "NVIDIA-SMI has failed"; exit 9')
-    said = bare.says()
-    assert said.code == 4
+    report = bare.check()
+    assert report.code == 4
     why = "nouveau holds 0000:17:00.0; no NVIDIA kernel module is loaded; NVIDIA-SMI has failed"
-    assert said.checks["driver"] == (False, why)
-    assert said.checks["versions"] == (None, "no kernel module is loaded")
+    assert report.checks["driver"] == (False, why)
+    assert report.checks["versions"] == (None, "no kernel module is loaded")
 
 
 def test_an_image_without_the_driver_says_so(bare: Server) -> None:
     bare.on_the_bus(0x17, driver="")
     (bare.programs / "nvidia-smi").write_text("no program\n")
     (bare.programs / "nvidia-smi").chmod(0o644)
-    said = bare.says()
-    assert said.code == 4
-    assert "nvidia-smi does not start" in said.checks["driver"][1]
+    report = bare.check()
+    assert report.code == 4
+    assert "nvidia-smi does not start" in report.checks["driver"][1]
 
 
 def test_a_driver_that_lists_nothing_has_the_same_code(server: Server) -> None:
     server.on_the_bus(0x17)
     server.program("nvidia-smi", "echo No devices were found; exit 6")
-    said = server.says()
-    assert (said.code, said.checks["driver"]) == (4, (False, "No devices were found"))
+    report = server.check()
+    assert (report.code, report.checks["driver"]) == (4, (False, "No devices were found"))
 
 
 def test_a_driver_that_hangs_does_not_hang_the_check(server: Server) -> None:
@@ -421,9 +421,9 @@ def test_a_driver_that_hangs_does_not_hang_the_check(server: Server) -> None:
     # Its child has the same output, as a hanging helper of the driver would.
     server.program("nvidia-smi", f"sleep 60 & echo $! > {server.root}/child; wait")
     started = time.monotonic()
-    said = server.says("--deadline", "0.5")
+    report = server.check("--deadline", "0.5")
     assert time.monotonic() - started < 10
-    assert (said.code, said.checks["driver"]) == (4, (False, "nvidia-smi did not answer within 0.5 s"))
+    assert (report.code, report.checks["driver"]) == (4, (False, "nvidia-smi did not answer within 0.5 s"))
     assert not running(int((server.root / "child").read_text()))
 
 
@@ -433,9 +433,9 @@ def test_a_driver_that_hangs_later_fails_the_check_it_hangs_in(server: Server) -
     server.command()
     (server.programs / "nvidia-smi").rename(real)
     server.program("nvidia-smi", f'case "$1" in *ecc*) exec sleep 60;; esac; exec {shlex.quote(str(real))} "$@"')
-    said = server.says("--quick", "--deadline", "0.5")
-    assert (said.code, said.checks["ecc"]) == (1, (False, "nvidia-smi did not answer within 0.5 s"))
-    assert said.checks["pcie-link"][0] is True
+    report = server.check("--quick", "--deadline", "0.5")
+    assert (report.code, report.checks["ecc"]) == (1, (False, "nvidia-smi did not answer within 0.5 s"))
+    assert report.checks["pcie-link"][0] is True
 
 
 def running(process: int) -> bool:
@@ -475,8 +475,8 @@ def test_a_file_that_cannot_be_written_is_a_failure(server: Server, tmp_path: Pa
 def test_an_answer_that_nobody_foresaw_is_a_failed_check_and_no_traceback(server: Server) -> None:
     server.on_the_bus(0x17)
     server.program("nvidia-smi", r"printf '00000000:17:00.0, NVIDIA H100, GPU-\0\n'")  # no environment can hold that
-    said = server.says()
-    assert (said.code, said.checks) == (1, {"gpu-check": (False, "ValueError: embedded null byte")})
+    report = server.check()
+    assert (report.code, report.checks) == (1, {"gpu-check": (False, "ValueError: embedded null byte")})
 
 
 @pytest.mark.parametrize("wrong", [["--slow"], ["--root", "/nowhere"], ["--deadline", "0"], ["--deadline", "nan"]])

@@ -1,4 +1,4 @@
-"""When does a server check its GPUs by itself?"""
+"""Check of the GPUs at first boot."""
 
 import configparser
 import os

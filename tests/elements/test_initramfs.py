@@ -1,4 +1,4 @@
-"""Is the initramfs of a kept tree taken only while a new one would be the same?"""
+"""Reuse of the initramfs of a cached tree, only while a new one would be the same."""
 
 import re
 from pathlib import Path

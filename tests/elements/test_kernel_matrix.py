@@ -1,4 +1,4 @@
-"""Which packages are the kernel, for every release, flavour and architecture?
+"""Kernel packages for every release, flavour and architecture.
 
 DIB's own package-installs-squash says what is asked for, and DIB's own pkg-map how a release calls it.
 """

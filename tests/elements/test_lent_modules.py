@@ -1,4 +1,4 @@
-"""Do the host's folders of compiled modules reach the chroot, and is nothing of them left in the tree?"""
+"""The host's folders of compiled modules in the chroot, and nothing of them left in the tree."""
 
 import subprocess
 from pathlib import Path

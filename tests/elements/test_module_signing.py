@@ -1,4 +1,4 @@
-"""Does the signing program sign as the kernel wants it, and refuse what the kernel would refuse?
+"""Signing of modules as the kernel wants it, and refusal of what the kernel would refuse.
 
 Its results are judged by the same code that judges finished images; the kernel's own word is in tests/integration.
 """
@@ -218,12 +218,12 @@ def test_the_pin_is_in_no_argv(secrets: Path, tree: Path, token: dict[str, str],
     spy.chmod(0o755)
     (secrets / "module-signing-key").write_text(f"{URI};pin-value=12%233$4%205")
     signed(secrets, tree, PATH=f"{spy.parent}:{os.environ['PATH']}", **token)
-    said = (tmp_path / "argv").read_text()
-    assert "pin-source=file:" in said
-    assert not any(pin in said for pin in (PIN, "12%23", "12#3"))
+    output = (tmp_path / "argv").read_text()
+    assert "pin-source=file:" in output
+    assert not any(pin in output for pin in (PIN, "12%23", "12#3"))
 
 
-def test_a_wrong_pin_is_said(secrets: Path, token: dict[str, str]) -> None:
+def test_a_wrong_pin_is_reported(secrets: Path, token: dict[str, str]) -> None:
     (secrets / "module-signing-key").write_text(f"{URI}?pin-value=wrong-pin")
     result = sign(secrets, **token)
     assert result.returncode != 0
@@ -231,7 +231,7 @@ def test_a_wrong_pin_is_said(secrets: Path, token: dict[str, str]) -> None:
     assert "wrong-pin" not in result.stderr
 
 
-# What cannot work is said before anything is built
+# What cannot work is reported before anything is built
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Do the elements' phases do what they guarantee, and fail when they cannot?"""
+"""Guarantees of the elements' phases, and their failures if they cannot hold them."""
 
 import json
 import os
@@ -275,7 +275,7 @@ def test_modules_are_compiled_for_the_target_and_without_dibs_arch(chroot: Chroo
     assert result.returncode == 0
 
 
-def test_a_driver_without_its_modules_source_is_said(chroot: Chroot) -> None:
+def test_a_driver_without_its_modules_source_is_reported(chroot: Chroot) -> None:
     chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
     chroot.file(f"/boot/config-{KERNEL}", "CONFIG_GCC_VERSION=140200\n")
     chroot.program("gcc-14", "true")
@@ -353,7 +353,7 @@ def test_the_bases_kernel_of_another_flavour_goes(chroot: Chroot, flavour: str) 
     ]
 
 
-def test_missing_headers_are_said_before_anything_is_compiled(chroot: Chroot) -> None:
+def test_missing_headers_are_reported_before_anything_is_compiled(chroot: Chroot) -> None:
     chroot.file(f"/lib/modules/{KERNEL}/modules.dep")
     chroot.file(f"/boot/vmlinuz-{KERNEL}")
     chroot.program("linux-version", f"[ $1 = list ] || cat > /dev/null; echo {KERNEL}")
@@ -488,7 +488,7 @@ def test_a_shim_behind_an_absolute_link_is_taken_from_the_guest_and_not_from_the
     assert output("mtype", "-i", f"{tmp_path}/disk.raw@@2M", "::/EFI/BOOT/BOOTX64.EFI") == "the guest's shim"
 
 
-def test_a_guest_without_a_signed_shim_is_said(tmp_path: Path, tree: Path) -> None:
+def test_a_guest_without_a_signed_shim_is_reported(tmp_path: Path, tree: Path) -> None:
     (tree / "usr/lib/shim/shimx64.efi.signed").unlink()
     (tree / "usr/lib/shim/shimx64.efi.signed").symlink_to("/etc/hostname")
     result = assembled(tmp_path, tree)
@@ -551,7 +551,7 @@ def test_the_journal_takes_no_space(tmp_path: Path, tree: Path) -> None:
     assert output("e2fsck", "-f", "-n", root)
 
 
-def test_a_disk_too_small_for_its_content_is_said_with_the_remedy(tmp_path: Path, tree: Path) -> None:
+def test_a_disk_too_small_for_its_content_is_reported_with_the_remedy(tmp_path: Path, tree: Path) -> None:
     result = assembled(tmp_path, tree, DIB_GPT_DISK_SIZE="300M")
     assert result.returncode != 0
     assert "a disk of 300M has only" in result.stdout

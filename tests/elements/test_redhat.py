@@ -1,4 +1,4 @@
-"""Do the commands and phases of Red Hat's family do what they promise, with real dnf and rpm?"""
+"""guest-os and the phases of Red Hat's family, with real dnf and rpm."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def guest(tmp_path: Path, key: Key) -> Chroot:
     return chroot
 
 
-def said(guest: Chroot, script: str, **environment: str) -> list[str]:
+def printed(guest: Chroot, script: str, **environment: str) -> list[str]:
     """What commands print in a guest, all of them successful."""
     result = ran(guest, script, **environment)
     assert result.returncode == 0, result.stdout
@@ -105,7 +105,7 @@ def test_the_newest_kernel_is_rpms_newest_and_an_older_one_goes_with_its_files(g
     script += f"guest-os remove-kernel {OLD}.x86_64 2> /dev/null\n"
     script += "rpm --query kernel-core\nls /lib/modules\nfind /boot -name '*el9*'"
     newest = f"{NEW}.x86_64"
-    assert said(guest, script) == [newest, "kernel-core", f"kernel-core-{newest}", newest]
+    assert printed(guest, script) == [newest, "kernel-core", f"kernel-core-{newest}", newest]
 
 
 def test_a_package_of_a_branch_stays_when_it_is_held_and_another_is_upgraded(guest: Chroot, site: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_package_of_a_branch_stays_when_it_is_held_and_another_is_upgraded(gue
     script = f"{INSTALL} {older}\nguest-os install-packages 'nvidia-driver-cuda=580.*' 2> /dev/null\n"
     script += "guest-os hold-packages '^(kernel|nothing)|nvidia' 2> /dev/null\nguest-os held-packages\n"
     script += "install-packages -u > /dev/null 2>&1\nrpm --query --queryformat '%{VERSION}\\n' nvidia-driver-cuda tool"
-    assert said(guest, script) == ["nvidia-driver-cuda", "580.95.05", "2.0"]
+    assert printed(guest, script) == ["nvidia-driver-cuda", "580.95.05", "2.0"]
 
 
 def test_a_file_is_of_its_package_and_a_strangers_of_none(guest: Chroot, site: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_file_is_of_its_package_and_a_strangers_of_none(guest: Chroot, site: P
     script = f"{INSTALL} {package}\nguest-os package-of {LIBRARY}\nguest-os package-name {package}\n"
     script += f"guest-os package-architecture {package}\n! guest-os package-of /etc/hostname"
     about = "nvidia-driver-cuda 580.95.05"
-    assert said(guest, script) == [about, about, "amd64", "No package owns /etc/hostname"]
+    assert printed(guest, script) == [about, about, "amd64", "No package owns /etc/hostname"]
 
 
 def test_a_stream_offers_its_own_versions_alone(guest: Chroot, site: Path) -> None:
@@ -133,14 +133,14 @@ def test_a_stream_offers_its_own_versions_alone(guest: Chroot, site: Path) -> No
     script += (
         "guest-os enable-stream nvidia-driver:open-dkms 2> /dev/null\nguest-os package-versions nvidia-driver-cuda"
     )
-    assert said(guest, script) == ["3:580.95.05-1.el9", "3:590.48.01-1.el9"]
+    assert printed(guest, script) == ["3:580.95.05-1.el9", "3:590.48.01-1.el9"]
 
 
 def test_a_repository_for_some_packages_gives_no_others(guest: Chroot, site: Path) -> None:
     add = f"guest-os add-repository 'NVIDIA CUDA' file://{site}/unsigned /etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-9"
     script = f"{add} only 'nvidia-*' 'cuda*'\ndnf --quiet repoquery --queryformat '%{{name}}' | sort -u\n"
     script += f"{add} prefer 'nvidia-*'\ndnf --quiet repoquery --queryformat '%{{name}}' | sort -u"
-    assert said(guest, script) == ["nvidia-driver-cuda", "nvidia-driver-cuda", "tool"]
+    assert printed(guest, script) == ["nvidia-driver-cuda", "nvidia-driver-cuda", "tool"]
 
 
 def test_an_unsigned_package_is_refused(guest: Chroot, site: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_build_uses_its_mirror_and_the_guest_keeps_its_own_repositories(gues
     script += phase(guest, "finalise.d/80-restore-repositories")
     script += "ls /etc/yum.repos.d\ncat /etc/yum.repos.d/rocky.repo"
     mirror = {"DIB_DISTRIBUTION_MIRROR": f"file://{site}/mirror", "DIB_GUEST_MIRROR": ""}
-    assert said(guest, script, **mirror) == ["0:2.0-1", "rocky.repo", *own.splitlines()]
+    assert printed(guest, script, **mirror) == ["0:2.0-1", "rocky.repo", *own.splitlines()]
 
 
 def test_a_guest_with_a_mirror_keeps_that_instead(guest: Chroot, site: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_guest_with_a_mirror_keeps_that_instead(guest: Chroot, site: Path) -> 
     script += "ls /etc/yum.repos.d\ngrep baseurl /etc/yum.repos.d/*"
     mirrors = {"DIB_DISTRIBUTION_MIRROR": f"file://{site}/mirror", "DIB_GUEST_MIRROR": "https://mirror.example/rocky/"}
     urls = [f"https://mirror.example/rocky/9/{name}/$basearch/os/" for name in ("BaseOS", "AppStream", "CRB", "extras")]
-    assert said(guest, script, **mirrors) == ["gpu-image.repo", *(f"baseurl={url}" for url in urls)]
+    assert printed(guest, script, **mirrors) == ["gpu-image.repo", *(f"baseurl={url}" for url in urls)]
 
 
 def test_a_base_without_repositories_is_refused_with_the_remedy(guest: Chroot) -> None:
@@ -180,20 +180,20 @@ def test_dkms_comes_from_epel_where_no_other_repository_has_it(guest: Chroot, si
     script = phase(guest, "pre-install.d/04-choose-repositories") + phase(guest, "pre-install.d/20-find-dkms")
     script += "ls /etc/yum.repos.d\nguest-os install-packages dkms 2> /dev/null\nrpm --query dkms"
     mirror = {"DIB_DISTRIBUTION_MIRROR": f"file://{site}/mirror", "DIB_GUEST_MIRROR": "", "DIB_KERNEL_HEADERS": "1"}
-    assert said(guest, script, **mirror) == ["aside", "epel.repo", "gpu-image.repo", "dkms-1.0-1.noarch"]
+    assert printed(guest, script, **mirror) == ["aside", "epel.repo", "gpu-image.repo", "dkms-1.0-1.noarch"]
 
 
 def test_without_a_driver_epel_stays_away(guest: Chroot, site: Path) -> None:
     script = phase(guest, "pre-install.d/04-choose-repositories") + phase(guest, "pre-install.d/20-find-dkms")
     mirror = {"DIB_DISTRIBUTION_MIRROR": f"file://{site}/mirror", "DIB_GUEST_MIRROR": "", "DIB_KERNEL_HEADERS": "0"}
-    assert said(guest, script + "ls /etc/yum.repos.d", **mirror) == ["aside", "gpu-image.repo"]
+    assert printed(guest, script + "ls /etc/yum.repos.d", **mirror) == ["aside", "gpu-image.repo"]
 
 
 def test_the_package_list_is_what_rpm_says(guest: Chroot, site: Path) -> None:
     guest.program("dnf", "true")
     script = f"{INSTALL} {site}/packages/nvidia-driver-cuda-580*.rpm {site}/packages/tool-*.rpm\n"
     script += phase(guest, "finalise.d/90-list-packages") + "cat /root/dib-manifest-rpm-image"
-    listed = json.loads("".join(said(guest, script, DIB_MANIFEST_IMAGE_DIR="/root", IMAGE_NAME="/builds/image")))
+    listed = json.loads("".join(printed(guest, script, DIB_MANIFEST_IMAGE_DIR="/root", IMAGE_NAME="/builds/image")))
     found = {package["package"]: package["version"] for package in listed["packages"]}
     assert found == {"nvidia-driver-cuda": "3:580.95.05-1.el9", "tool": "2.0-1"}
 
@@ -204,7 +204,7 @@ def test_a_kernel_is_a_boot_entry_and_later_ones_get_the_same_options(guest: Chr
     guest.file("/boot/grub2/grubenv", "saved_entry=0123-5.14.0-1\n")
     script = f"guest-os configure-boot {NEW} 'root=LABEL=img-rootfs ro console=ttyS0'\n"
     script += "cat /boot/loader/entries/* /etc/kernel/cmdline /boot/grub2/grubenv"
-    lines = said(guest, script)
+    lines = printed(guest, script)
     assert "blscfg" in lines
     assert f"linux /boot/vmlinuz-{NEW}" in lines
     assert f"initrd /boot/initramfs-{NEW}.img" in lines
@@ -217,17 +217,17 @@ def test_a_kernel_compiled_by_another_gcc_gets_that_toolset(guest: Chroot) -> No
     guest.file("/boot/config-5.14.0", "CONFIG_GCC_VERSION=110500\n")
     guest.program("gcc", "echo 13")
     guest.program("install-packages", 'echo "installing $*" >&2')
-    lines = said(guest, "guest-os module-compiler 5.14.0")
+    lines = printed(guest, "guest-os module-compiler 5.14.0")
     assert lines == ["installing gcc-toolset-11-gcc", "/opt/rh/gcc-toolset-11/root/usr/bin/gcc"]
     guest.program("gcc", "echo 11")
-    assert said(guest, "guest-os module-compiler 5.14.0") == ["gcc"]
+    assert printed(guest, "guest-os module-compiler 5.14.0") == ["gcc"]
 
 
 def test_a_kernel_that_only_lies_with_its_modules_is_put_into_boot(guest: Chroot) -> None:
     guest.file("/lib/modules/5.14.0/vmlinuz", "kernel")
     guest.file("/lib/modules/5.14.0/config", "CONFIG_X=y")
     guest.program("depmod", 'touch "/lib/modules/$1/modules.dep"')
-    assert said(
+    assert printed(
         guest,
         phase(guest, "install.d/40-place-kernel") + "cat /boot/{vmlinuz,config}-5.14.0; ls /lib/modules/*/modules.dep",
     ) == ["kernelCONFIG_X=y/lib/modules/5.14.0/modules.dep"]

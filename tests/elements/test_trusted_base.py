@@ -1,4 +1,4 @@
-"""Does a base file become the tree that it has, and is another than the declared one refused?
+"""The tree made from a base image, and refusal of another image than the declared one.
 
 The phase runs as diskimage-builder runs it on the host, with small real images of a minimal system.
 """
@@ -69,7 +69,7 @@ class Host:
     def tree(self) -> Path:
         return self.folder / "tree"
 
-    def environment(self, base: Path, **said: str) -> dict[str, str]:
+    def environment(self, base: Path, **declared: str) -> dict[str, str]:
         """What diskimage-builder gives a phase on the host."""
         return {
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}:/usr/sbin:/sbin",
@@ -81,20 +81,20 @@ class Host:
             "DIB_BASE_IMAGE": str(base),
             "DIB_BASE_DISTRIBUTION": "ubuntu",
             "DIB_BASE_VERSION": "24.04",
-            **said,
+            **declared,
         }
 
-    def unpack(self, base: Path, **said: str) -> "subprocess.CompletedProcess[str]":
+    def unpack(self, base: Path, **declared: str) -> "subprocess.CompletedProcess[str]":
         """Run the phase."""
         argv = [ELEMENT / "root.d/10-unpack-base"]
-        environment = self.environment(base, **said)
+        environment = self.environment(base, **declared)
         return subprocess.run(
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60
         )
 
-    def refuses(self, base: Path, **said: str) -> str:
+    def refuses(self, base: Path, **declared: str) -> str:
         """What it says when it fails."""
-        done = self.unpack(base, **said)
+        done = self.unpack(base, **declared)
         assert done.returncode != 0, done.stdout
         assert "Remedy:" in done.stdout
         return done.stdout
@@ -247,7 +247,7 @@ def test_releases_are_known_by_number_major_number_or_code_name(
 
 
 @pytest.mark.parametrize(
-    ("said", "complaint"),
+    ("declared", "complaint"),
     [
         ({"DIB_BASE_DISTRIBUTION": "debian"}, "the base image is ubuntu 24.04 noble, but debian 24.04 was declared"),
         ({"DIB_BASE_VERSION": "22.04"}, "the base image is ubuntu 24.04 noble, but ubuntu 22.04 was declared"),
@@ -256,9 +256,9 @@ def test_releases_are_known_by_number_major_number_or_code_name(
     ids=["distribution", "release", "architecture"],
 )
 def test_another_system_than_the_declared_one_is_refused(
-    said: dict[str, str], complaint: str, system: Path, host: Host
+    declared: dict[str, str], complaint: str, system: Path, host: Host
 ) -> None:
-    assert complaint in host.refuses(squashfs(system), **said)
+    assert complaint in host.refuses(squashfs(system), **declared)
 
 
 def test_a_system_without_a_shell_is_refused(system: Path, host: Host) -> None:
@@ -317,10 +317,10 @@ def chroot(tmp_path: Path) -> Chroot:
     return Chroot(tmp_path)
 
 
-def sources(chroot: Chroot, text: str, file: str = "etc/apt/sources.list", **said: str) -> str:
+def sources(chroot: Chroot, text: str, file: str = "etc/apt/sources.list", **declared: str) -> str:
     """What becomes of a file of package sources."""
     chroot.file(file, text)
-    done = chroot.run(ELEMENT / "pre-install.d/02-choose-sources", **said)
+    done = chroot.run(ELEMENT / "pre-install.d/02-choose-sources", **declared)
     assert done.returncode == 0, done.stdout
     return done.stdout.partition(f"/{file}:\n")[2].partition("\n/etc/apt")[0]
 

@@ -1,4 +1,4 @@
-"""Real images, built once for a run: the newest good build of the present fingerprint, or else a new one."""
+"""Real images, built once for a run: the newest good build of the present fingerprint, or a new one."""
 
 import os
 import subprocess

@@ -44,9 +44,9 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Build:
-    """What a build said, the tree that it made, and what it left to the host."""
+    """What a build printed, the tree that it made, and what it left to the host."""
 
-    said: str
+    output: str
     guest: Guest
     new: Path
 
@@ -89,9 +89,9 @@ def build(packages: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory) 
         assert guest.run(change).returncode == 0
         new = folder / "new"
         new.mkdir()
-        said = phases(guest, "post-install.d", DIB_KERNEL_MODULES_KEPT=str(kept), DIB_KERNEL_MODULES_NEW=str(new))
-        assert "Kernel contract holds" in said
-        return Build(said=said, guest=guest, new=new)
+        output = phases(guest, "post-install.d", DIB_KERNEL_MODULES_KEPT=str(kept), DIB_KERNEL_MODULES_NEW=str(new))
+        assert "Kernel contract holds" in output
+        return Build(output=output, guest=guest, new=new)
 
     return made
 
@@ -133,14 +133,14 @@ def contents(guest: Guest) -> dict[str, str]:
 
 
 def test_the_first_build_compiles_and_leaves_its_modules(first: Build, root: Path) -> None:
-    assert f"Compiling {MODULE}" in first.said
+    assert f"Compiling {MODULE}" in first.output
     (entry,) = store.entries(root)
     assert (entry.key, entry.about.split(" for ")[0], entry.hits) == (first.key, MODULE, 0)
 
 
 def test_the_second_takes_them_without_compiling(first: Build, second: Build, root: Path) -> None:
-    assert f"Compiling {MODULE}" not in second.said
-    assert "somebody compiles" not in second.said
+    assert f"Compiling {MODULE}" not in second.output
+    assert "somebody compiles" not in second.output
     assert ": installed\n" in second.guest.run("dkms status").stdout
     assert module_cache.take(second.new, root, NOW) == first.key
     assert [entry.hits for entry in store.entries(root)] == [1]
@@ -172,8 +172,8 @@ def test_damaged_modules_are_compiled_anew_and_thrown_away(first: Build, build: 
     good = content.read_bytes()
     content.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     third = build(root / module_cache.KIND)
-    assert f"The cached modules {first.key} are damaged" in third.said
-    assert f"Compiling {MODULE}" in third.said
+    assert f"The cached modules {first.key} are damaged" in third.output
+    assert f"Compiling {MODULE}" in third.output
     assert module_cache.take(third.new, root, NOW) == ""
     with store.reading(root, module_cache.KIND, first.key) as kept:
         assert kept is not None

@@ -1,4 +1,4 @@
-"""Does a kernel under Secure Boot take the modules that are signed with a site's key, and no others?
+"""A kernel under Secure Boot, which accepts modules signed with a site's key and no others.
 
 The driver is the stand-in's: small, real modules that DKMS compiles and a real kernel judges.
 """

@@ -1,4 +1,4 @@
-"""Does the main job work, with the real diskimage-builder, driver, QEMU, Keystone and Glance?"""
+"""The main job with the real diskimage-builder, driver, QEMU, Keystone and Glance."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Is an image out of the cache the same as one that is made in one run from nothing? File by file."""
+"""An image out of the cache compared, file by file, with one made in one run from nothing."""
 
 import tempfile
 from collections.abc import Iterator

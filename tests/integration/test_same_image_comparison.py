@@ -1,4 +1,4 @@
-"""Does the comparison of two images find every kind of difference, and allow no more than its table says?"""
+"""Kinds of differences that the comparison of two images finds, and those that it allows."""
 
 import datetime
 import gzip

@@ -1,4 +1,4 @@
-"""Is ubuntu-cuda built from end to end, with nothing real missing but Ubuntu's and NVIDIA's own packages?"""
+"""ubuntu-cuda built from end to end; only Ubuntu's and NVIDIA's own packages are test doubles."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a build may leave behind on its host: mounts, processes, scratch folders."""
+"""Traces of a build on its host: mounts, processes, scratch folders."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How is a signed apt archive made of a few packages?"""
+"""Signed apt repositories made of a few packages."""
 
 import lzma
 import shutil

@@ -1,4 +1,4 @@
-"""Is it made already? What takes long is made once for its inputs, and kept beside the builds."""
+"""Cache, beside the builds, of test doubles that take long to make."""
 
 import fcntl
 import hashlib

@@ -1,4 +1,4 @@
-"""What does Ubuntu's signed cloud image look like, and how is one made here?
+"""A test double of Ubuntu's signed cloud image.
 
 A tree of Debian's packages that says it is Ubuntu 24.04: os-release, package sources and their key, cloud-init's
 distribution. Packed and signed as Canonical does it; like Canonical's squashfs it has no kernel.

@@ -1,4 +1,4 @@
-"""How is a .deb made from a few lines?"""
+"""A .deb made from a few lines."""
 
 import subprocess
 import tempfile

@@ -1,4 +1,4 @@
-"""Where do Debian's real packages come from, under the stand-ins?
+"""Debian's real packages, which the test doubles depend on.
 
 From the mirror that this machine's own apt uses; its index is checked against Debian's archive key, its packages by apt
 against the index.

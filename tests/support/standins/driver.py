@@ -1,4 +1,4 @@
-"""What does an NVIDIA driver consist of, and how do its vendors cut it into packages?
+"""Test double of an NVIDIA driver, and how its vendors split it into packages.
 
 The modules are small and real: DKMS compiles them, and without a GPU they end as NVIDIA's do. The libraries are shared
 objects with a soname. The programs are scripts that say what NVIDIA's say where no driver runs.

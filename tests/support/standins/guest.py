@@ -1,4 +1,4 @@
-"""How do elements' phases run in a whole guest, without building an image of it?
+"""Phases of elements run in a complete guest, without building an image of it.
 
 A guest here is trees laid over each other, with its changes in a folder of its own: a new guest is there in a moment.
 DIB's own dib-run-parts runs the phases in it, after the same preparations that DIB makes.

@@ -1,4 +1,4 @@
-"""Whose signature is it? OpenPGP keys made for the tests, in the place of a distribution's and a vendor's."""
+"""OpenPGP keys made for the tests, instead of a distribution's and a vendor's."""
 
 import subprocess
 import tempfile

@@ -1,4 +1,4 @@
-"""What do Rocky Linux, EPEL and NVIDIA's repository for them consist of, for a test?
+"""Packages of Rocky Linux, EPEL and NVIDIA's repository for them, for a test.
 
 What rocky_tree.py's tree has already is in packages of Rocky's names without content. The kernel's headers are those of
 Debian, under a Rocky kernel's name, so that DKMS compiles for it.

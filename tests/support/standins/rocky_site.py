@@ -1,4 +1,4 @@
-"""Where do Rocky, EPEL and NVIDIA's repository live, for a test? On one web server on loopback.
+"""Rocky, EPEL and NVIDIA's repository for them on one web server on loopback.
 
 /rocky is a mirror laid out as Rocky's own, /epel is EPEL, /cuda NVIDIA's network repository. The cloud image is a file.
 """

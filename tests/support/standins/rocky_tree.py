@@ -1,4 +1,4 @@
-"""What does a Rocky guest stand on, for a test?
+"""The tree that a Rocky guest of a test starts with.
 
 A tree of Debian's packages with real dnf, rpm, DKMS and dracut, and nothing that says what it is.
 """

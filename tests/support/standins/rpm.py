@@ -1,4 +1,4 @@
-"""How is an rpm package made of a few files, and a repository of packages?"""
+"""An rpm package made from a few files, and a repository of packages."""
 
 import shutil
 import subprocess

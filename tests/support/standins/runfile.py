@@ -1,4 +1,4 @@
-"""What is in the place of NVIDIA's .run file? A shell script with a whole driver behind its last line."""
+"""Test double of NVIDIA's .run file: a shell script with a whole driver after its last line."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""Where do Ubuntu, NVIDIA and Canonical's images live, for a test? On one web server on loopback.
+"""Ubuntu, NVIDIA and Canonical's images on one web server on loopback.
 
 /ubuntu is the archive: its own packages are the stand-ins, for all others apt is sent to this machine's mirror.
 /images has the signed cloud image, /cuda NVIDIA's network repository.

@@ -1,4 +1,4 @@
-"""What can only be made where the guest's kernel and compiler are?
+"""Test doubles that can only be made with the guest's kernel and compiler.
 
 A guest that is ready for a driver (kernel, headers, compiler, DKMS), and in it the boot loader with Ubuntu's prefix.
 """
