@@ -24,7 +24,7 @@ touch "$samples/Common/helper_cuda.h" "$samples/Samples/1_Utilities/deviceQuery/
 touch "$samples"/Samples/5_Domain_Specific/nbody/{nbody.cpp,render_particles.cpp,bodysystemcuda.cu}
 echo BSD > "$1/usr/share/doc/nvidia-cuda-samples/copyright"
 """
-# Makes programs that say what the real ones say where there is no GPU, and shows the stand-ins for OpenGL.
+# Makes programs that print what the real ones print without a GPU, and shows the stubs for OpenGL.
 NVCC = r"""
 if [ "$1" = --version ]; then echo "Build cuda_12.4"; exit; fi
 while [ $# -gt 0 ]; do

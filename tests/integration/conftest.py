@@ -56,6 +56,6 @@ def roomy_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[manager.Lo
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Ubuntu's archive and signed cloud image, and NVIDIA's repository, by stand-ins on loopback."""
+    """Ubuntu's archive and signed cloud image, and NVIDIA's repository, by test doubles on loopback."""
     with web_server.serving() as server:
         yield sites.build(server, tmp_path_factory.mktemp("site"))

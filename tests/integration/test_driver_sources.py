@@ -1,7 +1,7 @@
 """Guests with a driver from each source, which must keep the kernel contract.
 
 The elements' own phases, with real apt, DKMS, compiler and kernel, in a prepared tree instead of a whole build. Only
-Ubuntu's and NVIDIA's packages are stand-ins; their modules are compiled for the guest's kernel all the same.
+Ubuntu's and NVIDIA's packages are test doubles; their modules are compiled for the guest's kernel all the same.
 """
 
 import lzma

@@ -1,6 +1,6 @@
 """A kernel under Secure Boot, which accepts modules signed with a site's key and no others.
 
-The driver is the stand-in's: small, real modules that DKMS compiles and a real kernel judges.
+The driver is a test double: small, real modules that DKMS compiles and a real kernel judges.
 """
 
 import json

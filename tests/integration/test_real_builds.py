@@ -26,7 +26,7 @@ Real = Callable[[str], store.Build]
 def left_on_the_host(builds: Path) -> list[str]:
     """Mounts, loop devices, processes and temporary trees of builds below a folder."""
     mounted = Path("/proc/mounts").read_text().splitlines()
-    # Another test may be making its stand-ins beside the builds at this moment.
+    # Another test may be making its test doubles beside the builds at this moment.
     mounts = [line for line in mounted if f"{builds}/" in line and f"{builds}/.standins/" not in line]
     loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
     found = subprocess.run(

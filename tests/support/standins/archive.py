@@ -14,7 +14,7 @@ COMPONENTS = ("main", "restricted", "universe", "multiverse")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suite:
-    """One suite: `packages` are ours, in main; `index` is somebody else's Packages.xz, served as universe."""
+    """One suite: `packages` are ours, in main; `index` is a real repository's Packages.xz, served as universe."""
 
     name: str
     packages: Iterable[Path] = ()
@@ -22,7 +22,7 @@ class Suite:
 
 
 def publish(root: Path, suites: Iterable[Suite], key: Key, *, origin: str) -> None:
-    """An archive below `root` with suites and components, as Debian and Ubuntu have them."""
+    """A package repository below `root` with suites and components, as Debian and Ubuntu have them."""
     for suite in suites:
         pool = root / "pool" / "standin" / suite.name
         _copy(suite.packages, pool)

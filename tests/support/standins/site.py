@@ -1,6 +1,6 @@
 """Ubuntu, NVIDIA and Canonical's images on one web server on loopback.
 
-/ubuntu is the archive: its own packages are the stand-ins, for all others apt is sent to this machine's mirror.
+/ubuntu is its repository: its own packages are test doubles; for all others apt is sent to this machine's mirror.
 /images has the signed cloud image, /cuda NVIDIA's network repository.
 """
 

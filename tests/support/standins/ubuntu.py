@@ -1,6 +1,6 @@
 """Packages of Ubuntu's repository and of NVIDIA's for it, under their own names.
 
-Beside these packages the stand-in for Ubuntu's archive has Debian's, as they are: a name that both have is Debian's
+Beside these packages the test double of Ubuntu's repository has Debian's, unchanged: a name that both have is Debian's
 package, a name that only Ubuntu has is a metapackage here that depends on Debian's.
 """
 
