@@ -1,7 +1,7 @@
-"""What do the files of a CI system say?
+"""Content of the files of a CI system.
 
-Templates are in ci_templates/, with the comments that their readers need; `@@{name}` is where a value goes. All values
-are plain words (ci_wish.py), or JSON, which is YAML.
+Templates are in templates/, with the comments that their readers need; `@@{name}` is the place of a value. All values
+are plain words (options.py), or JSON, which is valid YAML.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.ci.options import System, Wish
+from pipelines.ci.options import Request, System
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _HOSTED = "ubuntu-24.04"  # GitHub's own: root by sudo, KVM, an mke2fs that is new enough
@@ -37,61 +37,63 @@ def render(template: str, values: Mapping[str, str]) -> str:
     return _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
 
 
-def of(wish: Wish) -> dict[str, str]:
+def of(request: Request) -> dict[str, str]:
     """Path → content of each file, paths relative to the project (systemd: to a folder for units)."""
-    return _FILES[wish.system](wish)
+    return _FILES[request.system](request)
 
 
-def common(wish: Wish) -> dict[str, str]:
-    """What several templates ask for."""
+def common(request: Request) -> dict[str, str]:
+    """Values of several templates."""
     return {
-        "again": wish.again,
-        "clouds": shlex.join(wish.on_clouds),
-        "limit": wish.cache_limit,
-        "catalog": shlex.join(("--catalog", wish.catalog)) if wish.catalog else "",
+        "again": request.again,
+        "clouds": shlex.join(request.on_clouds),
+        "limit": request.cache_limit,
+        "catalog": shlex.join(("--catalog", request.catalog)) if request.catalog else "",
     }
 
 
 def flow(value: object) -> str:
-    """A value as YAML takes it on one line."""
+    """A value as YAML on one line."""
     return json.dumps(value)
 
 
 def block(value: object, indent: int) -> str:
-    """A value as YAML in lines, each but the first indented so far."""
+    """A value as YAML in lines, each but the first indented by `indent`."""
     dumped = yaml.dump(value, Dumper=_Indented, sort_keys=False, width=120, default_flow_style=False)
     return dumped.rstrip("\n").replace("\n", "\n" + " " * indent)
 
 
-def _github(wish: Wish) -> dict[str, str]:
-    labels: str | Sequence[str] = wish.runner or _HOSTED
+def _github(request: Request) -> dict[str, str]:
+    labels: str | Sequence[str] = request.runner or _HOSTED
     values = {
-        "cron": flow(wish.schedule),
+        "cron": flow(request.schedule),
         "runner": labels if isinstance(labels, str) else flow(labels),
-        "secrets": _exports(wish.secrets, "${{ secrets.%s }}"),
-        "keys": _exports(wish.keys, "${{ secrets.%s }}"),
+        "secrets": _exports(request.secrets, "${{ secrets.%s }}"),
+        "keys": _exports(request.keys, "${{ secrets.%s }}"),
     }
-    return {".github/workflows/refresh.yaml": _tidy(render("github.yaml.in", common(wish) | values))}
+    return {".github/workflows/refresh.yaml": _tidy(render("github.yaml.in", common(request) | values))}
 
 
-def _gitlab(wish: Wish) -> dict[str, str]:
-    return {".gitlab-ci.yml": _tidy(render("gitlab.yaml.in", gitlab_values(wish)))}
+def _gitlab(request: Request) -> dict[str, str]:
+    return {".gitlab-ci.yml": _tidy(render("gitlab.yaml.in", gitlab_values(request)))}
 
 
-def gitlab_values(wish: Wish) -> dict[str, str]:
-    """What both of GitLab's templates ask for."""
-    return common(wish) | {"tags": f"\n  tags: {flow(wish.runner)}" if wish.runner else ""}
+def gitlab_values(request: Request) -> dict[str, str]:
+    """Values of both templates for GitLab."""
+    return common(request) | {"tags": f"\n  tags: {flow(request.runner)}" if request.runner else ""}
 
 
-def _zuul(wish: Wish) -> dict[str, str]:
-    jobs = [f"gpu-images-refresh-{name}" for name in wish.variants]
-    values = common(wish) | {
-        "nodeset": f"\n    nodeset: {{nodes: [{{name: builder, label: {wish.runner[0]}}}]}}" if wish.runner else "",
+def _zuul(request: Request) -> dict[str, str]:
+    jobs = [f"gpu-images-refresh-{name}" for name in request.variants]
+    values = common(request) | {
+        "nodeset": f"\n    nodeset: {{nodes: [{{name: builder, label: {request.runner[0]}}}]}}"
+        if request.runner
+        else "",
         "periodic": block(jobs, 8),
-        "jobs": "\n".join(_zuul_job(name) for name in wish.variants),
-        "refresh": block(_zuul_refresh(wish), 14),
-        "check": block([*shlex.split(wish.again), "--check"], 10),
-        "secrets": _exports((*wish.secrets, *wish.keys), '"{{ gpu_image_secrets.%s }}"', 12),
+        "jobs": "\n".join(_zuul_job(name) for name in request.variants),
+        "refresh": block(_zuul_refresh(request), 14),
+        "check": block([*shlex.split(request.again), "--check"], 10),
+        "secrets": _exports((*request.secrets, *request.keys), '"{{ gpu_image_secrets.%s }}"', 12),
     }
     return {
         ".zuul.d/gpu-images-refresh.yaml": _tidy(render("zuul.yaml.in", values)),
@@ -102,9 +104,9 @@ def _zuul(wish: Wish) -> dict[str, str]:
     }
 
 
-def _zuul_refresh(wish: Wish) -> list[str]:
+def _zuul_refresh(request: Request) -> list[str]:
     places = ("--builds", "{{ work }}/builds", "--summary", "{{ work }}/{{ gpu_image_variant }}.md")
-    return ["./inv", "refresh", "--only", "{{ gpu_image_variant }}", *wish.on_clouds, *places]
+    return ["./inv", "refresh", "--only", "{{ gpu_image_variant }}", *request.on_clouds, *places]
 
 
 def _zuul_job(name: str) -> str:
@@ -118,11 +120,11 @@ def _zuul_job(name: str) -> str:
     return block([{"semaphore": {"name": guard, "max": 1}}, {"job": job}], 0) + "\n"
 
 
-def _systemd(wish: Wish) -> dict[str, str]:
-    values = common(wish) | {
-        "schedule": wish.schedule,
-        "project": wish.project,
-        "secrets": "\nEnvironmentFile=/etc/gpu-images/environment" if wish.secrets or wish.keys else "",
+def _systemd(request: Request) -> dict[str, str]:
+    values = common(request) | {
+        "schedule": request.schedule,
+        "project": request.project,
+        "secrets": "\nEnvironmentFile=/etc/gpu-images/environment" if request.secrets or request.keys else "",
     }
     names = ("service", "timer")
     return {f"gpu-images-refresh.{name}": _tidy(render(f"systemd.{name}.in", values)) for name in names}
@@ -134,11 +136,11 @@ def _exports(names: Sequence[str], value: str, indent: int = 10) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Without spaces where a value was empty."""
+    """The text without spaces at the ends of lines, where a value was empty."""
     return "".join(f"{line.rstrip()}\n" for line in text.rstrip("\n").split("\n"))
 
 
-_FILES: Mapping[System, Callable[[Wish], dict[str, str]]] = {
+_FILES: Mapping[System, Callable[[Request], dict[str, str]]] = {
     "github": _github,
     "gitlab": _gitlab,
     "zuul": _zuul,

@@ -48,7 +48,7 @@ def ci(
     if paths.INSTALLED:
         what = "pipelines run ./inv of a checkout, and this is an installed gpu-images"
         raise UsageError(what, remedy="Run `inv ci` in a checkout of this project that has your images.yaml.")
-    wish = options.wish(
+    request = options.request(
         load(catalog),
         for_,
         cloud,
@@ -61,11 +61,11 @@ def ci(
     )
     folder = None if output is None else Path(output)
     if jobs:
-        console.say(job_matrix.of(wish, None if plan is None else Path(plan), now()))
+        console.say(job_matrix.of(request, None if plan is None else Path(plan), now()))
     elif check:
-        if not files.check(wish, folder):
+        if not files.check(request, folder):
             sys.exit(7)
     elif folder is not None:
-        files.write(wish, folder)
+        files.write(request, folder)
     else:
-        files.show(wish)
+        files.show(request)

@@ -1,7 +1,4 @@
-"""How is the cache shown?
-
-`inv cache`: what is kept, what it takes, and how much it may take. A table for people, or JSON for programs.
-"""
+"""Report of the cache for `inv cache`: its entries, its size and its limit, as a table or as JSON."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +10,7 @@ from pipelines.util import console, units
 
 
 def show(root: Path, limit: str | None, now: datetime, *, clear: bool, as_json: bool) -> None:
-    """`inv cache`: sets the limit or clears the cache where that is asked for, then shows what is kept."""
+    """Set the limit or clear the cache if that is requested, then show the entries."""
     evicted: list[Entry] = []
     if limit is not None:
         store.set_limit(root, limit)
@@ -24,16 +21,16 @@ def show(root: Path, limit: str | None, now: datetime, *, clear: bool, as_json: 
 
 
 def _show(root: Path, evicted: Sequence[Entry], now: datetime, *, as_json: bool) -> None:
-    """All that is kept, least recently used first, and what has just been evicted."""
-    kept, limit = store.entries(root), store.limit(root)
-    size = sum(entry.size for entry in kept)
+    """Show all entries, least recently used first, and those that have just been evicted."""
+    entries, limit = store.entries(root), store.limit(root)
+    size = sum(entry.size for entry in entries)
     if as_json:
-        plain = {"entries": [_plain(entry) for entry in kept], "evicted": [_plain(entry) for entry in evicted]}
+        plain = {"entries": [_plain(entry) for entry in entries], "evicted": [_plain(entry) for entry in evicted]}
         console.emit_json({"size": size, "limit": limit} | plain)
         return
     columns = ("kind", "what", "size", "age", "last used", "hits")
-    total = ("total", _number(kept), f"{units.size(size)} of {units.size(limit)}", "", "", "")
-    console.table("Cache, least recently used first", columns, [*(_row(entry, now) for entry in kept), total])
+    total = ("total", _number(entries), f"{units.size(size)} of {units.size(limit)}", "", "", "")
+    console.table("Cache, least recently used first", columns, [*(_row(entry, now) for entry in entries), total])
     if evicted:
         console.note(f"evicted: {_number(evicted)}, {units.size(sum(entry.size for entry in evicted))}")
 

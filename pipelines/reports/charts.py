@@ -1,6 +1,6 @@
-"""What do numbers look like, build after build?
+"""Charts of numbers, build after build: stacked bars as rectangles of an SVG of WIDTH × HEIGHT.
 
-Stacked bars, as the rectangles of an SVG of WIDTH × HEIGHT: a template draws them, and escapes what is written on them.
+A template draws them and escapes their texts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _WIDEST = 24.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One bar: what it is of, and its parts from the bottom up, each with what to say of it."""
+    """One bar: its label, and the values of its parts by their names, from the bottom up."""
 
     label: str
     parts: Mapping[str, float]
@@ -43,7 +43,7 @@ class Picture:
 
 
 def stacked(title: str, columns: Sequence[Column], unit: str) -> Picture | None:
-    """All columns to one scale; None where there is nothing to see."""
+    """A chart of all columns to one scale; None if all are empty."""
     most = max((sum(column.parts.values()) for column in columns), default=0.0)
     if most <= 0:
         return None

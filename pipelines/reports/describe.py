@@ -1,6 +1,6 @@
-"""What does a variant resolve to?
+"""Description of a variant, as resolved, for `inv show`.
 
-All of it, for `inv show`: elements and environment, the driver that was chosen and why, properties, the command.
+Elements and environment, the selected driver with its reasons, properties, the disk-image-create command.
 """
 
 import shlex
@@ -39,9 +39,9 @@ def placed(variant: Variant, count: int, ram_gib: int) -> dict[str, object]:
 
 
 def readable(about: Mapping[str, object]) -> dict[str, object]:
-    """The same for people: sentences after each other, the command as a line for a shell."""
-    sentences = {name: said for name in ("why", "warnings") if isinstance(said := about.get(name), list)}
-    about = dict(about) | {name: "; ".join(said) for name, said in sentences.items()}
+    """The same for people: sentences in one line, the command as a line for a shell."""
+    sentences = {name: texts for name in ("why", "warnings") if isinstance(texts := about.get(name), list)}
+    about = dict(about) | {name: "; ".join(texts) for name, texts in sentences.items()}
     argv, environment = about.get("command"), about.get("environment")
     if not isinstance(argv, list) or not isinstance(environment, dict):
         return dict(about)
@@ -57,11 +57,11 @@ def newest_build(builds: Path, variant: str) -> str | None:
 
 def _driver(variant: Variant, today: date) -> dict[str, object]:
     selection = variant.selection
-    assert selection is not None  # the caller asked
-    chosen = {"branch": selection.branch, "modules": selection.modules, "toolkit": selection.toolkit}
+    assert selection is not None  # the caller has checked that
+    fields = {"branch": selection.branch, "modules": selection.modules, "toolkit": selection.toolkit}
     return {
         "gpus": list(variant.gpus),
-        "driver": {name: value for name, value in chosen.items() if value is not None},
+        "driver": {name: value for name, value in fields.items() if value is not None},
         "why": list(selection.reasons),
         "warnings": list(resolver.warnings(selection, today)),
     }
@@ -78,7 +78,7 @@ def _built(variant: Variant, builds: Path) -> dict[str, object]:
     plan = recipe.resolve(variant, inputs_resolver.known(variant, fingerprint.newest(variant, builds)))
     cache = builds / ".cache" / "downloads"
     command = builder.command_for(plan, builds / variant.name / "BUILD_ID", inputs_resolver.places(variant, cache))
-    # A proxy may carry a password; it reaches DIB all the same.
+    # A proxy's URL may have a password. The build gets these variables all the same.
     environment = {name: value for name, value in command.environment.items() if not name.endswith("_proxy")}
     return {
         "elements": list(plan.closure),

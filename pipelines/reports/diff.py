@@ -1,7 +1,4 @@
-"""What changed since the build before?
-
-`inv diff`: two builds, wherever they are known, as tables for people or as JSON with everything.
-"""
+"""Report of the differences between two builds for `inv diff`, as tables or as JSON with all details."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,10 +23,10 @@ _DIGESTS = {"elements", "inputs"}
 _SIZES = {"image": "image file", "disk": "virtual disk", "tree": "files in the image"}
 
 
-def show(variant: Variant, builds: Path, kept: Records, old: str | None, new: str | None, *, as_json: bool) -> None:
-    """What changed between two builds, named by their IDs; by default the newest, and the one before it."""
-    made = [record.manifest for record in records.everywhere(variant.name, builds, kept)]
-    before, after = chosen(made, variant.name, old, new)
+def show(variant: Variant, builds: Path, known: Records, old: str | None, new: str | None, *, as_json: bool) -> None:
+    """Show what changed between two builds, given by their IDs (default: the newest, and the one before it)."""
+    made = [record.manifest for record in records.everywhere(variant.name, builds, known)]
+    before, after = selected(made, variant.name, old, new)
     properties = (
         image_metadata.declared_properties(variant, before),
         image_metadata.declared_properties(variant, after),
@@ -44,33 +41,33 @@ def show(variant: Variant, builds: Path, kept: Records, old: str | None, new: st
         _table(_TITLES.get(kind, "Glance properties"), changes, shortened=kind in _DIGESTS)
     rows = [(_SIZES[name], _mib(sizes[0]), _mib(sizes[1])) for name, sizes in found.sizes.items()]
     console.table("Sizes, MiB", ("what", "old", "new"), rows)
-    _say_files(files)
+    _show_files(files)
 
 
-def chosen(made: Sequence[Manifest], variant: str, old: str | None, new: str | None) -> tuple[Manifest, Manifest]:
-    """The two builds that are meant; UsageError when one is not known, or there are no two."""
+def selected(made: Sequence[Manifest], variant: str, old: str | None, new: str | None) -> tuple[Manifest, Manifest]:
+    """The two builds to compare; UsageError if one is not known, or there are fewer than two."""
     by_id = {each.build_id: each for each in made}
     for wanted in (old, new):
         if wanted is not None and wanted not in by_id:
-            there = ", ".join(by_id) or "none"
-            raise UsageError(f"no build {wanted} of {variant} is known", remedy=f"There are: {there}.")
+            listed = ", ".join(by_id) or "none"
+            raise UsageError(f"there is no known build {wanted} of {variant}", remedy=f"Known builds: {listed}.")
     after = by_id[new] if new else made[-1] if made else None
     earlier = [each for each in made if after is not None and each.build_id < after.build_id]
     before = by_id[old] if old else earlier[-1] if earlier else None
     if before is None or after is None:
         raise UsageError(
-            f"{variant} has no two builds to compare: {len(made)} known here and on record",
-            remedy=f"`./inv build {variant} --force` makes one more; `records` in images.yaml says where others are.",
+            f"{variant} has fewer than two builds to compare: {len(made)} on this host and on record",
+            remedy=f"Run `./inv build {variant} --force` for one more, or set `records` in images.yaml.",
         )
     return before, after
 
 
 def _files(builds: Path, old: Manifest, new: Manifest) -> tuple[FileChange, ...] | str:
-    """What changed in the files, or why that cannot be said."""
+    """What changed in the files, or why that is not known."""
     images = [builds / made.variant / made.build_id / made.artifact.path for made in (old, new)]
     gone = [made.build_id for made, image in zip((old, new), images, strict=True) if not image.exists()]
     if gone:
-        return f"not available: the image of {' and of '.join(gone)} does not lie here"
+        return f"not available: the image of {' and of '.join(gone)} is not on this host"
     console.note(f"{new.variant}: reading the files of both images, which takes about a minute")
     try:
         return file_diff.between(*images)
@@ -101,7 +98,7 @@ def _table(title: str, changes: Sequence[Change], *, shortened: bool) -> None:
     console.table(f"{title}: {_counted(c.how for c in changes)}", ("name", "", "old", "new"), rows)
 
 
-def _say_files(files: tuple[FileChange, ...] | str) -> None:
+def _show_files(files: tuple[FileChange, ...] | str) -> None:
     if isinstance(files, str):
         console.say(f"Files: {files}")
     elif not files:

@@ -1,7 +1,6 @@
-"""How is what we know about GPUs shown?
+"""Report of GPUs and driver branches for `inv gpus`, as tables or as JSON.
 
-`inv gpus`: the GPUs, the driver branches as they are today, and, for a number of GPUs and an amount of RAM, the image
-properties that such a guest needs. Tables for people, or JSON for programs.
+For a guest with a number of GPUs and an amount of RAM, also the image properties that it needs.
 """
 
 import fnmatch
@@ -17,7 +16,7 @@ from pipelines.util.errors import CatalogError, UsageError
 
 
 def gpus(only: str | None, count: str, ram: str, today: date, *, as_json: bool) -> None:
-    """`inv gpus`: all GPUs, or those in `only`; placement for `count` of each (0: none) and `ram`."""
+    """Show all GPUs, or those in `only`, and branches; also properties for a guest with `count` (0: none) and `ram`."""
     models = [facts().gpus[name] for name in _selected(only)]
     number, ram_gib = guest(count, ram)
     branches = list(facts().branches.values())
@@ -35,7 +34,7 @@ def gpus(only: str | None, count: str, ram: str, today: date, *, as_json: bool) 
 
 
 def guest(count: str, ram: str) -> tuple[int, int]:
-    """A guest's GPUs (0: it is not asked about one) and its RAM in GiB, as they are written on the command line."""
+    """The GPUs (0: no guest is requested) and the RAM in GiB of a guest, from the command line."""
     return _count(count), _ram(ram)
 
 
@@ -44,15 +43,15 @@ def _selected(only: str | None) -> list[str]:
     parts = ["*"] if only is None else [part.strip() for part in only.split(",") if part.strip()]
     for part in parts:
         if not fnmatch.filter(known(), part):
-            instead = did_you_mean(part, known()).capitalize().rstrip("?")
-            raise CatalogError(f"no GPU here is called {part}", remedy=f"{instead}.")
+            meant = did_you_mean(part, known()).capitalize()
+            raise CatalogError(f"there is no known GPU {part}", remedy=meant if meant.endswith("?") else f"{meant}.")
     names = (name for part in parts for name in fnmatch.filter(known(), part))
     return list(dict.fromkeys(model for name in names for model in models_of(name)))
 
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text):
-        raise UsageError(f"--count {text} is no number of GPUs", remedy="Write how many the guest gets, such as 8.")
+        raise UsageError(f"--count {text} is not a valid number of GPUs", remedy="Write a number such as 8.")
     return int(text)
 
 

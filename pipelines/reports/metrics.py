@@ -1,8 +1,8 @@
-"""What does monitoring need to know?
+"""Metrics for monitoring, in Prometheus's text format.
 
-How old what users get is, how long the newest builds took and how large they are, whether they are good, and what
-failed: in Prometheus's text format, named by its rules (https://prometheus.io/docs/practices/naming/). Ages are there
-for people; alerts compare the timestamps with the time, and so notice when this file is not written any more.
+How old the images are that users get; how long the newest builds took, how large they are, whether they are good; what
+failed. Names follow Prometheus's rules (https://prometheus.io/docs/practices/naming/). Ages are for people; alerts
+compare the timestamps with the time, and so notice when this file is no longer written.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from pipelines.util.errors import HostError, PipelineError
 _PREFIX = "gpu_image_"
 _FAILED = frozenset({store.FAILED, "leftover"})
 _ON_RECORD = {  # of the newest complete build of each variant: the name's rest → its explanation
-    "build_timestamp_seconds": "When the newest complete build was begun, as Unix time",
+    "build_timestamp_seconds": "When the newest complete build started, as Unix time",
     "build_duration_seconds": "How long the newest complete build took",
     "size_bytes": "Size of the newest image's file",
     "virtual_size_bytes": "Size of the newest image's disk",
@@ -37,7 +37,7 @@ _ON_RECORD = {  # of the newest complete build of each variant: the name's rest 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A cloud and its current images, or why nobody knows them."""
+    """A cloud and its current images, or why these are not known."""
 
     cloud: str
     current: Sequence[CloudImage] = ()
@@ -47,7 +47,7 @@ class Asked:
 def write(
     variants: Sequence[Variant],
     builds: Path,
-    kept: Records,
+    known: Records,
     clouds: Mapping[str, Callable[[], Cloud]],
     now: datetime,
     *,
@@ -58,7 +58,7 @@ def write(
     A cloud that does not answer is in the metrics, and raised when they are written.
     """
     asked = [_asked(name, connect, {variant.name for variant in variants}) for name, connect in clouds.items()]
-    content = text(variants, builds, kept, asked, now)
+    content = text(variants, builds, known, asked, now)
     if output is None:
         console.say(content.decode().rstrip("\n"))
     else:
@@ -70,11 +70,11 @@ def write(
                     raise each.error
 
 
-def text(variants: Sequence[Variant], builds: Path, kept: Records, asked: Sequence[Asked], now: datetime) -> bytes:
+def text(variants: Sequence[Variant], builds: Path, known: Records, asked: Sequence[Asked], now: datetime) -> bytes:
     """All metrics in Prometheus's text format."""
-    newest = {variant.name: records.everywhere(variant.name, builds, kept)[-1:] for variant in variants}
-    known = {name: found[0] for name, found in newest.items() if found}
-    families = [*_of_builds(known), _failed(variants, builds), *(_of_clouds(asked, now) if asked else ())]
+    newest = {variant.name: records.everywhere(variant.name, builds, known)[-1:] for variant in variants}
+    recorded = {name: found[0] for name, found in newest.items() if found}
+    families = [*_of_builds(recorded), _failed(variants, builds), *(_of_clouds(asked, now) if asked else ())]
 
     class Collected(Collector):
         def collect(self) -> list[GaugeMetricFamily]:
@@ -147,13 +147,13 @@ def _of_clouds(asked: Sequence[Asked], now: datetime) -> Iterator[GaugeMetricFam
 
 
 def _newest(current: Sequence[CloudImage]) -> Collection[CloudImage]:
-    """One image of each variant, by the same rule as a promotion: one that broke off has left two that are shown."""
+    """One image of each variant, by the rule of a promotion; one that was interrupted has left two current images."""
     by_age = sorted(current, key=lambda image: (not image.rejected, *image.age))
     return {image.variant: image for image in by_age}.values()
 
 
 def _made_at(image: CloudImage) -> datetime:
-    """When its build was begun, which its ID says; the upload may be much later."""
+    """When its build started, by the build ID; the upload may be much later."""
     return store.built_at(image.build_id) or image.created_at
 
 
@@ -166,5 +166,6 @@ def _replace(output: Path, content: bytes) -> None:
         files.write(output, content)
     except OSError as error:
         raise HostError(
-            f"cannot write {output}: {error.strerror}", remedy="Name a file in a folder that is there, and yours."
+            f"cannot write {output}: {error.strerror}",
+            remedy="Name a file in an existing folder in which you may write.",
         ) from error

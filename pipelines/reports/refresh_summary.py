@@ -1,7 +1,4 @@
-"""What does a CI system show of a refresh?
-
-Markdown as GitHub, GitLab and others show it: what was done where, what failed, and what is new inside.
-"""
+"""Summary of a refresh in Markdown, as CI systems show it: what was done where, what failed, what is new inside."""
 
 import contextlib
 import re
@@ -22,9 +19,7 @@ _COLUMNS = ("image", "cloud", "done", "reason", "build", "image ID", "time")
 _LINES_OF_AN_ERROR = 40
 _MARKUP = re.compile(r"([\\`*_\[\]{}#|~])")
 _NOTHING = "–"
-
-
-_NEW = ("build", "verify", "upload", "promote")  # after the others there is no other build than before
+_NEW = ("build", "verify", "upload", "promote")  # the other steps bring no new build
 _DONE = {
     "build": "built",
     "verify": "verified",
@@ -37,12 +32,12 @@ _DONE = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What became of one image on one cloud.
+    """What was done for one image on one cloud.
 
-    `cloud` is "" for what was done here. `action` is what was done, such as "built, released", "nothing to do" or
-    "failed", or it is NOT_REACHED; `reason` says why, as the plan does. `packages`, `driver` and `kernel` are what has
-    changed since the build before ("libc6 2.41-12 → 2.41-13"; "550.163.01 → 550.170.02"), empty when nothing has, or
-    nobody knows. `seconds` are by step. `error` is what failed, with its remedy; "" when nothing did.
+    `cloud` is "" for this host. `action` is what was done, such as "built, released", "nothing to do" or "failed", or
+    it is NOT_REACHED; `reason` is that of the plan. `packages`, `driver` and `kernel` are what has changed since the
+    build before ("libc6 2.41-12 → 2.41-13"; "550.163.01 → 550.170.02"), empty if nothing has, or that is not known.
+    `seconds` are by step. `error` is what failed, with its remedy, or "".
     """
 
     variant: str
@@ -69,7 +64,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write the summary to a file, in place of what it has; HostError when that cannot be done."""
+    """Write the summary to a file, in place of its content; HostError if that fails."""
     try:
         path.write_text(markdown(rows), encoding="utf-8")
     except OSError as error:
@@ -80,8 +75,8 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def written(path: Path, rows: Callable[[], Sequence[Row]]) -> Iterator[None]:
     """Write the summary before some work and after it, however that ends.
 
-    Before: that it cannot be written is said at once, and what is killed leaves one too. When both fail afterwards, it
-    is the work's error that is raised.
+    Before it, so that an unwritable file is an error at once, and a run that is killed leaves a summary too.
+    If both the work and the summary after it fail, the error of the work is raised.
     """
     write(path, rows())
     try:
@@ -134,7 +129,7 @@ def _time(seconds: Mapping[str, float]) -> str:
 
 
 def _failure(row: Row) -> str:
-    """What failed, as it was said, and only its end when that was long."""
+    """What failed, in the words of the error; of a long text only its end."""
     where = f" on {_text(row.cloud)}" if row.cloud else ""
     lines = row.error.strip().splitlines()
     left_out = ["…"] if len(lines) > _LINES_OF_AN_ERROR else []
@@ -165,7 +160,7 @@ def _fenced(lines: Sequence[str]) -> str:
 
 
 def _code(text: str) -> str:
-    """An ID; it is shown as such, and anything else that was put in its place as text."""
+    """An ID as code; anything else that is in its place as text."""
     return f"`{text}`" if re.fullmatch(r"[A-Za-z0-9._-]+", text) else _text(text)
 
 
@@ -180,7 +175,7 @@ def _count(number: int, what: str) -> str:
 
 
 def rows(run: Refresh, variants: Sequence[Variant]) -> list[Row]:
-    """All images that were asked for, in their order. It is no error that what is new cannot be found out."""
+    """All requested images, in their order. If it cannot be found out what is new, that is no error."""
     found = [
         Row(variant="all", cloud=name, action="failed", error=said(error))
         for name, error in run.site.unreachable.items()
@@ -197,7 +192,7 @@ def rows(run: Refresh, variants: Sequence[Variant]) -> list[Row]:
 
 
 def _rows(run: Refresh, variant: Variant) -> list[Row]:
-    """One image: what was done here, and in or with each cloud."""
+    """One image: what was done on this host, and in each cloud."""
     steps = sorted((step for step in run.steps if step.variant == variant.name), key=lambda step: step.cloud or "")
     news = _news(run, variant, steps)
     where = dict.fromkeys(step.cloud for step in steps)
@@ -240,6 +235,6 @@ def _news(run: Refresh, variant: Variant, steps: Sequence[Step]) -> Difference |
         before = [record.manifest for record in run.site.records.known(variant.name) if record.manifest.build_id < new]
         made = site.manifest_of(run.site, variant.name, new)
     except PipelineError as error:
-        console.warn(f"{variant.name}: what is new in {new} is not known: {error.what}")
+        console.warn(f"{variant.name}: the changes in {new} are not known: {error.what}")
         return None
     return diff.between(before[-1], made) if before and made else None

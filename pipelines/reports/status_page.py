@@ -1,8 +1,7 @@
-"""How does the state of all clouds look in a browser?
+"""Status of all clouds as an HTML page.
 
-One file that needs nothing else: no network, no fonts, no scripts from anywhere. Names and properties in a cloud are
-whatever somebody wrote there, so jinja2 escapes all of them, and a Content-Security-Policy lets nothing run but the
-one script of ours, which is known by its digest.
+One file that needs nothing else: no network, no fonts, no other scripts. Other users of a cloud choose names and
+properties there, so jinja2 escapes all of them, and a Content-Security-Policy lets only our own script run.
 """
 
 import base64
@@ -33,7 +32,7 @@ _OTHERS = "between them"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """What is on record of a variant's builds."""
+    """The recorded builds of a variant."""
 
     variant: str
     description: str
@@ -42,7 +41,7 @@ class History:
 
 
 def write(path: Path, site: Site, variants: Sequence[Variant], found: Sequence[Survey], now: datetime) -> None:
-    """The page of all these clouds and variants, into a file; HostError when that cannot be written."""
+    """Write the page of these clouds and variants to a file; HostError if that fails."""
     histories = [_history(variant, workflows_site.manifests(site, variant)) for variant in variants]
     try:
         files.write(path, page(found, histories, now).encode(errors="replace"))
@@ -61,7 +60,7 @@ def page(found: Sequence[Survey], histories: Sequence[History], now: datetime) -
         generated_at=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         width=charts.WIDTH,
         height=charts.HEIGHT,
-        style=Markup(style),  # ours, as it lies beside this file
+        style=Markup(style),  # our own, from the folder of templates
         script=Markup(script),
         style_digest=_digest(style),
         script_digest=_digest(script),
@@ -82,7 +81,7 @@ def _history(variant: Variant, made: Sequence[Manifest]) -> History:
 
 
 def _layers(made: Manifest) -> dict[str, float]:
-    """The seconds of each layer, and what the build took beside them."""
+    """The seconds of each layer, and those of the build outside of them."""
     layers = dict(layer_seconds(made))
     rest = made.seconds - sum(layers.values())
     return layers | {_OTHERS: rest} if rest > 0 else layers

@@ -1,7 +1,4 @@
-"""How is a result shown?
-
-As a table for people or as JSON for programs, from the same rows. What they contain is decided elsewhere.
-"""
+"""Tables of results for people, or the same rows as JSON for programs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -16,8 +13,6 @@ from pipelines.util import console
 from pipelines.workflows.status import Seen, Survey
 
 _MARKS = {True: "ok", False: "FAILED", None: "n/a"}
-
-
 _COLUMNS = ("variant", "build_id", "state", "visibility", "name", "id", "whose")
 
 
@@ -104,7 +99,7 @@ def _text(value: object) -> str:
 
 
 def status(found: Sequence[Survey], *, as_json: bool) -> None:
-    """`inv status`. The table shows all others of the same name, too, and whose they are; JSON what is out of order."""
+    """`inv status`. The table also has other images of the same name; JSON has what needs attention."""
     if as_json:
         console.emit_json([each for survey in found for each in survey.plain()])
         return
@@ -117,10 +112,10 @@ def status(found: Sequence[Survey], *, as_json: bool) -> None:
 
 
 def _cells(image: Seen) -> tuple[str, ...]:
-    said = (str(getattr(image.row, column)) for column in _COLUMNS)
-    return tuple(_plain(cell) or "-" for cell in (*said, "; ".join(map(str, image.drift))))
+    values = (str(getattr(image.row, column)) for column in _COLUMNS)
+    return tuple(_plain(cell) or "-" for cell in (*values, "; ".join(map(str, image.drift))))
 
 
 def _plain(text: str) -> str:
-    """Without control characters: what others wrote in a cloud must not steer our terminal."""
+    """The text without control characters: names from a cloud must not control the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,7 +1,6 @@
-"""Where does the time go?
+"""Timings of the last builds side by side, for `inv show NAME --timings`.
 
-`inv show NAME --timings`: the last builds side by side, from their manifests alone. What takes longest comes first;
-what a manifest of an older version does not say stays open.
+They come from the manifests alone. The longest stages are first; what a manifest of an older version lacks is left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +11,12 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.util import console
 
 SHOWN_BUILDS = 4
-SHORT_SECONDS = 1.0  # stages that nowhere take longer are summed up
+SHORT_SECONDS = 1.0  # stages that take less in all builds are summed up
 _UNKNOWN = "-"
 
 
 def show(builds: Path, variant: str, *, as_json: bool) -> None:
-    """The last complete builds of a variant, newest first; UsageError when there is none."""
+    """Show the last complete builds of a variant, newest first; UsageError if there is none."""
     newest = store.newest_complete(builds, variant)
     complete = [build for build in store.builds(builds, variant) if build.state == store.COMPLETE]
     earlier = [build for build in complete if build.build_id < newest.build_id]
@@ -41,16 +40,16 @@ def stage_rows(made: Sequence[Manifest]) -> list[tuple[str, ...]]:
 
 
 def build_rows(made: Sequence[Manifest]) -> list[tuple[str, ...]]:
-    """What the builds took as a whole."""
+    """The builds as a whole."""
     layers = list(dict.fromkeys(layer for each in made for layer in layer_seconds(each)))
     facts: list[tuple[str, Callable[[Manifest], str]]] = [
         ("total, seconds", lambda each: _seconds(each.seconds or None)),
-        ("out of the cache", lambda each: ", ".join(each.cached) or _UNKNOWN),
+        ("taken from the cache", lambda each: ", ".join(each.cached) or _UNKNOWN),
         ("scratch space at its peak", _scratch),
         ("image", lambda each: f"{each.artifact.size / 2**20:.0f} MiB"),
     ]
     of_layers = [(f"{layer} layer", *(_seconds(layer_seconds(each).get(layer)) for each in made)) for layer in layers]
-    return [*of_layers, *((name, *map(say, made)) for name, say in facts)]
+    return [*of_layers, *((name, *map(value, made)) for name, value in facts)]
 
 
 def layer_seconds(made: Manifest) -> Mapping[str, float]:
@@ -65,7 +64,7 @@ def layer_seconds(made: Manifest) -> Mapping[str, float]:
 
 
 def _ratio(made: Manifest) -> float | None:
-    """The scratch space at its peak, in guests' trees."""
+    """The peak of scratch space, as a multiple of the guest's tree."""
     tree, peak = made.scratch.get("tree"), made.scratch.get("peak")
     return round(peak / tree, 2) if tree and peak else None
 

@@ -88,20 +88,20 @@ def test_two_equal_builds_differ_in_nothing() -> None:
 def test_by_default_the_newest_is_compared_with_the_one_before(
     asked: tuple[str | None, str | None], meant: tuple[str, str]
 ) -> None:
-    before, after = reports_diff.chosen([made(FIRST), made(OLD), made(NEW)], "a", *asked)
+    before, after = reports_diff.selected([made(FIRST), made(OLD), made(NEW)], "a", *asked)
     assert (before.build_id, after.build_id) == meant
 
 
 def test_a_build_that_nobody_knows_is_a_usage_error_that_names_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no build x of a is known") as caught:
-        reports_diff.chosen([made(OLD), made(NEW)], "a", "x", None)
+    with pytest.raises(UsageError, match="there is no known build x of a") as caught:
+        reports_diff.selected([made(OLD), made(NEW)], "a", "x", None)
     assert f"{OLD}, {NEW}" in caught.value.remedy
 
 
 @pytest.mark.parametrize("known", [[], [made(NEW)]])
 def test_one_build_is_compared_with_nothing(known: list[Manifest]) -> None:
-    with pytest.raises(UsageError, match=f"no two builds to compare: {len(known)} known"):
-        reports_diff.chosen(known, "a", None, None)
+    with pytest.raises(UsageError, match=f"fewer than two builds to compare: {len(known)} on this host"):
+        reports_diff.selected(known, "a", None, None)
 
 
 def test_builds_that_are_only_on_record_are_compared_but_for_their_files(
@@ -117,7 +117,7 @@ def test_builds_that_are_only_on_record_are_compared_but_for_their_files(
     assert (said["old"], said["new"]) == (OLD, NEW)
     assert said["packages"] == [{"name": "bash", "old": "5.2", "new": "5.3", "how": "changed"}]
     assert said["files"] is None
-    assert said["files_note"] == f"not available: the image of {OLD} and of {NEW} does not lie here"
+    assert said["files_note"] == f"not available: the image of {OLD} and of {NEW} is not on this host"
 
 
 # From images

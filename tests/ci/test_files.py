@@ -1,4 +1,4 @@
-"""Are the generated pipelines what their systems take, what images.yaml asks for, and safe with its secrets?"""
+"""Generated pipelines are what their systems accept and what images.yaml asks for, and safe with its secrets."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ from pipelines.catalog import loader
 from pipelines.ci import files as ci_files
 from pipelines.ci import job_matrix, render
 from pipelines.ci import options as ci_options
-from pipelines.ci.options import Wish
+from pipelines.ci.options import Request
 from pipelines.util.errors import UsageError
 from tests.support.paths import PROJECT
 
@@ -53,9 +53,9 @@ def offered(images: str) -> loader.Catalog:
         return loader.load(Path(file.name))
 
 
-def asked(system: str, *, images: str = IMAGES, **options: Any) -> Wish:
+def asked(system: str, *, images: str = IMAGES, **options: Any) -> Request:
     given = {"clouds": ["prod", "test"], "project": PROJECT} | options
-    return ci_options.wish(offered(images), system, given.pop("clouds"), **given)
+    return ci_options.request(offered(images), system, given.pop("clouds"), **given)
 
 
 def written(folder: Path, system: str, **options: Any) -> Path:
@@ -189,13 +189,15 @@ def commands(folder: Path) -> Iterator[list[str]]:
 
 
 def test_every_command_is_one_of_ours_with_options_that_it_has(tmp_path: Path) -> None:
-    from invoke.parser import Parser
-
+    from pipelines.cli.program import Application
     from tasks import namespace
 
-    called = list(commands(tmp_path))
-    parsed = [Parser(contexts=namespace.to_contexts()).parse_argv(words) for words in called]
-    named = [context.name for found in parsed for context in found]
+    program = Application(namespace=namespace, name="inv", binary="./inv")
+    program.create_config()
+    named = []
+    for words in commands(tmp_path):
+        program.parse_core(["inv", *words])
+        named += [context.name for context in program.tasks]
     assert sorted(named) == sorted(["plan", "ci", "ci"] * 2 + ["cache", "refresh"] * 3 + ["ci", "refresh"])
 
 
@@ -205,14 +207,14 @@ def test_every_command_is_one_of_ours_with_options_that_it_has(tmp_path: Path) -
 @pytest.mark.parametrize("system", ["github", "gitlab", "systemd"])
 def test_a_new_image_needs_no_edit_where_a_run_asks_what_there_is_to_do(tmp_path: Path, system: str) -> None:
     written(tmp_path, system)
-    wish = asked(system, images=f"{IMAGES}  another: {{parent: plain}}\n")
-    assert ci_files.differing(wish, tmp_path) == []
+    request = asked(system, images=f"{IMAGES}  another: {{parent: plain}}\n")
+    assert ci_files.differing(request, tmp_path) == []
 
 
 def test_a_new_image_is_drift_where_jobs_are_written_down(tmp_path: Path) -> None:
     written(tmp_path, "zuul")
-    wish = asked("zuul", images=f"{IMAGES}  another: {{parent: plain}}\n")
-    assert ci_files.differing(wish, tmp_path) == [".zuul.d/gpu-images-refresh.yaml"]
+    request = asked("zuul", images=f"{IMAGES}  another: {{parent: plain}}\n")
+    assert ci_files.differing(request, tmp_path) == [".zuul.d/gpu-images-refresh.yaml"]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -241,10 +243,10 @@ def test_check_is_exit_7_and_names_each_file_that_is_wrong_or_missing(tmp_path: 
 
 
 def test_github_has_a_job_for_each_image_of_the_plan(tmp_path: Path) -> None:
-    wish = asked("github")
-    assert job_matrix.of(wish, plan(tmp_path, ["signed"]), NOW) == 'variants=["signed"]\nweek=2026-W01'
-    assert job_matrix.of(wish, plan(tmp_path, []), NOW) == "variants=[]\nweek=2026-W01"
-    assert job_matrix.of(wish, None, NOW) == 'variants=["plain", "signed"]\nweek=2026-W01'
+    request = asked("github")
+    assert job_matrix.of(request, plan(tmp_path, ["signed"]), NOW) == 'variants=["signed"]\nweek=2026-W01'
+    assert job_matrix.of(request, plan(tmp_path, []), NOW) == "variants=[]\nweek=2026-W01"
+    assert job_matrix.of(request, None, NOW) == 'variants=["plain", "signed"]\nweek=2026-W01'
 
 
 def test_gitlab_has_a_job_for_each_image_of_the_plan_and_never_two_of_one_at_once(tmp_path: Path) -> None:
@@ -265,7 +267,7 @@ def test_gitlab_puts_no_variable_of_the_parent_in_place_of_the_childs(tmp_path: 
 
 def test_the_jobs_are_those_of_a_plan_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"variant": "signed"}')
-    with pytest.raises(UsageError, match="is no plan"):
+    with pytest.raises(UsageError, match="is not a plan"):
         job_matrix.of(asked("github"), tmp_path / "plan.json", NOW)
 
 
@@ -334,7 +336,7 @@ def test_zuul_shows_no_task_that_has_a_secret_as_its_argument(tmp_path: Path) ->
 @pytest.mark.parametrize("cloud", ["$(id)", "a b", "${{ secrets.X }}", "--force", "a\nb", "{{ x }}", "%n", "a'b", ""])
 @pytest.mark.parametrize("system", ["github", "systemd"])
 def test_a_cloud_whose_name_means_something_to_a_shell_or_to_yaml_is_refused(system: str, cloud: str) -> None:
-    with pytest.raises(UsageError, match="not safe"):
+    with pytest.raises(UsageError, match="is not a safe value for cloud"):
         asked(system, clouds=[cloud])
 
 
@@ -349,15 +351,15 @@ def test_a_name_that_yaml_would_take_for_something_else_stays_a_name(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("system", "options", "said"),
+    ("system", "options", "message"),
     [
-        ("jenkins", {}, "no files for jenkins"),
-        ("github", {"clouds": []}, "no cloud is named"),
-        ("github", {"schedule": "every night"}, "schedule of github"),
-        ("github", {"schedule": "1 2 3 4"}, "schedule of github"),
+        ("jenkins", {}, "jenkins is not a supported CI system"),
+        ("github", {"clouds": []}, "no cloud is given"),
+        ("github", {"schedule": "every night"}, "for schedule of github"),
+        ("github", {"schedule": "1 2 3 4"}, "for schedule of github"),
         ("github", {"cache_limit": "much"}, "--cache-limit much"),
-        ("github", {"secret": ["lower"]}, "'lower' as secret"),
-        ("github", {"runner": ["a]"]}, "'a]' as runner"),
+        ("github", {"secret": ["lower"]}, "'lower' is not a safe value for secret"),
+        ("github", {"runner": ["a]"]}, "'a]' is not a safe value for runner"),
         ("gitlab", {"schedule": "1 2 * * *"}, "gitlab has no schedule"),
         ("zuul", {"schedule": "1 2 * * *"}, "zuul has no schedule"),
         ("zuul", {"runner": ["a", "b"]}, "one label"),
@@ -365,12 +367,12 @@ def test_a_name_that_yaml_would_take_for_something_else_stays_a_name(tmp_path: P
         ("systemd", {"project": Path("/with'quote")}, "project's folder"),
     ],
 )
-def test_what_no_file_could_carry_is_refused(system: str, options: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
+def test_what_no_file_could_hold_safely_is_refused(system: str, options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         asked(system, **options)
 
 
 def test_a_time_that_systemd_does_not_know_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="knows no time"):
+    with pytest.raises(UsageError, match="is not a valid time for systemd"):
         written(tmp_path, "systemd", schedule="Moonday 25:00")
     assert list(tmp_path.iterdir()) == []

@@ -545,9 +545,9 @@ def test_people_get_tables(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_gpu_is_told_with_what_was_meant() -> None:
-    with pytest.raises(CatalogError, match="no GPU here is called h1000") as caught:
+    with pytest.raises(CatalogError, match="there is no known GPU h1000") as caught:
         reports_gpus.gpus("h1000", "0", "64GiB", TODAY, as_json=True)
-    assert caught.value.remedy == "Did you mean h100."
+    assert caught.value.remedy == "Did you mean h100?"
 
 
 @pytest.mark.parametrize("ram", ["512", "64GB", "0GiB", "", "512MiB"])
@@ -558,5 +558,5 @@ def test_an_amount_of_ram_has_a_unit(ram: str) -> None:
 
 @pytest.mark.parametrize("count", ["-1", "many", ""])
 def test_a_number_of_gpus_is_a_number(count: str) -> None:
-    with pytest.raises(UsageError, match="is no number of GPUs"):
+    with pytest.raises(UsageError, match="is not a valid number of GPUs"):
         reports_gpus.gpus(None, count, "64GiB", TODAY, as_json=True)

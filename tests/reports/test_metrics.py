@@ -1,4 +1,4 @@
-"""What does monitoring need to know? Read as Prometheus's own parser reads it."""
+"""Metrics for monitoring, as Prometheus's own parser reads them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,8 +60,8 @@ def parsed(text: str) -> Samples:
 
 
 def samples(builds: Path, *asked: Asked) -> Samples:
-    kept = records.open("builds", builds)
-    return parsed(metrics.text([VARIANT], builds, kept, asked, NOW).decode())
+    known = records.open("builds", builds)
+    return parsed(metrics.text([VARIANT], builds, known, asked, NOW).decode())
 
 
 def image(state: str = "current", build_id: str = OLD) -> CloudImage:
@@ -109,8 +109,8 @@ def test_the_current_image_is_as_old_as_its_build_and_not_as_its_upload(builds: 
 @pytest.mark.parametrize(("gone_back", "counts"), [(False, 22), (True, 21)], ids=["newer", "not rejected"])
 def test_of_two_that_are_shown_the_one_that_stays_has_the_age(builds: Path, gone_back: bool, counts: int) -> None:
     current = [replace(image(build_id=NEW), rejected=gone_back), image()]
-    kept = records.open("builds", builds)
-    text = metrics.text([VARIANT], builds, kept, [Asked(cloud="prod", current=current)], NOW).decode()
+    known = records.open("builds", builds)
+    text = metrics.text([VARIANT], builds, known, [Asked(cloud="prod", current=current)], NOW).decode()
     lines = [line.partition(" ")[0] for line in text.splitlines()]
     assert len(lines) - lines.count("#") == len(set(lines) - {"#"})  # node_exporter takes no line twice
     found = parsed(text)
@@ -126,8 +126,8 @@ def test_a_variant_without_a_build_has_no_numbers_but_its_failures(tmp_path: Pat
 
 def test_every_metric_is_a_gauge_with_an_explanation_and_a_base_unit(builds: Path) -> None:
     verified(builds, passed=True)
-    kept = records.open("builds", builds)
-    text = metrics.text([VARIANT], builds, kept, [Asked(cloud="prod", current=[image()])], NOW).decode()
+    known = records.open("builds", builds)
+    text = metrics.text([VARIANT], builds, known, [Asked(cloud="prod", current=[image()])], NOW).decode()
     families = list(text_string_to_metric_families(text))
     assert families
     for family in families:
@@ -152,15 +152,15 @@ def test_a_cloud_that_does_not_answer_is_in_the_metrics_and_in_the_exit_code(bui
 
 def test_the_file_is_whole_or_not_there_and_nothing_is_left_beside_it(builds: Path, tmp_path: Path) -> None:
     output = tmp_path / "images.prom"
-    kept = records.open("builds", builds)
-    metrics.write([VARIANT], builds, kept, {}, NOW, output=output)
+    known = records.open("builds", builds)
+    metrics.write([VARIANT], builds, known, {}, NOW, output=output)
     assert output.stat().st_mode & 0o777 == 0o644  # node_exporter is another user
     assert sorted(tmp_path.iterdir()) == [builds, output]
     with pytest.raises(HostError, match="cannot write"):
-        metrics.write([VARIANT], builds, kept, {}, NOW, output=tmp_path / "no" / "such.prom")
+        metrics.write([VARIANT], builds, known, {}, NOW, output=tmp_path / "no" / "such.prom")
 
 
 def test_metrics_go_to_stdout_alone(builds: Path) -> None:
-    said = inv("metrics", "--only", NAME, "--builds", builds)
-    assert said.returncode == 0, said.stderr
-    assert parsed(said.stdout)[of("size_bytes", NAME)] == 644 * 2**20
+    result = inv("metrics", "--only", NAME, "--builds", builds)
+    assert result.returncode == 0, result.stderr
+    assert parsed(result.stdout)[of("size_bytes", NAME)] == 644 * 2**20

@@ -1,4 +1,4 @@
-"""Does the summary of a CI job say what was done, what failed and what is new, whatever is in the words?"""
+"""The summary of a CI job has what was done, what failed and what is new, whatever characters are in it."""
 
 import dataclasses
 from pathlib import Path
@@ -41,13 +41,13 @@ def test_a_release_has_its_reason_ids_and_times() -> None:
     ]
 
 
-def test_what_is_new_in_a_build_is_said_once_for_all_clouds() -> None:
+def test_what_is_new_in_a_build_is_listed_once_for_all_clouds() -> None:
     text = markdown([RELEASED, dataclasses.replace(RELEASED, cloud="test")])
     assert text.count("what has changed") == 1
     assert "<details><summary>2 packages</summary>" in text
 
 
-def test_nothing_to_do_is_said_too() -> None:
+def test_nothing_to_do_is_a_summary_too() -> None:
     assert markdown([]) == "## GPU images: nothing to do\n"
 
 
@@ -63,11 +63,11 @@ def test_what_was_never_reached_is_in_the_heading() -> None:
     assert text.startswith("## GPU images: 2 images on 1 cloud, 1 not reached\n")
 
 
-def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
-    begun = []
+def test_a_summary_that_cannot_be_written_is_an_error_before_the_work(tmp_path: Path) -> None:
+    started = []
     with pytest.raises(HostError, match="cannot write"), written(tmp_path / "none" / "summary.md", lambda: []):
-        begun.append(True)
-    assert begun == []
+        started.append(True)
+    assert started == []
 
 
 def test_the_error_of_the_work_stays_when_the_summary_cannot_be_written_any_more(
@@ -87,8 +87,8 @@ def test_the_error_of_the_work_stays_when_the_summary_cannot_be_written_any_more
 
 
 def test_a_long_error_is_shown_from_its_end() -> None:
-    said = "\n".join(f"line {number}" for number in range(100))
-    text = markdown([Row(variant="plain", action="failed", error=said)])
+    output = "\n".join(f"line {number}" for number in range(100))
+    text = markdown([Row(variant="plain", action="failed", error=output)])
     assert "…\nline 60\n" in text
     assert "line 59" not in text
 

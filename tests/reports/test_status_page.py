@@ -1,4 +1,4 @@
-"""Does the status page work in a real browser, whatever somebody wrote into a cloud?"""
+"""The status page in a real browser, whatever names a cloud has."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_a_click_sorts_by_number_and_another_the_other_way(browser: webdriver.Ch
     assert column(browser, "image") == ["variant-1", "variant-2", "variant-3", "variant-9", "variant-10"]
 
 
-def test_drift_stands_out_and_says_what_can_be_repaired(browser: webdriver.Chrome) -> None:
+def test_drift_stands_out_with_what_can_be_repaired(browser: webdriver.Chrome) -> None:
     [row] = browser.find_elements(By.CSS_SELECTOR, "#images tr.drift")
     other = browser.find_element(By.CSS_SELECTOR, "#images tbody tr:not(.drift)")
     assert row.value_of_css_property("background-color") != other.value_of_css_property("background-color")
@@ -142,7 +142,7 @@ def test_the_pictures_are_drawn_to_scale_and_say_what_they_show(browser: webdriv
     assert "newest 178 s, most 178 s" in browser.page_source
 
 
-def test_a_cloud_that_failed_and_a_variant_that_is_not_there_are_said(browser: webdriver.Chrome) -> None:
+def test_a_cloud_that_failed_and_a_variant_that_is_missing_are_shown(browser: webdriver.Chrome) -> None:
     assert browser.find_element(By.CSS_SELECTOR, ".failed").text.startswith("edge: edge: <img")
     assert "not there" in column(browser, "state")
 

@@ -1,4 +1,4 @@
-"""Where does the time go? From manifests as builds write them, and as they wrote them once."""
+"""Timings, from manifests of this version and of older ones."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def made(second: int = 0, **fields: Any) -> Manifest:
     return Manifest(**(given | fields))
 
 
-def kept(root: Path, *manifests: Manifest) -> None:
+def recorded(root: Path, *manifests: Manifest) -> None:
     for each in manifests:
         folder = root / each.variant / each.build_id
         folder.mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_build_as_a_whole_has_its_layers_total_cache_scratch_and_size() -> Non
         ("driver layer", "175.6"),
         ("variant layer", "13.3"),
         ("total, seconds", "215.0"),
-        ("out of the cache", "base layer, kernel modules"),
+        ("taken from the cache", "base layer, kernel modules"),
         ("scratch space at its peak", "5120 MiB, 2.50 × the tree"),
         ("image", "644 MiB"),
     ]
@@ -82,14 +82,14 @@ def test_what_an_old_manifest_does_not_say_stays_open() -> None:
     assert timings.build_rows([made(stages={"base/a": 1.5, "base/b": 2.0})]) == [
         ("base layer", "3.5"),
         ("total, seconds", "-"),
-        ("out of the cache", "-"),
+        ("taken from the cache", "-"),
         ("scratch space at its peak", "-"),
         ("image", "644 MiB"),
     ]
 
 
 def test_the_last_four_builds_are_shown_newest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kept(tmp_path, *(made(second, stages=COLD) for second in range(6)))
+    recorded(tmp_path, *(made(second, stages=COLD) for second in range(6)))
     timings.show(tmp_path, "a", as_json=True)
     shown = [build["build_id"] for build in json.loads(capsys.readouterr().out)["builds"]]
     assert shown == [f"20261122T2222{second:02d}Z-717284c3" for second in (5, 4, 3, 2)]
@@ -98,7 +98,7 @@ def test_the_last_four_builds_are_shown_newest_first(tmp_path: Path, capsys: pyt
 
 
 def test_json_has_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kept(tmp_path, made(stages=WARM, seconds=10.5, cached=CACHED, scratch={"tree": 4, "peak": 6}))
+    recorded(tmp_path, made(stages=WARM, seconds=10.5, cached=CACHED, scratch={"tree": 4, "peak": 6}))
     timings.show(tmp_path, "a", as_json=True)
     assert json.loads(capsys.readouterr().out) == {
         "variant": "a",
@@ -126,7 +126,7 @@ def test_the_command_shows_an_image_of_the_catalog(tmp_path: Path) -> None:
     (tmp_path / "images.yaml").write_text(
         "version: 1\nimages:\n  a: {base: {distribution: debian, release: trixie}, disk: {size: 4GiB}}\n"
     )
-    kept(tmp_path / "builds", made(stages=COLD))
+    recorded(tmp_path / "builds", made(stages=COLD))
     ended = inv("show", "a", "--timings", "--catalog", tmp_path / "images.yaml", "--builds", tmp_path / "builds")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "  driver/post-install.d/50-compile-modules  175.6\n" in ended.stdout
