@@ -1,1 +1,1 @@
-"""The ground for all other packages: programs, files, locks, errors, output."""
+"""What all other packages build on: programs, files, locks, errors, output."""

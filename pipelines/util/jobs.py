@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from pipelines.util import console, units
+from pipelines.util import console, interrupts, units
 from pipelines.util import worker as util_worker
 from pipelines.util.errors import INTERRUPTED, UsageError
 from pipelines.util.worker import End, Message, Worker
@@ -76,7 +76,7 @@ class _Crew:
 
     def stop(self) -> None:
         """End what is still running; show what went wrong with that, and the results that were held back."""
-        with util_worker.uninterrupted():
+        with interrupts.blocked():
             for worker in self._workers.values():
                 worker.interrupt()
             ends = time.monotonic() + ENDING_SECONDS
@@ -90,7 +90,7 @@ class _Crew:
                 self._show_results()
 
     def _start(self, name: str) -> None:
-        with util_worker.uninterrupted():
+        with interrupts.blocked():
             worker = util_worker.start(name, self._waiting.pop(name), live=self._board.live)
             self._workers[worker.messages] = worker
         self._board.starts(name)
@@ -101,7 +101,7 @@ class _Crew:
 
         ended = []
         ready = wait([*self._workers], timeout=1.0)
-        with util_worker.uninterrupted():  # as the sender: a message is received whole, or not yet
+        with interrupts.blocked():  # as the sender: a message is received whole, or not yet
             for worker in [worker for messages, worker in self._workers.items() if messages in ready]:
                 message = worker.receive()
                 if isinstance(message, End):

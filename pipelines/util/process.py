@@ -11,17 +11,16 @@ import selectors
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pipelines.util import interrupts
 from pipelines.util.errors import HostError, ProgramError
 
 GRACE_SECONDS = 10.0
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Program = subprocess.Popen[bytes]  # a started program, for type annotations elsewhere
 
@@ -162,7 +161,7 @@ def _started(
     child: Program | None = None
     source = _readable(stdin) if stdin else None
     try:
-        with _interrupts_delayed():
+        with interrupts.delayed():  # one within Popen would lose the process ID of a running program
             child = subprocess.Popen(
                 list(argv),
                 env=dict(environment() if env is None else env),
@@ -183,25 +182,6 @@ def _started(
         if source is not None:
             os.close(source)
     return child
-
-
-@contextlib.contextmanager
-def _interrupts_delayed() -> Iterator[None]:
-    """Delay interrupts: one that is raised within Popen leaves a program running of which nobody has the process ID."""
-    if threading.current_thread() is not threading.main_thread():  # no handler runs in another one
-        yield
-        return
-    came: list[int] = []
-    ours = [(number, handler) for number in _INTERRUPTS if callable(handler := signal.getsignal(number))]
-    try:
-        for number, _ in ours:
-            signal.signal(number, lambda number, _frame: came.append(number))
-        yield
-    finally:
-        for number, handler in ours:
-            signal.signal(number, handler)
-        for interrupt in came:
-            signal.raise_signal(interrupt)
 
 
 def _readable(content: bytes) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
-from pipelines.util import console, locks
+from pipelines.util import console, interrupts, locks
 from pipelines.util.errors import Interrupted, PipelineError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Worker:
 
 
 def start(name: str, work: Callable[[], None], *, live: bool) -> Worker:
-    """Start some work. Call it `uninterrupted`, so that no worker is ever forgotten."""
+    """Start some work. Call it with interrupts `blocked`, so that no worker is ever forgotten."""
     from multiprocessing import get_context  # noqa: PLC0415  # slow to import, and most commands do one thing
 
     fork = get_context("fork")
@@ -100,16 +100,6 @@ def start(name: str, work: Callable[[], None], *, live: bool) -> Worker:
     process.start()
     theirs.close()
     return Worker(name=name, process=process, messages=ours)
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Delay signals until the end of it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _do(name: str, work: Callable[[], None], sink: "Connection", parent: int, *, live: bool) -> None:
@@ -129,7 +119,7 @@ def _do(name: str, work: Callable[[], None], sink: "Connection", parent: int, *,
 
 
 def _tell(sink: "Connection", message: Message | End) -> None:
-    with uninterrupted():  # one that is cut off would garble all that follow
+    with interrupts.blocked():  # one that is cut off would garble all that follow
         sink.send(message)
 
 

@@ -1,4 +1,4 @@
-"""What is different between two builds: from manifests anywhere, and from images that lie here."""
+"""Differences between two builds: from manifests anywhere, and from images on this host."""
 
 import json
 from dataclasses import replace

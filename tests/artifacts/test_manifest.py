@@ -1,4 +1,4 @@
-"""What did we make? Files as state: never half-written, never believed when damaged."""
+"""Manifests and verifications are read as they were written, and damaged ones are refused."""
 
 import json
 from dataclasses import asdict, replace

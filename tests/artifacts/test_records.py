@@ -1,4 +1,4 @@
-"""What is known of builds that may not lie here? In folders and behind URLs, whole or not at all."""
+"""Records in folders and behind URLs, complete or not at all."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""What is in the image, as other programs read it? Validated with CycloneDX's own schema."""
+"""The SBOM of a build, validated with CycloneDX's own schema."""
 
 import json
 import os

@@ -1,113 +1,22 @@
 """The cache stays sound, whatever else uses it at the same time and wherever a process is killed."""
 
-import json
-import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from pipelines.cache import store, usage
-from pipelines.inputs.fetch import Wanted, fetch
-from pipelines.inputs.http import Patience
-from pipelines.reports import cache
-from pipelines.util.errors import BuildError, UsageError
-from tests.support.command_line import inv
-from tests.support.fakes.web_server import WebServer, cut_after, serving, wait
-
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-CONTENT = b"".join(sha256(bytes([number])).digest() for number in range(256))  # 8 KiB
-KEY = "ab" * 32
-# What Python reports before it does anything to a file.
-TOUCHES = ("open", "os.", "shutil.", "tempfile.", "fcntl.")
-FORK = multiprocessing.get_context("fork")
+from pipelines.util.errors import UsageError
+from tests.support.cached import CONTENT, FORK, KEY, NOW, ends, everywhere, files, keep, keys, taken, together, used_ago
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "builds" / ".cache"
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with serving() as running:
-        running.put("/image.qcow2", CONTENT)
-        yield running
-
-
-def keep(root: Path, key: str = KEY, content: bytes = CONTENT, kind: str = store.LAYERS) -> None:
-    """Put something in, as a build does."""
-    finished = root.parent / f"finished-{os.getpid()}-{threading.get_ident()}"
-    finished.parent.mkdir(parents=True, exist_ok=True)
-    finished.write_bytes(content)
-    store.put(root, kind, key, finished, about=f"about {key}", facts={"archive": "1"}, now=NOW)
-
-
-def taken(root: Path, key: str = KEY) -> bytes | None:
-    """What a build gets."""
-    with store.reading(root, store.LAYERS, key) as path:
-        return None if path is None else path.read_bytes()
-
-
-def keys(root: Path) -> list[str]:
-    return [entry.key for entry in store.entries(root)]
-
-
-def files(root: Path) -> list[str]:
-    """All that is in the cache, but the locks."""
-    names = (str(path.relative_to(root)) for path in root.rglob("*") if path.suffix != ".lock")
-    return sorted(name for name in names if name not in {*store.KINDS, "downloads"})
-
-
-def used_ago(root: Path, key: str, hours: int) -> None:
-    then = time.time() - 3600 * hours
-    os.utime(root / store.LAYERS / key / "uses", (then, then))
-
-
-def ends(*work: Callable[[], None]) -> list[int | None]:
-    """How processes that do this, all at once, end."""
-    running = [FORK.Process(target=each) for each in work]
-    for process in running:
-        process.start()
-    for process in running:
-        process.join(60)
-    return [process.exitcode for process in running]
-
-
-def killed_at(number: int, work: Callable[[], None]) -> bool:
-    """Whether a process that does this was killed before it touched a file for the `number`th time."""
-    left = [number]
-
-    def count(event: str, _: object) -> None:
-        if event.startswith(TOUCHES) and event != "os.kill":
-            left[0] -= 1
-            if left[0] < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def die() -> None:
-        sys.addaudithook(count)
-        work()
-        os.kill(os.getpid(), signal.SIGTERM)  # and not by way of exit handlers, which touch files as well
-
-    (how,) = ends(die)
-    assert how in {-signal.SIGKILL, -signal.SIGTERM}
-    return how == -signal.SIGKILL
-
-
-def everywhere(work: Callable[[], None]) -> Iterator[int]:
-    """Kill a process that does this at each moment at which it touches a file, one after the other."""
-    number = 0
-    while killed_at(number, work):
-        yield number
-        number += 1
 
 
 # What is kept.
@@ -349,25 +258,6 @@ def test_a_lock_is_not_cleaned_up_under_who_holds_it(root: Path) -> None:
     assert list((root / store.LAYERS).iterdir()) == []
 
 
-def together(*work: Callable[[], None]) -> None:
-    """Do these in threads, all at once; what fails in one fails here."""
-    failed: list[BaseException] = []
-
-    def caught(each: Callable[[], None]) -> None:
-        try:
-            each()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=caught, args=[each]) for each in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
 # How much is kept.
 
 
@@ -435,162 +325,3 @@ def test_a_limit_that_somebody_damaged_ends_no_build(root: Path, text: str, caps
     (root / "limit.json").write_text(text)
     assert store.limit(root) == 40 * 2**30
     assert "./inv cache --limit" in capsys.readouterr().err
-
-
-# Downloads.
-
-
-def download(server: WebServer, root: Path, held: ExitStack | None = None) -> Path:
-    wanted = Wanted(name="image.qcow2", url=f"{server.url}/image.qcow2", sha256=sha256(CONTENT).hexdigest())
-    return fetch(wanted, root / "downloads", Patience(tries=1), held=held).path
-
-
-def test_downloads_are_listed_and_counted_when_a_build_takes_them(root: Path, server: WebServer) -> None:
-    download(server, root)
-    (entry,) = store.entries(root)
-    assert (entry.kind, entry.about, entry.size, entry.hits) == ("downloads", "image.qcow2", len(CONTENT), 0)
-    path = download(server, root)
-    (entry,) = store.entries(root)
-    assert (entry.key, entry.hits) == (path.parent.name, 1)
-
-
-def test_a_download_of_an_earlier_version_is_as_old_as_its_file(root: Path) -> None:
-    path = root / "downloads" / KEY / "image.qcow2"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(CONTENT)
-    os.utime(path, (NOW.timestamp(), NOW.timestamp()))
-    (entry,) = store.entries(root)
-    assert (entry.created_at, entry.used_at, entry.hits) == (NOW, NOW, 0)
-    assert store.clear(root) == [entry]
-
-
-def test_downloads_and_layers_are_evicted_by_the_same_rule(root: Path, server: WebServer) -> None:
-    for key, hours in (("a", 2), ("b", 1)):
-        keep(root, key)
-        used_ago(root, key, hours)
-    path = download(server, root)
-    then = time.time() - 5400
-    os.utime(root / "downloads" / f"{path.parent.name}.uses", (then, then))
-    evicted = store.shrink(root, len(CONTENT))
-    assert [entry.kind for entry in evicted] == ["layers", "downloads"]
-    assert (keys(root), path.exists()) == (["b"], False)
-    assert download(server, root).read_bytes() == CONTENT
-
-
-def test_a_download_that_a_build_uses_is_not_evicted(root: Path, server: WebServer) -> None:
-    with ExitStack() as held:
-        path = download(server, root, held)
-        assert store.clear(root) == []
-        assert path.read_bytes() == CONTENT
-    assert len(store.clear(root)) == 1
-    assert list((root / "downloads").rglob("*.uses")) == []
-
-
-def test_a_partial_download_in_progress_is_not_evicted(root: Path, server: WebServer) -> None:
-    part = root / "downloads" / f"{sha256(CONTENT).hexdigest()}.part"
-    cut_off(server, root)
-    server.on("/image", wait(0.4))
-    thread = threading.Thread(target=lambda: download(server, root))
-    thread.start()
-    while len(server.got("/image.qcow2")) < 2:
-        time.sleep(0.01)
-    assert (store.clear(root), part.exists()) == ([], True)
-    thread.join()
-    assert server.got("/image.qcow2")[1] == "bytes=1000-"
-    assert (root / "downloads" / part.stem / "image.qcow2").read_bytes() == CONTENT
-
-
-def test_a_partial_download_that_nobody_goes_on_with_is_evicted(root: Path, server: WebServer) -> None:
-    cut_off(server, root)
-    (entry,) = store.entries(root)
-    assert (entry.about, entry.size) == ("a download in progress, or interrupted", 1000)
-    assert store.clear(root) == [entry]
-    assert store.clear(root) == []
-    assert list((root / "downloads").iterdir()) == []
-
-
-def test_an_eviction_of_a_download_that_is_killed_at_any_moment_leaves_all_of_it_or_nothing(
-    root: Path, server: WebServer
-) -> None:
-    def evict() -> None:
-        store.clear(root)
-
-    download(server, root)
-    moments = []
-    for moment in everywhere(evict):
-        moments.append(moment)
-        there = bool(store.entries(root))
-        store.shrink(root, 2**40)
-        assert (root / "downloads" / sha256(CONTENT).hexdigest()).exists() == there
-        assert download(server, root).read_bytes() == CONTENT
-    assert len(moments) > 10
-
-
-def test_builds_that_download_and_evict_at_once_have_their_file(root: Path, server: WebServer) -> None:
-    until = time.monotonic() + 1.0
-
-    def use() -> None:
-        while time.monotonic() < until:
-            with ExitStack() as held:
-                path = download(server, root, held)
-                time.sleep(0.002)
-                assert path.read_bytes() == CONTENT
-
-    def evict() -> None:
-        while time.monotonic() < until:
-            store.clear(root)
-
-    assert ends(use, lambda: together(use, evict), evict) == [0, 0, 0]
-
-
-def cut_off(server: WebServer, root: Path) -> None:
-    server.on("/image", cut_after(1000))
-    with pytest.raises(BuildError):
-        download(server, root)
-
-
-# What the operator sees.
-
-
-def test_the_table_has_size_age_and_hits_and_a_total_with_the_limit(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    keep(root, "a")
-    keep(root, "b", b"x" * 1536, store.MODULES)
-    taken(root, "a")
-    for place, hours in ((root / store.LAYERS / "a", 67), (root / store.MODULES / "b", 68)):
-        then = (NOW + timedelta(hours=hours)).timestamp()
-        os.utime(place / "uses", (then, then))
-    cache.show(root, None, NOW + timedelta(days=3), clear=False, as_json=False)
-    assert capsys.readouterr().out.splitlines() == [
-        "Cache, least recently used first",
-        "  kind     what       size               age  last used  hits",
-        "  layers   about a    8 KiB              3d   5h ago     1",
-        "  modules  about b    1.5 KiB            3d   -          0",
-        "  total    2 entries  9.5 KiB of 40 GiB",
-    ]
-
-
-def test_clearing_says_what_went(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keep(root)
-    cache.show(root, None, NOW, clear=True, as_json=False)
-    said, noted = capsys.readouterr()
-    assert noted == "evicted: 1 entry, 8 KiB\n"
-    assert "0 entries  0 bytes of 40 GiB" in said
-
-
-def test_inv_cache_prints_json_alone_and_keeps_the_limit(root: Path) -> None:
-    keep(root)
-    common = ("cache", "--builds", root.parent, "--json")
-    assert inv(*common, "--limit", "20GiB").returncode == 0
-    result = inv(*common, "--clear")
-    found = json.loads(result.stdout)
-    assert (found["size"], found["limit"], found["entries"]) == (0, 20 * 2**30, [])
-    (evicted,) = found["evicted"]
-    assert evicted == evicted | {"kind": "layers", "key": KEY, "size": len(CONTENT), "hits": 0, "used_at": None}
-
-
-def test_inv_cache_with_a_limit_that_is_no_size_is_exit_1_with_the_remedy(root: Path) -> None:
-    result = inv("cache", "--builds", root.parent, "--limit", "20 gigs")
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "--limit 40GiB" in result.stderr

@@ -1,4 +1,4 @@
-"""Is the file the one its maker published?"""
+"""Files are used only if they have the digest that was published."""
 
 import hashlib
 import socket

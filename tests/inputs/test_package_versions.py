@@ -1,4 +1,4 @@
-"""Which of two versions is newer? dpkg and rpm themselves say whether we agree with them."""
+"""Versions are compared as dpkg and rpm themselves compare them."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Has a package archive changed since a build took packages from it?"""
+"""Changes of package repositories since a build."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""Which files does a build take from outside, and which ones are they?"""
+"""The input files of a build, and their digests."""
 
 import hashlib
 from collections.abc import Callable, Mapping

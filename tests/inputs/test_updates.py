@@ -1,4 +1,4 @@
-"""Has a package that is in the image a newer version in its archive?"""
+"""Newer versions of an image's packages in its package repositories."""
 
 import bz2
 import gzip

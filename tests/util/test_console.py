@@ -1,4 +1,4 @@
-"""Does the operator see it, wherever that is?"""
+"""Output reaches the operator, whatever it is written to."""
 
 import os
 import subprocess

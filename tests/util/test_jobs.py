@@ -1,4 +1,4 @@
-"""How are several pieces of work done side by side? In real processes; builds are in test_side_by_side.py."""
+"""Pieces of work at the same time, in real processes; builds are in test_jobs_in_processes.py."""
 
 import os
 import pty

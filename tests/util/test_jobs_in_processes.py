@@ -1,4 +1,4 @@
-"""Are several variants built side by side as each is alone? diskimage-builder is a fake on PATH."""
+"""Several builds at the same time are as each alone. diskimage-builder is a fake on PATH."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Locks: who holds one is known while it is held, and only then."""
+"""Locks name their holder while they are held, and only then."""
 
 import subprocess
 import sys

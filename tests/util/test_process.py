@@ -1,4 +1,4 @@
-"""How do we run a program? With real programs."""
+"""Programs are run, watched and stopped. With real programs."""
 
 import os
 import signal
