@@ -18,6 +18,7 @@ from pipelines.util.errors import BuildError, ProgramError
 
 DEADLINE_SECONDS = 3 * 3600.0
 SHOWN_LINES = 12
+_UMASK = 0o022  # the guest's: under a stricter one of the operator's, its users could not read what phases write
 _MIRROR_SIGNS = ("Failed to fetch", "Could not connect", "Temporary failure resolving", "404  Not Found")
 
 _RUNNING = re.compile(r"dib-run-parts Running \S*/(?P<phase>[a-z-]+\.d)/(?P<script>[\w-]+)$")
@@ -102,6 +103,7 @@ class Session:
                 on_idle=self.shown.tick,
                 env=command.environment,
                 stdin=stdin,
+                umask=_UMASK,
             )
         except ProgramError as error:
             raise self._failure(str(error)) from error

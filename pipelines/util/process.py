@@ -95,16 +95,18 @@ def stream(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: bytes = b"",
+    umask: int = -1,
 ) -> Result:
     """Run a long program; every line of stdout and stderr goes to `log` and to `on_line` as it comes.
 
     `on_idle` is called about once a second while it prints nothing. `stdin` has 64 KiB at most (what a pipe holds).
+    `umask` is ours where none is given.
 
     Returns whatever the exit code is (`stdout` and `stderr` are empty: read the log). Raises ProgramError when the
     deadline, in seconds, passes. An exception, an interrupt included, stops the whole process group first.
     """
     started = time.monotonic()
-    with log.open("ab") as sink, _running(argv, env, subprocess.STDOUT, cwd=cwd, stdin=stdin) as child:
+    with log.open("ab") as sink, _running(argv, env, subprocess.STDOUT, cwd=cwd, stdin=stdin, umask=umask) as child:
         try:
             for line in _lines(child, started + deadline, on_idle):
                 sink.write(line)
@@ -136,10 +138,16 @@ def stop(child: Program, grace: float = GRACE_SECONDS) -> None:
 
 @contextlib.contextmanager
 def _running(
-    argv: Sequence[str], env: Mapping[str, str] | None, stderr: int, *, cwd: Path | None, stdin: bytes
+    argv: Sequence[str],
+    env: Mapping[str, str] | None,
+    stderr: int,
+    *,
+    cwd: Path | None,
+    stdin: bytes,
+    umask: int = -1,
 ) -> Iterator[Program]:
     """A program that is stopped when anything is raised, an interrupt included."""
-    with _started(argv, env, stderr, cwd=cwd, stdin=stdin) as child:
+    with _started(argv, env, stderr, cwd=cwd, stdin=stdin, umask=umask) as child:
         try:
             yield child
         except BaseException:
@@ -156,6 +164,7 @@ def _started(
     cwd: Path | None = None,
     stdin: bytes = b"",
     pass_fds: Sequence[int] = (),
+    umask: int = -1,
 ) -> Program:
     """A program that was started; stopped again if an interrupt came meanwhile."""
     child: Program | None = None
@@ -171,6 +180,7 @@ def _started(
                 stderr=stderr,
                 start_new_session=True,
                 pass_fds=tuple(pass_fds),
+                umask=umask,
             )
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}", remedy="Run `./inv doctor`.") from error

@@ -1,5 +1,6 @@
 """Build of one image. diskimage-builder is a fake on PATH here; tests/integration has the real one."""
 
+import functools
 import json
 import os
 import signal
@@ -83,6 +84,14 @@ def test_no_variable_of_ours_reaches_diskimage_builder_by_accident(
     monkeypatch.setenv("OS_PASSWORD", "hunter2")
     made = builder.build(plain(tmp_path), builds, NOW)
     assert "hunter2" not in (made.folder / "image.env").read_text()
+
+
+def test_a_strict_umask_of_the_operators_does_not_reach_the_guest(
+    tmp_path: Path, builds: Path, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(functools.partial(os.umask, os.umask(0o077)))
+    made = builder.build(plain(tmp_path), builds, NOW)
+    assert (made.folder / "image.env").stat().st_mode & 0o777 == 0o644  # which the fake writes
 
 
 def test_a_failure_names_element_phase_last_line_and_log(tmp_path: Path, builds: Path) -> None:
