@@ -54,11 +54,11 @@ def wait(cloud: Cloud, image_id: str, *, deadline: float = DEADLINE) -> None:
             return
         if found.state == "failed":
             what = f"{cloud.name}: the import of image {image_id} failed: {found.message or 'Glance gives no reason'}"
-            raise ServiceError(what, remedy="Run the same command again; Glance's log says more.", status=None)
+            raise ServiceError(what, remedy="Run the same command again; Glance's log has more.", status=None)
         if time.monotonic() >= ends:
             what = f"{cloud.name}: the import of image {image_id} is not done after {deadline:g} s ({image.status})"
             raise ServiceError(
-                what, remedy="Ask the cloud's administrators; Glance's log says how far it is.", status=None
+                what, remedy="Ask the cloud's administrators; Glance's log has the progress.", status=None
             )
         time.sleep(pause)
         pause = min(1.5 * pause, LONGEST_POLL)

@@ -36,12 +36,6 @@ def read(name: str, path: Path) -> Any:
         return _entry(config, name)
 
 
-def names(fallback: Path | None = None) -> tuple[str, ...]:
-    """All clouds that `find` finds."""
-    with explained("clouds.yaml", "read it"):
-        return tuple(sorted(_names(_users()) | _names(_file(fallback))))
-
-
 def _users() -> Any:
     from openstack.config import OpenStackConfig  # noqa: PLC0415  # a slow import
 

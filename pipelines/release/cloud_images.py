@@ -57,7 +57,7 @@ def ours(cloud: client.Cloud, variant: str, *, hidden: bool | None = None) -> li
 
 
 def age(image: Image) -> tuple[bool, str, str, str]:
-    """Sorts by build, then by which came first into the cloud; the same for everyone who looks.
+    """Sorts by build, then by which came first into the cloud; the same for every host.
 
     A rolled-back image is older than all others.
     """
@@ -114,20 +114,13 @@ def hidden_since(image: Image) -> datetime | None:
     return datetime.fromisoformat(image.properties.get(image_metadata.RETIRED_AT, image.created_at))
 
 
-def status(
-    cloud: client.Cloud, variants: Iterable[Variant], fingerprints: Mapping[str, str] | None = None
-) -> list[Row]:
-    """All images of these variants, ours and others' (foreign), with a note on what is stale or out of order.
-
-    `fingerprints`: what each variant's would be now, by its name, where that is known.
-    """
-    return rows(cloud, cloud.images(), variants, fingerprints or {})
-
-
 def rows(
     cloud: client.Cloud, seen: Sequence[Image], variants: Iterable[Variant], fingerprints: Mapping[str, str]
 ) -> list[Row]:
-    """The same of all images that were `seen` in a cloud."""
+    """Those of these variants among all images `seen` in a cloud, ours and others' (foreign), with notes.
+
+    A note tells what is stale or out of order. `fingerprints`: that of a build now by variant, where it is known.
+    """
     wanted = {variant.name: variant for variant in variants}
     mine = [image for image in seen if is_ours(image, cloud.project_id)]
     found = []
@@ -194,7 +187,7 @@ def _row(cloud: client.Cloud, image: Image, state: State, whose: str, note: str,
 
 
 def _namesake(image: Image, names: Mapping[str, str]) -> str:
-    """The variant that an image says it is of, or whose name in the cloud it has."""
+    """The variant in an image's properties, or the one whose name it has in the cloud."""
     return image.properties.get(image_metadata.VARIANT, names.get(image.name, ""))
 
 

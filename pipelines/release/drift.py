@@ -24,7 +24,7 @@ _FIELDS = frozenset({"name", "visibility", "protected", "min_disk", "min_ram", "
 _RELEASE = (
     image_metadata.RELEASE_DIGEST,
     image_metadata.PROPERTIES,
-)  # both follow from what images.yaml says beside the name
+)  # both follow from an image's metadata in images.yaml
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,7 +40,7 @@ class Payload:
         return "/".join(self.path.parts[-3:])
 
     def chunks(self, progress: Callable[[int], None]) -> Iterator[bytes]:
-        """The file, read once: its last piece is given only when all of it is what `artifact` says.
+        """The file, read once: its last piece is given only when all of it is what `artifact` describes.
 
         A file that has changed therefore never becomes a whole image. A piece is hashed while it is on its way, which
         is a tenth quicker than one after the other.

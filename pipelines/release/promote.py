@@ -37,8 +37,8 @@ def make_current(cloud: Cloud, variant: Variant, image: Image, now: datetime) ->
 def roll_back(cloud: Cloud, variant: Variant, target: Image, now: datetime) -> tuple[str, ...]:
     """Make an older image current again; the IDs of those that it replaces.
 
-    These are marked first: from then on they are not the newest for anybody, so a release that runs at the same time
-    does not bring them back. So are the builds between the two: a rollback to a build means that one.
+    These are marked first: from then on no host takes them for the newest, so a release that runs at the same time does
+    not bring them back. So are the builds between the two: a rollback to a build means that one.
     """
     mine = [image for image in cloud_images.ours(cloud, variant.name) if image.status in cloud_images.WHOLE]
     replaced = [image for image in mine if not image.hidden and image.id != target.id]

@@ -69,7 +69,7 @@ def test_an_image_is_changed_all_at_once_or_not_at_all(member: client.Cloud) -> 
     assert member.image(image.id).name == "new"
 
 
-def test_a_change_leaves_alone_what_somebody_else_changes_meanwhile(
+def test_a_change_leaves_alone_what_another_user_changes_meanwhile(
     cloud: client.Cloud, proxy: Proxy, proxied: Path
 ) -> None:
     image = record(cloud, properties={"a": "1"})
@@ -96,7 +96,7 @@ def test_a_list_has_hidden_images_and_every_page(cloud: client.Cloud, monkeypatc
     assert sorted(image.id for image in found) == sorted(image.id for image in made)
 
 
-def test_a_member_that_somebody_else_just_added_or_removed_is_as_wanted(
+def test_a_member_that_another_user_just_added_or_removed_is_as_wanted(
     cloud: client.Cloud, member: client.Cloud
 ) -> None:
     image = record(cloud)

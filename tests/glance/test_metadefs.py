@@ -46,12 +46,12 @@ def site(local_cloud: TestCloud) -> Iterator[client.Cloud]:
     changes.delete("/v2/metadefs/namespaces/ACME::Images")
 
 
-def said(cloud: client.Cloud, **found: str) -> list[str]:
+def reported(cloud: client.Cloud, **found: str) -> list[str]:
     return [str(fault) for fault in check(cloud, {name.replace("__", "."): value for name, value in found.items()})]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "fault"),
     [
         ("acme__tier", "bronze", 'acme.tier: "bronze" is not one of: gold, silver (ACME::Images)'),
         ("acme__ports", "many", "is not a whole number"),
@@ -62,14 +62,14 @@ def said(cloud: client.Cloud, **found: str) -> list[str]:
         ("acme__billed", "maybe", "neither true nor false"),
     ],
 )
-def test_what_a_sites_own_definitions_refuse_is_a_fault(site: client.Cloud, name: str, value: str, says: str) -> None:
-    [found] = said(site, **{name: value})
-    assert says in found
+def test_what_a_sites_own_definitions_refuse_is_a_fault(site: client.Cloud, name: str, value: str, fault: str) -> None:
+    [found] = reported(site, **{name: value})
+    assert fault in found
 
 
 def test_what_they_allow_and_what_they_do_not_know_is_none(site: client.Cloud) -> None:
-    assert said(site, acme__tier="gold", acme__ports="8", acme__ticket="OPS-1", acme__billed="true") == []
-    assert said(site, acme__colour="blue", mycompany__tier="bronze") == []
+    assert reported(site, acme__tier="gold", acme__ports="8", acme__ticket="OPS-1", acme__billed="true") == []
+    assert reported(site, acme__colour="blue", mycompany__tier="bronze") == []
 
 
 def test_all_that_our_catalog_declares_fits_the_definitions_that_come_with_glance(
@@ -88,7 +88,7 @@ def test_all_that_our_catalog_declares_fits_the_definitions_that_come_with_glanc
 def test_where_glance_lags_behind_nova_it_is_said_and_nova_decides(
     cloud: client.Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said(cloud, hw_cpu_policy="mixed") == []
+    assert reported(cloud, hw_cpu_policy="mixed") == []
     assert "hw_cpu_policy" in capsys.readouterr().err
 
 

@@ -90,7 +90,7 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("hw_firmwre_type", "uefi", "did you mean hw_firmware_type?"),
         ("colour", "blue", "mycompany.colour"),
@@ -119,9 +119,9 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
         ("mycompany.team", "a\nb", "more than one line"),
     ],
 )
-def test_what_nova_would_drop_or_misread_is_refused(name: str, value: str, says: str) -> None:
+def test_what_nova_would_drop_or_misread_is_refused(name: str, value: str, message: str) -> None:
     [found] = check_each({name: value})
-    assert (found.name, says in found.what) == (name, True)
+    assert (found.name, message in found.what) == (name, True)
 
 
 def test_a_property_that_is_taken_away_still_needs_a_known_name() -> None:
@@ -147,7 +147,7 @@ def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("found", "message"),
     [
         (GPU | {"os_secure_boot": "required", "hw_firmware_type": "bios"}, "write hw_firmware_type: uefi"),
         (GPU | {"os_secure_boot": "optional", "hw_machine_type": "pc"}, "write hw_machine_type: q35"),
@@ -188,9 +188,9 @@ def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> 
         ({"img_signature": "c2ln"}, "a signature has four parts"),
     ],
 )
-def test_properties_that_contradict_each_other_are_refused(found: dict[str, str], says: str) -> None:
+def test_properties_that_contradict_each_other_are_refused(found: dict[str, str], message: str) -> None:
     [fault] = faults(found)
-    assert says in fault
+    assert message in fault
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_the_fallback_serves_when_the_user_defines_other_clouds(
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds(tmp_path / "own.yaml", THEIRS, "prod")))
     fallback = clouds(tmp_path / "fallback.yaml", OURS, "local")
     assert url_of(clouds_yaml.find("local", fallback)) == OURS
-    assert clouds_yaml.names(fallback) == ("local", "prod")
+    assert url_of(clouds_yaml.find("prod", fallback)) == THEIRS
     assert capsys.readouterr().err == ""
 
 

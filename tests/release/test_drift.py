@@ -66,20 +66,20 @@ def without_property(right: Image, name: str) -> Image:
     return dataclasses.replace(right, properties={k: v for k, v in right.properties.items() if k != name})
 
 
-def said(variant: Variant, found: Image, made: Manifest | None, now: datetime = NOW) -> list[str]:
+def reported(variant: Variant, found: Image, made: Manifest | None, now: datetime = NOW) -> list[str]:
     return [str(each) for each in drift(variant, found, made, now)]
 
 
 def test_an_image_as_it_was_released_has_no_drift() -> None:
     variant = make_variant(tags=("gpu", "a"), properties={"mycompany.team": "ai"})
     made = make_manifest(variant)
-    assert said(variant, image(variant, made), made) == []
-    assert said(variant, image(variant, made), None) == []
+    assert reported(variant, image(variant, made), made) == []
+    assert reported(variant, image(variant, made), None) == []
     assert not changes(variant, image(variant, made), made)
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"visibility": "public"}, "visibility: public, not private"),
         ({"protected": True}, "protected: true, not false"),
@@ -89,11 +89,11 @@ def test_an_image_as_it_was_released_has_no_drift() -> None:
         ({"tags": ("b", "gpu")}, "tags: b, gpu, not gpu"),
     ],
 )
-def test_what_was_changed_by_hand_is_drift_that_can_be_repaired(changed: dict[str, object], says: str) -> None:
+def test_what_was_changed_by_hand_is_drift_that_can_be_repaired(changed: dict[str, object], message: str) -> None:
     variant = make_variant(tags=("gpu",))
     made = make_manifest(variant)
     [found] = drift(variant, image(variant, made, **changed), made, NOW)
-    assert says in str(found)
+    assert message in str(found)
     assert found.repairable
 
 
@@ -101,8 +101,10 @@ def test_a_wrong_and_a_missing_property_are_drift() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     right = image(variant, made)
-    assert said(variant, with_property(right, hw_disk_bus="ide"), made) == ["property hw_disk_bus: ide, not scsi"]
-    assert said(variant, without_property(right, "hw_disk_bus"), made) == ["property hw_disk_bus: missing, not scsi"]
+    assert reported(variant, with_property(right, hw_disk_bus="ide"), made) == ["property hw_disk_bus: ide, not scsi"]
+    assert reported(variant, without_property(right, "hw_disk_bus"), made) == [
+        "property hw_disk_bus: missing, not scsi"
+    ]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -111,9 +113,9 @@ def test_a_property_that_images_yaml_declares_is_compared_also_without_a_record_
     made = make_manifest(variant)
     right, record = image(variant, made), made if known else None
     changed = with_property(right, hw_disk_bus="ide")
-    assert said(variant, changed, record) == ["property hw_disk_bus: ide, not virtio"]
+    assert reported(variant, changed, record) == ["property hw_disk_bus: ide, not virtio"]
     lacking = without_property(right, "mycompany.team")
-    assert said(variant, lacking, record) == ["property mycompany.team: missing, not ai"]
+    assert reported(variant, lacking, record) == ["property mycompany.team: missing, not ai"]
 
 
 def repaired(variant: Variant, found: Image, made: Manifest | None) -> Image:
@@ -134,10 +136,10 @@ def test_without_a_record_what_follows_from_the_build_stays_however_often_it_is_
     second = repaired(upgraded, first, None)
     assert (second.properties["os_version"], second.properties["mycompany.team"]) == ("12", "ml")
     assert first == second
-    assert said(upgraded, second, None) == []
+    assert reported(upgraded, second, None) == []
 
 
-def test_a_property_that_was_lost_and_that_nobody_knows_is_said_until_a_build_brings_it() -> None:
+def test_a_lost_property_is_reported_without_a_record_too_until_a_build_brings_it() -> None:
     variant = make_variant()
     lacking = without_property(image(variant, make_manifest(variant)), "os_version")
     [found] = drift(variant, lacking, None, NOW)
@@ -174,8 +176,8 @@ def test_an_image_that_lacks_a_store_needs_an_upload() -> None:
     assert not one.repairable
     everywhere = dataclasses.replace(found, stores=("c", "b", "a"))
     assert drift(variant, everywhere, made, NOW, delivery=wanted) == ()
-    unsaid = dataclasses.replace(found, stores=())  # of a cloud with one store
-    assert drift(variant, unsaid, made, NOW, delivery=wanted) == ()
+    unknown = dataclasses.replace(found, stores=())  # of a cloud with one store
+    assert drift(variant, unknown, made, NOW, delivery=wanted) == ()
     assert drift(variant, found, made, NOW, current=False, delivery=wanted) == ()
 
 
@@ -187,11 +189,11 @@ def test_an_image_that_an_administrator_deactivated_is_said_to_be_that() -> None
     assert not found.repairable
 
 
-def test_a_property_that_nova_reads_and_nobody_declared_is_surplus() -> None:
+def test_a_property_that_nova_reads_and_nobody_declared_is_removed() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     found = with_property(image(variant, made), hw_machine_type="pc")
-    assert said(variant, found, made) == ["property hw_machine_type: pc, not none"]
+    assert reported(variant, found, made) == ["property hw_machine_type: pc, not none"]
     assert changes(variant, found, made).remove == ("hw_machine_type",)
 
 
@@ -199,7 +201,7 @@ def test_what_glance_and_others_note_on_an_image_is_theirs() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     theirs = {"os_glance_failed_import": "", "stores": "main", "mycompany.seen": "yes", "owner_specified.x": "1"}
-    assert said(variant, with_property(image(variant, made), **theirs), made) == []
+    assert reported(variant, with_property(image(variant, made), **theirs), made) == []
 
 
 def test_what_a_package_brought_with_it_is_no_drift() -> None:
@@ -207,14 +209,14 @@ def test_what_a_package_brought_with_it_is_no_drift() -> None:
     made = make_manifest(variant, packages={"qemu-guest-agent": "1:10"})
     released_so = image(variant, made)
     assert released_so.properties["hw_qemu_guest_agent"] == "yes"
-    assert said(variant, released_so, made) == said(variant, released_so, None) == []
+    assert reported(variant, released_so, made) == reported(variant, released_so, None) == []
 
 
 def test_what_images_yaml_says_otherwise_by_now_is_said_once_with_each_property() -> None:
     before, after = make_variant(properties={"mycompany.team": "ai"}), make_variant(properties={"mycompany.team": "ml"})
     after = dataclasses.replace(after, name=before.name)
     made = make_manifest(before)
-    assert said(after, image(before, made), made) == [
+    assert reported(after, image(before, made), made) == [
         "metadata: older than images.yaml, or changed by hand, not as in images.yaml",
         "property mycompany.team: ai, not ml",
     ]
@@ -231,7 +233,7 @@ def test_members_are_those_of_images_yaml() -> None:
 def test_a_driver_past_its_end_of_life_is_drift_that_needs_a_build() -> None:
     variant = make_variant()
     made = make_manifest(variant, driver={"version": "535.261.03", "modules": "proprietary"})
-    assert said(variant, image(variant, made), made, datetime(2026, 3, 1, tzinfo=UTC)) == []
+    assert reported(variant, image(variant, made), made, datetime(2026, 3, 1, tzinfo=UTC)) == []
     [found] = drift(variant, image(variant, made), made, NOW)
     assert "past its end of life of 2026-06-30" in found.found
     assert (found.repairable, found.asked_for) == (False, False)
@@ -249,8 +251,8 @@ def test_an_image_as_old_as_rebuild_age_is_drift_and_a_younger_one_is_not() -> N
     variant = dataclasses.replace(make_variant(), rebuild_age=timedelta(days=7))
     made = make_manifest(variant)
     built = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    assert said(variant, image(variant, made), made, built + timedelta(days=6, hours=23)) == []
-    assert said(variant, image(variant, made), made, built + timedelta(days=7)) == ["age: 7d, not less than 7d"]
+    assert reported(variant, image(variant, made), made, built + timedelta(days=6, hours=23)) == []
+    assert reported(variant, image(variant, made), made, built + timedelta(days=7)) == ["age: 7d, not less than 7d"]
 
 
 def test_another_fingerprint_is_drift_that_needs_a_build() -> None:
@@ -264,7 +266,7 @@ def test_another_fingerprint_is_drift_that_needs_a_build() -> None:
 def test_a_half_uploaded_image_is_said_and_nothing_else_of_it() -> None:
     variant = make_variant()
     made = make_manifest(variant)
-    assert said(variant, image(variant, made, status="saving", name="x"), made) == [
+    assert reported(variant, image(variant, made, status="saving", name="x"), made) == [
         "half uploaded: it has no data (saving)"
     ]
 
@@ -304,7 +306,7 @@ def test_an_older_image_beside_a_deactivated_one_is_not_hidden() -> None:
     assert [each.repairable for each in of_variant(variant, [old, deactivated], [])] == [False]
 
 
-def test_somebody_elses_image_is_drift_only_while_users_find_it_under_our_name() -> None:
+def test_another_users_image_is_drift_only_while_users_find_it_under_our_name() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     mine, theirs = image(variant, made, 1), image(variant, made, 2, owner="them", visibility="public")
@@ -326,6 +328,6 @@ def test_a_cloud_may_have_another_name_for_a_variant() -> None:
 def test_of_two_copies_of_a_build_the_one_that_is_not_shown_is_the_duplicate() -> None:
     variant = make_variant()
     made = make_manifest(variant)
-    copy, shown = image(variant, made, 1, hidden=True), image(variant, made, 2)
-    assert list(duplicates([copy, shown])) == [copy.id]
-    assert duplicates([shown]) == {}
+    copy, visible = image(variant, made, 1, hidden=True), image(variant, made, 2)
+    assert list(duplicates([copy, visible])) == [copy.id]
+    assert duplicates([visible]) == {}

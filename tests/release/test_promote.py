@@ -1,4 +1,4 @@
-"""Who is shown, and what goes: promotion, rollback and pruning, in a real Glance, broken off anywhere."""
+"""Promotion, rollback and pruning in a real Glance, interrupted anywhere."""
 
 import itertools
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def release(cloud: client.Cloud, variant: Variant, build: Build, **options: bool
     return publish.release(cloud, variant, build, verified(build), NOW, **options)
 
 
-def shown(cloud: client.Cloud, variant: Variant) -> list[str]:
+def visible(cloud: client.Cloud, variant: Variant) -> list[str]:
     """The builds that users get by the variant's name, and that are whole."""
     found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": variant.name})
     return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
@@ -46,7 +46,7 @@ def nothing_known(_: str) -> None:
 # --- rollback ---
 
 
-def test_a_rollback_shows_the_image_before_and_sends_nothing(
+def test_a_rollback_makes_current_the_image_before_and_sends_nothing(
     proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
     behind = client.connect("local", file=proxied)
@@ -56,7 +56,7 @@ def test_a_rollback_shows_the_image_before_and_sends_nothing(
     proxy.reset()
     outcome = publish.rollback(behind, variant, None, nothing_known, NOW)
     assert outcome.build_id == old.build_id
-    assert shown(behind, variant) == [old.build_id]
+    assert visible(behind, variant) == [old.build_id]
     assert states(behind, variant) == {old.build_id: "current", new.build_id: "retired"}
     assert {method for method, _, _ in proxy.changes()} == {"PATCH"}
 
@@ -67,12 +67,12 @@ def test_a_rollback_to_a_build_goes_there(cloud: client.Cloud, variant: Variant,
     for build in builds:
         release(cloud, variant, build)
     publish.rollback(cloud, variant, builds[0].build_id, nothing_known, NOW)
-    assert shown(cloud, variant) == [builds[0].build_id]
+    assert visible(cloud, variant) == [builds[0].build_id]
     publish.rollback(cloud, variant, builds[0].build_id, nothing_known, NOW)
-    assert shown(cloud, variant) == [builds[0].build_id]
+    assert visible(cloud, variant) == [builds[0].build_id]
 
 
-def test_what_somebody_went_back_from_is_not_shown_by_the_next_release(
+def test_what_was_rolled_back_is_not_promoted_by_the_next_release(
     cloud: client.Cloud, variant: Variant, make_build: MakeBuild
 ) -> None:
     old, bad = make_build(variant), make_build(variant)
@@ -80,13 +80,13 @@ def test_what_somebody_went_back_from_is_not_shown_by_the_next_release(
     release(cloud, variant, bad)
     publish.rollback(cloud, variant, None, nothing_known, NOW)
     assert release(cloud, variant, bad).did == "superseded"
-    assert shown(cloud, variant) == [old.build_id]
+    assert visible(cloud, variant) == [old.build_id]
     assert [
         image.build_id for image in cloud_images.inventory(cloud) if image.variant == variant.name and image.rejected
     ]
     better = make_build(variant)
     release(cloud, variant, better)
-    assert shown(cloud, variant) == [better.build_id]
+    assert visible(cloud, variant) == [better.build_id]
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_promoting_it_by_its_name_shows_it_again(cloud: client.Cloud, variant: V
     release(cloud, variant, new)
     publish.rollback(cloud, variant, None, nothing_known, NOW)
     publish.promote(cloud, variant, new.build_id, nothing_known, NOW)
-    assert shown(cloud, variant) == [new.build_id]
+    assert visible(cloud, variant) == [new.build_id]
 
 
 def test_nothing_between_is_taken_for_the_newest_after_a_rollback_to_a_build(
@@ -112,7 +112,7 @@ def test_nothing_between_is_taken_for_the_newest_after_a_rollback_to_a_build(
     assert rejected == [between.build_id, new.build_id]
 
 
-def test_users_who_may_see_an_image_may_see_the_one_that_a_rollback_shows(
+def test_users_who_may_see_an_image_may_see_the_one_that_a_rollback_makes_current(
     cloud: client.Cloud, make_build: MakeBuild
 ) -> None:
     before = make_variant()
@@ -136,7 +136,7 @@ def test_there_is_nothing_to_go_back_to_before_the_first(
         publish.rollback(cloud, variant, None, nothing_known, NOW)
     with pytest.raises(UsageError, match="20261122T000000Z-nothere"):
         publish.rollback(cloud, variant, "20261122T000000Z-nothere", nothing_known, NOW)
-    assert shown(cloud, variant) == [build.build_id]
+    assert visible(cloud, variant) == [build.build_id]
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_a_rollback_that_breaks_off_anywhere_is_finished_by_the_next_and_goes_no
         release(cloud, variant, build)
     count = itertools.count()
     seen: list[list[str]] = []
-    proxy.after_change = lambda: seen.append(shown(cloud, variant))
+    proxy.after_change = lambda: seen.append(visible(cloud, variant))
 
     def fault(request: Request) -> None:
         number = next(count)
@@ -169,9 +169,9 @@ def test_a_rollback_that_breaks_off_anywhere_is_finished_by_the_next_and_goes_no
     with pytest.raises(CloudError):
         publish.rollback(behind, variant, None, nothing_known, NOW)
     proxy.faults.clear()
-    done = shown(cloud, variant) == [builds[1].build_id]
+    done = visible(cloud, variant) == [builds[1].build_id]
     publish.rollback(behind, variant, builds[1].build_id if done else None, nothing_known, NOW)
-    assert shown(cloud, variant) == [builds[1].build_id]
+    assert visible(cloud, variant) == [builds[1].build_id]
     assert all(seen), "there was a moment without a good image"
 
 
@@ -183,21 +183,21 @@ def test_an_upload_without_promotion_is_hidden_until_it_is_promoted(cloud: clien
     old, new = make_build(variant), make_build(variant)
     release(cloud, variant, old)
     assert release(cloud, variant, new, promotes=False).did == "candidate"
-    assert shown(cloud, variant) == [old.build_id]
+    assert visible(cloud, variant) == [old.build_id]
     outcome = publish.promote(cloud, variant, None, nothing_known, NOW)
     image = cloud.image(outcome.image_id)
     assert (outcome.did, image.visibility, image.tags) == ("promoted", "public", ("gpu",))
-    assert shown(cloud, variant) == [new.build_id]
+    assert visible(cloud, variant) == [new.build_id]
 
 
-def test_members_see_an_image_from_the_moment_that_it_is_shown(
+def test_members_see_an_image_from_the_moment_that_it_is_visible(
     *, cloud: client.Cloud, member: client.Cloud, proxy: Proxy, proxied: Path, make_build: MakeBuild
 ) -> None:
     variant = make_variant(visibility="shared", members=(member.project_id,))
     members: list[set[str]] = []
 
     def look() -> None:
-        for build_id in shown(cloud, variant):
+        for build_id in visible(cloud, variant):
             for image in cloud_images.ours(cloud, variant.name):
                 if image.properties[image_metadata.BUILD_ID] == build_id:
                     members.append(set(cloud.members(image.id)))
@@ -235,11 +235,11 @@ def test_without_a_manifest_declared_properties_follow_the_catalog_and_derived_o
 
 @pytest.fixture
 def several(cloud: client.Cloud, variant: Variant, make_build: MakeBuild) -> list[str]:
-    """The IDs of three images of a variant, the last of them shown."""
+    """The IDs of three images of a variant, the last of them visible."""
     return [release(cloud, variant, make_build(variant)).image_id for _ in range(3)]
 
 
-def test_what_is_shown_or_is_the_last_good_one_is_never_deleted(
+def test_what_is_visible_or_is_the_last_good_one_is_never_deleted(
     cloud: client.Cloud, variant: Variant, several: list[str]
 ) -> None:
     done = prune.prune(cloud, variant.name, tuple(several), NOW)

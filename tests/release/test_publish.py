@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,7 +40,13 @@ def release(cloud: client.Cloud, variant: Variant, build: Build) -> publish.Outc
     return publish.release(cloud, variant, build, verified(build), NOW)
 
 
-def shown(cloud: client.Cloud, variant: Variant) -> list[client.Image]:
+def rows(
+    cloud: client.Cloud, variants: Sequence[Variant], fingerprints: Mapping[str, str] | None = None
+) -> list[cloud_images.Row]:
+    return cloud_images.rows(cloud, cloud.images(), variants, fingerprints or {})
+
+
+def visible(cloud: client.Cloud, variant: Variant) -> list[client.Image]:
     """The good images that users get by the variant's name."""
     images = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": variant.name})
     return [image for image in images if image.status == "active"]
@@ -133,7 +139,7 @@ def test_a_newer_build_takes_the_name_and_the_older_is_hidden(
 ) -> None:
     old_build, new_build = make_build(variant), make_build(variant)
     old, new = release(cloud, variant, old_build), release(cloud, variant, new_build)
-    assert [image.id for image in shown(cloud, variant)] == [new.image_id]
+    assert [image.id for image in visible(cloud, variant)] == [new.image_id]
     retired = cloud.image(old.image_id)
     assert (retired.name, retired.hidden) == (f"{variant.name} {old_build.build_id}", True)
     assert states(cloud, variant) == {old.image_id: "retired", new.image_id: "current"}
@@ -158,14 +164,14 @@ def test_the_loser_of_a_race_is_hidden(
     behind = client.connect("local", file=proxied)
 
     def meanwhile() -> None:
-        # The newer build is shown between the older one's last look and its promotion.
+        # The newer build becomes visible between the older one's last check and its promotion.
         if proxy.changes()[-1][0] == "PUT":
             release(cloud, variant, new_build)
 
     proxy.after_change = meanwhile
     slow = release(behind, variant, old_build)
     assert slow.did == "superseded"
-    assert [image.properties[image_metadata.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
+    assert [image.properties[image_metadata.BUILD_ID] for image in visible(cloud, variant)] == [new_build.build_id]
 
 
 @pytest.mark.slow
@@ -181,7 +187,7 @@ def test_two_runs_that_show_their_images_at_once_agree_on_the_newest(
     proxy.on("PATCH", "/v2/images", just_before_showing)
     slow = release(behind, variant, old_build)
     assert slow.did == "superseded"
-    assert [image.properties[image_metadata.BUILD_ID] for image in shown(cloud, variant)] == [new_build.build_id]
+    assert [image.properties[image_metadata.BUILD_ID] for image in visible(cloud, variant)] == [new_build.build_id]
 
 
 def test_only_release_data_that_changed_is_updated_in_place(cloud: client.Cloud, make_build: MakeBuild) -> None:
@@ -189,13 +195,13 @@ def test_only_release_data_that_changed_is_updated_in_place(cloud: client.Cloud,
     build = make_build(before)
     first = release(cloud, before, build)
     after = dataclasses.replace(before, glance=Glance(tags=("b",), properties={"my.one": "3"}, min_ram=4096))
-    assert [row.note for row in cloud_images.status(cloud, [after])] == ["stale: its metadata in images.yaml changed"]
+    assert [row.note for row in rows(cloud, [after])] == ["stale: its metadata in images.yaml changed"]
     second = release(cloud, after, build)
     image = cloud.image(first.image_id)
     assert (second.did, second.uploaded, second.image_id) == ("updated", False, first.image_id)
     assert (image.tags, image.min_ram, image.properties["my.one"]) == (("b",), 4096, "3")
     assert "my.two" not in image.properties
-    assert ["stale" in row.note for row in cloud_images.status(cloud, [after])] == [False]
+    assert ["stale" in row.note for row in rows(cloud, [after])] == [False]
 
 
 def test_a_new_name_is_given_to_the_image_that_users_see(cloud: client.Cloud, make_build: MakeBuild) -> None:
@@ -318,7 +324,7 @@ def test_a_servers_snapshot_is_never_taken_for_ours(
     before = [cloud.image(id_) for id_ in (snapshot, copy)]
     release(cloud, variant, make_build(variant))
     assert [cloud.image(id_) for id_ in (snapshot, copy)] == before
-    whose = {row.id: (row.state, row.whose) for row in cloud_images.status(cloud, [variant])}
+    whose = {row.id: (row.state, row.whose) for row in rows(cloud, [variant])}
     assert whose[snapshot] == ("foreign", "a server's snapshot")
     assert whose[copy] == ("foreign", "this project's, not ours")
     assert not {snapshot, copy} & set(states(cloud, variant))
@@ -342,17 +348,17 @@ def test_images_of_other_projects_are_shown_as_theirs_and_left_alone(
     other = client.connect("local-other", file=local_cloud.root / "clouds.yaml")
     theirs = release(other, variant, make_build(variant))
     ours = release(cloud, variant, make_build(variant))
-    assert [image.id for image in shown(other, variant)] == [theirs.image_id]
-    rows = {row.id: (row.state, row.whose) for row in cloud_images.status(cloud, [variant])}
-    assert rows == {ours.image_id: ("current", "ours"), theirs.image_id: ("foreign", f"project {other.project_id}")}
+    assert [image.id for image in visible(other, variant)] == [theirs.image_id]
+    found = {row.id: (row.state, row.whose) for row in rows(cloud, [variant])}
+    assert found == {ours.image_id: ("current", "ours"), theirs.image_id: ("foreign", f"project {other.project_id}")}
 
 
 def test_status_tells_that_the_definition_changed(cloud: client.Cloud, variant: Variant, make_build: MakeBuild) -> None:
     build = make_build(variant)
     release(cloud, variant, build)
     same, other = {variant.name: build.manifest().fingerprint}, {variant.name: "0" * 64}
-    assert [row.note for row in cloud_images.status(cloud, [variant], same)] == [""]
-    assert "stale" in cloud_images.status(cloud, [variant], other)[0].note
+    assert [row.note for row in rows(cloud, [variant], same)] == [""]
+    assert "stale" in rows(cloud, [variant], other)[0].note
 
 
 # --- broken off, and finished by the next run ---
@@ -397,14 +403,14 @@ def test_a_release_that_breaks_off_anywhere_is_finished_by_the_next_run(
     nth: int,
 ) -> None:
     variant = _PROTECTED
-    if not shown(cloud, variant):
+    if not visible(cloud, variant):
         release(cloud, variant, make_build(variant))
     build = make_build(variant, later=next(_HOURS))
     behind = client.connect("local", file=proxied)
     seen: list[list[str | None]] = []
 
     def look() -> None:
-        seen.append([image.hash_value for image in shown(cloud, variant)])
+        seen.append([image.hash_value for image in visible(cloud, variant)])
 
     proxy.after_change = look
     breaks(proxy, nth)
@@ -429,7 +435,7 @@ def test_a_refused_promotion_leaves_the_older_image_in_place(
     proxy.on("PATCH", "/v2/images", answer(status), always=True)
     with pytest.raises(CloudError):
         release(client.connect("local", file=proxied), variant, make_build(variant))
-    assert [image.id for image in shown(cloud, variant)] == [old.image_id]
+    assert [image.id for image in visible(cloud, variant)] == [old.image_id]
 
 
 def test_an_upload_that_is_cut_leaves_nothing_behind(
@@ -463,7 +469,7 @@ def test_a_token_that_ends_during_the_release_is_renewed(
     build = make_build(variant)
     release(behind, variant, build)
     assert [status for _, _, status in proxy.changes()] == [401, 201, 204, 401, 200]
-    assert [image.hash_value for image in shown(behind, variant)] == [build.manifest().artifact.sha512]
+    assert [image.hash_value for image in visible(behind, variant)] == [build.manifest().artifact.sha512]
 
 
 @pytest.mark.slow
@@ -488,11 +494,11 @@ def test_glance_killed_during_an_upload(
     while locks.holder(local_cloud.root / ".lock"):  # the cloud ends with its Glance
         time.sleep(0.02)
     local_cloud.again()
-    assert [image.id for image in shown(direct, variant)] == [old.image_id]
+    assert [image.id for image in visible(direct, variant)] == [old.image_id]
     assert sorted(states(direct, variant).values()) == ["broken", "current"]
     outcome = release(behind, variant, build)
     assert len(outcome.removed) == 1
-    assert [image.hash_value for image in shown(direct, variant)] == [build.manifest().artifact.sha512]
+    assert [image.hash_value for image in visible(direct, variant)] == [build.manifest().artifact.sha512]
     assert sorted(states(direct, variant).values()) == ["current", "retired"]
 
 
@@ -556,7 +562,7 @@ def test_an_active_image_with_other_data_is_replaced(
     cloud.put_data(image_id, lambda: iter([b"half of it"]), len(b"half of it"))
     outcome = release(cloud, variant, build)
     assert (outcome.removed, outcome.uploaded) == ((image_id,), True)
-    assert [image.hash_value for image in shown(cloud, variant)] == [build.manifest().artifact.sha512]
+    assert [image.hash_value for image in visible(cloud, variant)] == [build.manifest().artifact.sha512]
 
 
 def test_a_digest_in_another_algorithm_is_compared_too(variant: Variant, make_build: MakeBuild) -> None:

@@ -32,7 +32,7 @@ def refused(method: str, path: str, status: int) -> Fault:
 
 
 def lost(method: str, path: str) -> Fault:
-    """It is done, and nobody says so."""
+    """It is done, and the answer is lost."""
     return lambda proxy, _: proxy.on(method, path, lambda request: setattr(request, "drop_answer", True))
 
 
@@ -64,7 +64,7 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def shown(cloud: client.Cloud, name: str) -> list[str]:
+def visible(cloud: client.Cloud, name: str) -> list[str]:
     found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": name})
     return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
@@ -78,7 +78,7 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
     old, new = make_build(variant), make_build(variant)
     publish.release(cloud, variant, old, verified(old), NOW)
     seen: list[list[str]] = []
-    proxy.after_change = lambda: seen.append(shown(cloud, variant.name))
+    proxy.after_change = lambda: seen.append(visible(cloud, variant.name))
     fault(proxy, new.manifest().artifact.size)
     behind = client.connect("local", file=proxied)
     remedies = []
@@ -89,7 +89,7 @@ def test_users_keep_a_good_image_and_the_next_run_ends_with_the_new_one(
         except PipelineError as error:
             remedies.append(error.remedy)
     assert all(remedies)
-    assert shown(cloud, variant.name) == [new.build_id]
+    assert visible(cloud, variant.name) == [new.build_id]
     assert all(seen), "there was a moment without a good image"
     states = sorted(image.state for image in cloud_images.inventory(cloud) if image.variant == variant.name)
     assert states == ["current", "retired"]
@@ -101,11 +101,11 @@ def test_a_predecessor_deleted_by_hand_is_no_obstacle(cloud: client.Cloud, make_
     old, new = make_build(variant), make_build(variant)
     cloud.delete(publish.release(cloud, variant, old, verified(old), NOW).image_id)
     assert publish.release(cloud, variant, new, verified(new), NOW).did == "promoted"
-    assert shown(cloud, variant.name) == [new.build_id]
+    assert visible(cloud, variant.name) == [new.build_id]
 
 
 @pytest.mark.slow
-def test_an_image_that_somebody_deletes_during_its_upload_is_an_error_and_comes_with_the_next_run(
+def test_an_image_that_is_deleted_during_its_upload_is_an_error_and_comes_with_the_next_run(
     *, cloud: client.Cloud, proxy: Proxy, proxied: Path, make_build: MakeBuild
 ) -> None:
     variant = make_variant()
@@ -118,7 +118,7 @@ def test_an_image_that_somebody_deletes_during_its_upload_is_an_error_and_comes_
     with pytest.raises(PipelineError):
         publish.release(client.connect("local", file=proxied), variant, build, verified(build), NOW)
     publish.release(cloud, variant, build, verified(build), NOW)
-    assert shown(cloud, variant.name) == [build.build_id]
+    assert visible(cloud, variant.name) == [build.build_id]
 
 
 def test_images_of_the_same_name_that_are_not_ours_stay_as_they_are(cloud: client.Cloud, make_build: MakeBuild) -> None:
@@ -148,7 +148,7 @@ def test_a_clock_that_is_wrong_neither_hides_nor_deletes_a_good_image(
     old, new = make_build(variant), make_build(variant)
     publish.release(cloud, variant, old, verified(old), NOW + skew)
     publish.release(cloud, variant, new, verified(new), NOW)
-    assert shown(cloud, variant.name) == [new.build_id]
+    assert visible(cloud, variant.name) == [new.build_id]
     assert len(cloud_images.ours(cloud, variant.name)) == 2
 
 

@@ -35,7 +35,7 @@ class World:
         self._make = make_build
         self._later = itertools.count(1)
 
-    def shown(self) -> list[str]:
+    def visible(self) -> list[str]:
         found = self.cloud.images(owner=self.cloud.project_id, hidden=False, properties={"name": self.variant.name})
         return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
@@ -67,7 +67,7 @@ class World:
 
     def cut_after(self, changes: int | None, *, answer_too: bool) -> None:
         self.proxy.reset()
-        self.proxy.after_change = lambda: self.seen.append(self.shown())
+        self.proxy.after_change = lambda: self.seen.append(self.visible())
         if changes is None:
             return
         count = itertools.count()
@@ -113,11 +113,11 @@ def _live(world: World, history: list[tuple[str, int | None, bool]]) -> None:
         world.cut_after(changes, answer_too=answer_too)
         with contextlib.suppress(PipelineError):
             world.do(verb)
-        assert world.shown(), f"after {verb} there was no good image"
+        assert world.visible(), f"after {verb} there was no good image"
     world.cut_after(None, answer_too=False)
     world.do("release")
     assert all(world.seen), "there was a moment without a good image"
-    assert world.shown() == [world.builds[-1].build_id]
+    assert world.visible() == [world.builds[-1].build_id]
     assert cloud.image(theirs.id) == theirs
     known = {image.id for image in cloud_images.inventory(cloud) if image.variant == world.variant.name}
     everything = cloud.images(owner=cloud.project_id, properties={image_metadata.VARIANT: world.variant.name})

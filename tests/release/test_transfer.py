@@ -108,7 +108,7 @@ def test_a_build_gets_into_several_stores(cloud: client.Cloud, build: Build, sto
 # --- what a cloud offers ---
 
 
-def test_a_plain_upload_is_what_a_cloud_gets_of_which_nothing_is_said(proxy: Proxy, proxied: Path) -> None:
+def test_a_plain_upload_is_what_a_cloud_gets_without_a_setting(proxy: Proxy, proxied: Path) -> None:
     behind = client.connect("local", file=proxied)
     proxy.reset()
     assert transfer.choose(behind, Delivery()) == Route(method="put")
@@ -135,7 +135,7 @@ def test_auto_is_a_plain_upload_where_nothing_else_is_offered(proxy: Proxy, prox
 
 
 @pytest.mark.parametrize(
-    ("delivery", "offered", "says"),
+    ("delivery", "offered", "message"),
     [
         (Delivery(stores=("ceph",)), True, "has no store ceph .* it offers main, second"),
         (Delivery(stores=("main",)), False, "no choice of stores"),
@@ -145,11 +145,11 @@ def test_auto_is_a_plain_upload_where_nothing_else_is_offered(proxy: Proxy, prox
     ],
 )
 def test_what_a_cloud_lacks_is_said_before_anything_is_sent(
-    proxy: Proxy, proxied: Path, delivery: Delivery, offered: bool, says: str
+    proxy: Proxy, proxied: Path, delivery: Delivery, offered: bool, message: str
 ) -> None:
     if not offered:
         proxy.on("GET", "/v2/info/", answer(404), always=True)
-    with pytest.raises(CloudError, match=says) as failure:
+    with pytest.raises(CloudError, match=message) as failure:
         transfer.choose(client.connect("local", file=proxied), delivery)
     assert "images.yaml" in failure.value.remedy or "import_method" in failure.value.remedy
     assert proxy.changes() == []
@@ -303,7 +303,7 @@ def test_a_copy_is_gone_when_the_upload_fails(build: Build) -> None:
     assert leftovers(build) == []
 
 
-def test_a_copy_that_somebody_left_who_was_killed_is_swept_away(build: Build) -> None:
+def test_a_copy_that_a_killed_process_left_is_swept_away(build: Build) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
         "from pipelines.artifacts import store; from pipelines.release import payload\n"
@@ -322,7 +322,7 @@ def test_a_half_made_copy_of_any_build_of_the_variant_is_swept_away(
 ) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    # As if somebody killed us while qemu-img writes its last argument.
+    # As if we were killed while qemu-img writes its last argument.
     killed = "case $1 in convert) for part; do :; done; echo half > $part; kill -9 $PPID;; "
     (tools / "qemu-img").write_text(f'#!/bin/bash\n{killed}*) exec {shutil.which("qemu-img")} "$@";; esac\n')
     (tools / "qemu-img").chmod(0o755)

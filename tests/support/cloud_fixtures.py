@@ -135,7 +135,7 @@ def make_build(tmp_path: Path) -> Callable[..., store.Build]:
 
 
 def verified(build: store.Build, *, passed: bool = True) -> manifest.Verification:
-    """What verify says about a build."""
+    """The result of a build's verification."""
     check = manifest.Check(name="image is what was built", passed=passed, detail="")
     return manifest.Verification(
         variant=build.variant, build_id=build.build_id, checked_at=NOW.isoformat(), checks=(check,)
