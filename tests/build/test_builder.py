@@ -247,7 +247,7 @@ def test_a_corrupt_manifest_is_an_error_with_the_remedy_and_not_a_silent_fallbac
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert result.returncode == 4
     assert "manifest.json" in result.stderr
-    assert "Build the variant again" in result.stderr
+    assert "build the variant again" in result.stderr
 
 
 def test_stages_are_numbers_of_seconds(tmp_path: Path, builds: Path) -> None:
