@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.util import files as util_files
-from pipelines.util import urls
+from pipelines.util import files, urls
 from pipelines.util.errors import CatalogError, CloudError, HostError
 
 DEADLINE_SECONDS = 120.0
@@ -40,7 +39,7 @@ class Folder:
         """Write a file, which readers see whole or not at all."""
         folder = self._root / variant / build_id
         self._done(lambda: folder.mkdir(parents=True, exist_ok=True))
-        self._done(lambda: util_files.write(folder / name, content))
+        self._done(lambda: files.write(folder / name, content))
 
     def _content(self, path: Path) -> bytes | None:
         with suppress(FileNotFoundError):
@@ -109,7 +108,7 @@ class Remote:
         from fsspec.registry import known_implementations  # noqa: PLC0415
 
         try:
-            files, root = self._done(lambda: fsspec.url_to_fs(url), (ImportError, ValueError))
+            opened, root = self._done(lambda: fsspec.url_to_fs(url), (ImportError, ValueError))
         except ImportError as error:
             driver = known_implementations.get(url.partition("://")[0], {}).get("class", "").partition(".")[0]
             package = driver if driver not in {"", "fsspec"} else "PACKAGE, with the package that it names"
@@ -122,7 +121,7 @@ class Remote:
                 f"records: {self.name} cannot be used: {self._plain(str(error))}",
                 remedy="Write builds, a folder, or a URL that fsspec supports, such as s3://bucket/folder.",
             ) from None
-        return files, root.rstrip("/")
+        return opened, root.rstrip("/")
 
     def _done(self, act: Callable[[], _Result], passed: tuple[type[Exception], ...] = ()) -> _Result:
         """Do it within the deadline. What the driver raises becomes a CloudError, except what is `passed` on."""

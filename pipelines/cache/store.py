@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.cache import downloads as cache_downloads
+from pipelines.cache import downloads, usage
 from pipelines.cache import entry as cache_entry
-from pipelines.cache import usage
 from pipelines.cache.entry import Entry
 from pipelines.util import console, files, locks, units
 from pipelines.util.errors import UsageError
@@ -91,8 +90,8 @@ def entries(root: Path) -> list[Entry]:
     """All entries, least recently used first."""
     places = [(place, kind) for kind in KINDS for place in sorted((root / kind).glob("*"))]
     listed = [entry for place, kind in places if (entry := cache_entry.listed(place, kind)) is not None]
-    downloads = cache_downloads.entries(root / cache_downloads.KIND)
-    return sorted([*listed, *downloads], key=lambda entry: entry.used_at)
+    downloaded = downloads.entries(root / downloads.KIND)
+    return sorted([*listed, *downloaded], key=lambda entry: entry.used_at)
 
 
 def shrink(root: Path, limit: int) -> list[Entry]:
@@ -152,14 +151,14 @@ def _evicting(root: Path) -> Iterator[None]:
 
 def _evict(root: Path, entry: Entry) -> bool:
     folder = root / entry.kind
-    if entry.kind == cache_downloads.KIND:
-        return cache_downloads.evict(folder, entry.key)
+    if entry.kind == downloads.KIND:
+        return downloads.evict(folder, entry.key)
     return cache_entry.evict(folder / entry.key)
 
 
 def _sweep(root: Path) -> None:
     """Remove what killed processes left incomplete, and locks of entries that neither exist nor are being made."""
-    cache_downloads.sweep(root / cache_downloads.KIND)
+    downloads.sweep(root / downloads.KIND)
     for place in (place for kind in KINDS for place in sorted((root / kind).glob("*"))):
         if place.suffix != ".lock":
             cache_entry.clean(place)

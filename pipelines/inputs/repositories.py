@@ -20,8 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipelines.inputs import http
 from pipelines.inputs.http import Answer
-from pipelines.util import text as util_text
-from pipelines.util import urls as util_urls
+from pipelines.util import text, urls
 from pipelines.util.errors import BuildError, PipelineError
 
 DEADLINE_SECONDS = 10.0
@@ -30,15 +29,15 @@ _UNLISTED = "-"  # in place of a digest: the repository lists none
 _VALID_UNTIL = re.compile("^Valid-Until: *(.+?) *$", re.MULTILINE)
 
 
-def read(text: str) -> Mapping[str, str]:
+def read(output: str) -> Mapping[str, str]:
     """The output of the elements' `guest-os repository-state`: "URL INDEX" → sha256, with no password in a URL."""
     found = {}
-    for line in text.splitlines():
+    for line in output.splitlines():
         try:
             url, index, sha256 = line.split()
         except ValueError:
             raise BuildError(f"this is not the state of a package repository: {line}", remedy="Report this.") from None
-        found[f"{util_urls.shown(url)} {index}"] = sha256
+        found[f"{urls.shown(url)} {index}"] = sha256
     return found
 
 
@@ -73,7 +72,7 @@ def changed(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> str
     One without a valid answer within `deadline` seconds counts as changed.
     """
     reasons = [state.trouble or _difference(state) for state in states(known, deadline)]
-    return util_text.listed([reason for reason in reasons if reason], separator="; ")
+    return text.listed([reason for reason in reasons if reason], separator="; ")
 
 
 def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list[State]:
@@ -87,7 +86,7 @@ def states(known: Mapping[str, str], deadline: float = DEADLINE_SECONDS) -> list
     return [_state(url, indexes, answers.get(url, late)) for url, indexes in used.items()]
 
 
-def _asked(urls: Iterable[str], deadline: float) -> dict[str, Answer | PipelineError]:
+def _asked(addresses: Iterable[str], deadline: float) -> dict[str, Answer | PipelineError]:
     """The answers that came in time, by URL. Threads that still wait end with the program."""
     answers: dict[str, Answer | PipelineError] = {}
 
@@ -97,7 +96,7 @@ def _asked(urls: Iterable[str], deadline: float) -> dict[str, Answer | PipelineE
         except PipelineError as error:
             answers[url] = error
 
-    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in addresses]
     until = time.monotonic() + deadline
     for thread in threads:
         thread.start()
@@ -121,12 +120,12 @@ def _state(url: str, known: Mapping[str, str], answer: Answer | PipelineError) -
         return _silent(url, known, answer.what.rpartition(": ")[2])
     if _UNLISTED in known.values():
         return _silent(url, known, "it listed no digest for its index when the image was built")
-    text = answer.content.decode("utf-8", errors="replace")
-    now = {WHOLE: hashlib.sha256(answer.content).hexdigest()} | _listed(text)
+    release = answer.content.decode("utf-8", errors="replace")
+    now = {WHOLE: hashlib.sha256(answer.content).hexdigest()} | _listed(release)
     if WHOLE not in known:
         if len(now) == 1:
             return _silent(url, known, "its answer is not a list of indexes")
-        if expired := _expired(text, answer.at):
+        if expired := _expired(release, answer.at):
             return _silent(url, known, f"its list of indexes expired on {expired}")
     return State(url=url, known=known, now=now, content=answer.content)
 

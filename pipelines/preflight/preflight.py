@@ -15,8 +15,8 @@ from pipelines.diskimage import qemu
 from pipelines.inputs import resolver
 from pipelines.preflight import checks, disk_space, programs, servers
 from pipelines.preflight.checks import Check, Finding
-from pipelines.util import architecture as util_architecture
 from pipelines.util import process
+from pipelines.util.architecture import ARCHITECTURES
 from pipelines.util.errors import HostError, ProgramError
 
 
@@ -87,7 +87,7 @@ def root() -> Finding:
 def architecture(guest: str) -> Finding:
     """Whether the guest's programs run on this host, as package scripts and compilers do during a build."""
     machine = platform.machine()
-    fit = util_architecture.ARCHITECTURES[guest] == machine
+    fit = ARCHITECTURES[guest] == machine
     cannot = f"this host is {machine}, which cannot run the programs of an {guest} guest"
     detail = f"this host can build {guest} guests" if fit else cannot
     remedy = "" if fit else f"Build it on an {guest} host."

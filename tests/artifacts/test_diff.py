@@ -38,7 +38,7 @@ def built(root: Path, build: Manifest) -> Path:
 # From manifests
 
 
-def test_what_was_added_removed_and_changed_is_told_by_name() -> None:
+def test_added_removed_and_changed_packages_are_listed_by_name() -> None:
     before = made(OLD, packages={"bash": "5.2", "gone": "1", "same": "1"}, kernel="6.12.107", elements={"a": "1" * 64})
     after = made(NEW, packages={"bash": "5.3", "same": "1", "new": "2"}, kernel="6.12.110", elements={"a": "2" * 64})
     found = diff.between(before, after, ({"os_version": "13"}, {"os_version": "14"}))
@@ -53,7 +53,7 @@ def test_what_was_added_removed_and_changed_is_told_by_name() -> None:
     assert found.inputs == ()
 
 
-def test_the_driver_is_told_part_by_part_and_a_certificate_is_not() -> None:
+def test_the_driver_is_compared_part_by_part_without_its_certificate() -> None:
     certificate = {"certificate": "-----BEGIN CERTIFICATE-----"}
     before = made(OLD, driver={"version": "550.1", "modules": "open"}, cuda={})
     after = made(NEW, driver={"version": "580.1", "modules": "open"} | certificate, cuda={"toolkit": "12.4"})
@@ -63,7 +63,7 @@ def test_the_driver_is_told_part_by_part_and_a_certificate_is_not() -> None:
     )
 
 
-def test_sizes_are_told_side_by_side_and_one_that_was_not_recorded_stays_open() -> None:
+def test_sizes_are_listed_side_by_side_and_one_that_was_not_recorded_is_none() -> None:
     found = diff.between(made(OLD), made(NEW, scratch={"tree": 7, "peak": 9}))
     assert found.sizes == {"image": (1, 1), "disk": (2, 2), "tree": (None, 7)}
 
@@ -92,7 +92,7 @@ def test_by_default_the_newest_is_compared_with_the_one_before(
     assert (before.build_id, after.build_id) == meant
 
 
-def test_a_build_that_nobody_knows_is_a_usage_error_that_names_those_there_are() -> None:
+def test_an_unknown_build_is_a_usage_error_that_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="there is no known build x of a") as caught:
         reports_diff.selected([made(OLD), made(NEW)], "a", "x", None)
     assert f"{OLD}, {NEW}" in caught.value.remedy
@@ -165,7 +165,7 @@ def test_modes_and_owners_count_too() -> None:
     assert file_diff.changes(before, after) == (FileChange(path="/a", how="changed", facts=("mode", "owner")),)
 
 
-def test_diff_says_all_of_it(images: Path) -> None:
+def test_diff_shows_all_of_it(images: Path) -> None:
     said = inv("diff", VARIANT.name, "--builds", images)
     assert said.returncode == 0, said.stderr
     lines = [line.split() for line in said.stdout.splitlines()]

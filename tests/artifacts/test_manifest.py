@@ -92,7 +92,7 @@ def test_a_manifest_with_a_wrong_value_is_refused(tmp_path: Path, change: dict[s
         read_manifest(tmp_path / "manifest.json")
 
 
-def test_a_verification_that_says_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
+def test_a_verification_with_another_verdict_than_true_or_false_is_refused(tmp_path: Path) -> None:
     checks = [{"name": "format", "passed": "no", "detail": ""}]
     write_json(tmp_path / "verify.json", asdict(VERIFICATION) | {"checks": checks})
     with pytest.raises(VerifyError, match="passed is 'no'"):

@@ -88,7 +88,7 @@ def test_a_record_is_read_as_it_was_put_and_has_no_image(where: str, builds: Pat
     assert files_in(where) == {f"{NAME}/{OLD}/{name}" for name in names} | {f"{NAME}/{NEW}/{n}" for n in names[:2]}
 
 
-def test_a_place_that_nobody_wrote_to_knows_nothing(where: str, builds: Path) -> None:
+def test_a_place_without_records_is_empty(where: str, builds: Path) -> None:
     empty = records.open(where, builds)
     assert empty.known(NAME) == []
     assert empty.known_build(NAME, NEW) is None
@@ -150,7 +150,7 @@ def test_a_record_without_its_manifest_is_none_yet(
 
 
 @pytest.mark.parametrize("content", [b"", b'{"variant": "debian-c', b"\xff\x00", b"[" * 100_000, b"[]"])
-def test_a_damaged_record_is_said_and_the_others_are_read(
+def test_a_damaged_record_is_reported_and_the_others_are_read(
     builds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
     where = str(tmp_path / "kept")
@@ -243,7 +243,7 @@ def test_a_driver_that_is_not_installed_is_named_with_the_command(
     assert caught.value.remedy == ".venv/bin/pip install s3fs"
 
 
-def test_a_url_that_nobody_knows_is_the_catalogs_error(builds: Path) -> None:
+def test_an_unsupported_url_is_an_error_of_the_catalog(builds: Path) -> None:
     with pytest.raises(CatalogError, match=r"records: s4://bucket cannot be used.*s4"):
         records.open("s4://bucket", builds)
 
@@ -258,7 +258,7 @@ def test_a_server_that_does_not_answer_is_an_error_without_the_password(builds: 
     assert "abc123" not in said
 
 
-def test_what_a_driver_says_has_no_password_either(builds: Path) -> None:
+def test_messages_of_drivers_have_no_password_either(builds: Path) -> None:
     class Telling(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
         protocol = "telling"
 

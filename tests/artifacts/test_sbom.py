@@ -119,7 +119,7 @@ def test_elements_and_inputs_have_their_digests() -> None:
     assert digests == {"element:gpu-check": "c" * 64, "input:base image": "d" * 64}
 
 
-def test_an_imported_image_says_that_nobody_looked_inside() -> None:
+def test_an_imported_image_has_a_note_that_its_contents_are_not_known() -> None:
     properties = {each["name"]: each["value"] for each in document(IMPORTED)["metadata"]["component"]["properties"]}
     assert "its maker" in properties["gpu-image:contents"]
     assert {each["type"] for each in document(IMPORTED)["components"]} == {"operating-system", "file"}

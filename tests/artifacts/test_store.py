@@ -54,14 +54,14 @@ def test_a_variant_never_built_has_no_builds(tmp_path: Path) -> None:
     assert builds(tmp_path, "debian-cuda") == []
 
 
-def test_a_build_that_says_running_while_nobody_holds_its_lock_is_a_leftover(tmp_path: Path) -> None:
+def test_a_running_build_whose_lock_is_free_is_a_leftover(tmp_path: Path) -> None:
     make_build(tmp_path, "20261122T000000Z-a", "running")
     with lock(tmp_path, "debian-cuda"):
         assert builds(tmp_path, "debian-cuda")[0].state == "running"
     assert builds(tmp_path, "debian-cuda")[0].state == "leftover"
 
 
-def test_a_build_with_a_damaged_state_has_failed_and_says_why(tmp_path: Path) -> None:
+def test_a_build_with_a_damaged_state_has_failed_with_the_reason(tmp_path: Path) -> None:
     folder = make_build(tmp_path, "20261122T000000Z-a", "complete")
     (folder / "state.json").write_text("{")
     (build,) = builds(tmp_path, "debian-cuda")

@@ -90,7 +90,7 @@ def test_a_partial_download_in_progress_is_not_evicted(root: Path, server: WebSe
     assert (root / "downloads" / part.stem / "image.qcow2").read_bytes() == CONTENT
 
 
-def test_a_partial_download_that_nobody_goes_on_with_is_evicted(root: Path, server: WebServer) -> None:
+def test_an_abandoned_partial_download_is_evicted(root: Path, server: WebServer) -> None:
     cut_off(server, root)
     (entry,) = store.entries(root)
     assert (entry.about, entry.size) == ("a download in progress, or interrupted", 1000)

@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "builds" / ".cache"
 
 
-# What is kept.
+# Entries.
 
 
 def test_what_was_put_is_got_and_counted(root: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_finished_file_moves_in(root: Path) -> None:
     assert list(root.parent.glob("finished-*")) == []
 
 
-def test_whoever_was_first_keeps_the_place(root: Path) -> None:
+def test_the_first_of_two_entries_stays(root: Path) -> None:
     keep(root)
     keep(root, content=b"other")
     assert taken(root) == CONTENT
@@ -72,13 +72,13 @@ def test_who_reads_what_is_dropped_can_end_that(root: Path) -> None:
     assert files(root) == []
 
 
-def test_what_cannot_be_kept_leaves_nothing_behind(root: Path) -> None:
+def test_what_cannot_be_cached_leaves_nothing_behind(root: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         store.put(root, store.LAYERS, KEY, root / "nothing", about="", facts={}, now=NOW)
     assert files(root) == []
 
 
-# What is damaged.
+# Damage.
 
 
 def test_a_flipped_byte_in_the_content_is_found_and_the_entry_dropped(
@@ -175,7 +175,7 @@ def whole_or_nothing(root: Path) -> bool:
     return True
 
 
-# Several at once.
+# Several processes.
 
 
 def test_builds_that_put_read_and_evict_at_once_never_see_half_an_entry(root: Path) -> None:
@@ -208,7 +208,7 @@ def test_builds_that_put_read_and_evict_at_once_never_see_half_an_entry(root: Pa
     assert files(root) == []
 
 
-def test_of_two_that_put_at_once_the_first_is_kept(root: Path) -> None:
+def test_of_two_that_put_at_once_the_first_stays(root: Path) -> None:
     contents = [bytes([number]) * 2**20 for number in range(4)]
 
     def put(number: int) -> Callable[[], None]:
@@ -239,7 +239,7 @@ def test_one_at_a_time_makes_an_entry(root: Path, capfd: pytest.CaptureFixture[s
     assert all(line.startswith("layers/abababababab in the cache is being made by ") for line in said)
 
 
-def test_who_was_killed_while_making_an_entry_holds_up_nobody(root: Path) -> None:
+def test_a_process_that_is_killed_while_making_an_entry_delays_no_other(root: Path) -> None:
     def die() -> None:
         with store.making(root, store.LAYERS, KEY):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -258,7 +258,7 @@ def test_a_lock_is_not_cleaned_up_under_who_holds_it(root: Path) -> None:
     assert list((root / store.LAYERS).iterdir()) == []
 
 
-# How much is kept.
+# Limit.
 
 
 def test_what_was_used_least_recently_goes_first(root: Path) -> None:
@@ -311,7 +311,7 @@ def test_the_limit_is_40_gib_until_another_is_set(root: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["20", "20GB", "0GiB", "-1GiB", "", "1.5TiB"])
-def test_a_limit_that_is_no_size_is_refused_and_the_old_one_stays(root: Path, text: str) -> None:
+def test_an_invalid_limit_is_refused_and_the_old_one_stays(root: Path, text: str) -> None:
     store.set_limit(root, "1GiB")
     with pytest.raises(UsageError, match="this is not a valid size") as caught:
         store.set_limit(root, text)
@@ -320,7 +320,7 @@ def test_a_limit_that_is_no_size_is_refused_and_the_old_one_stays(root: Path, te
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"limit": 5}', '{"size": "1GiB"}'])
-def test_a_limit_that_somebody_damaged_ends_no_build(root: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_limit_ends_no_build(root: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     store.set_limit(root, "1GiB")
     (root / "limit.json").write_text(text)
     assert store.limit(root) == 40 * 2**30

@@ -86,7 +86,7 @@ def refused(wanted: Wanted, cache: Path) -> PipelineError:
 # What is right.
 
 
-def test_a_pinned_file_is_downloaded_once_and_kept_under_its_digest(server: WebServer, cache: Path) -> None:
+def test_a_pinned_file_is_downloaded_once_and_cached_under_its_digest(server: WebServer, cache: Path) -> None:
     expected = Fetched(path=cache / SHA256 / "image.qcow2", sha256=SHA256, signed_by=None)
     assert [fetch(pinned(server), cache), fetch(pinned(server), cache)] == [expected, expected]
     assert expected.path.read_bytes() == IMAGE
@@ -94,7 +94,7 @@ def test_a_pinned_file_is_downloaded_once_and_kept_under_its_digest(server: WebS
     assert kept(cache) == [expected.path]
 
 
-def test_a_signed_list_says_which_file_is_right_and_who_said_so(
+def test_a_signed_list_decides_which_file_is_right_and_its_signer_is_known(
     server: WebServer, signer: Signer, maker: str, tmp_path: Path, cache: Path
 ) -> None:
     got = fetch(signed(server, signer, maker, tmp_path), cache)
@@ -170,7 +170,7 @@ def test_a_local_file_is_checked_against_a_signed_list(
 # What is not.
 
 
-def test_a_list_signed_by_another_key_is_refused_before_the_image_is_asked_for(
+def test_a_list_signed_by_another_key_is_refused_before_the_image_is_requested(
     server: WebServer, signer: Signer, maker: str, tmp_path: Path, cache: Path
 ) -> None:
     wanted = signed(server, signer, signer.key("somebody"), tmp_path)
@@ -278,7 +278,7 @@ def test_old_bytes_that_do_not_fit_cost_a_second_download_and_no_more(server: We
     assert server.got("/image.qcow2") == ["bytes=8-", ""]
 
 
-def test_a_complete_partial_file_is_not_asked_for_again(server: WebServer, cache: Path) -> None:
+def test_a_complete_partial_file_is_not_downloaded_again(server: WebServer, cache: Path) -> None:
     cache.mkdir()
     (cache / f"{SHA256}.part").write_bytes(IMAGE)
     assert fetch(pinned(server), cache, HASTY).path.read_bytes() == IMAGE
@@ -298,7 +298,7 @@ def test_a_server_that_stays_broken_is_given_up_with_every_try(server: WebServer
     ]
 
 
-def test_a_missing_file_is_not_asked_for_again(server: WebServer, cache: Path) -> None:
+def test_a_missing_file_is_not_requested_again(server: WebServer, cache: Path) -> None:
     del server.files["/image.qcow2"]
     assert "404 Not Found" in refused(pinned(server), cache).what
     assert len(server.seen) == 1
@@ -327,7 +327,7 @@ def test_the_proxy_of_the_environment_is_used(server: WebServer, cache: Path, mo
     assert fetch(wanted, cache).sha256 == SHA256
 
 
-def test_no_password_is_ever_said(server: WebServer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_message_has_a_password(server: WebServer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dead = f"http://operator:hunter2@127.0.0.1:{free_port()}/image?token=hunter2"
     with pytest.raises(BuildError) as caught:
         fetch(Wanted(name="image", url=dead, sha256=SHA256), cache, HASTY)
@@ -363,7 +363,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("unknown", [False, True], ids=["the-server-says-how-much", "nobody-knows-how-much"])
-def test_a_disk_that_is_too_small_is_said_and_left_empty(server: WebServer, small_disk: Path, unknown: bool) -> None:
+def test_a_disk_that_is_too_small_is_reported_and_left_empty(
+    server: WebServer, small_disk: Path, unknown: bool
+) -> None:
     if unknown:
         server.on("/image", lengthless)
     with pytest.raises(HostError, match=f"{small_disk} has .* KiB free") as caught:
@@ -372,7 +374,7 @@ def test_a_disk_that_is_too_small_is_said_and_left_empty(server: WebServer, smal
     assert kept(small_disk) == []
 
 
-def test_a_local_file_that_is_not_there_is_said(cache: Path) -> None:
+def test_a_local_file_that_does_not_exist_is_reported(cache: Path) -> None:
     with pytest.raises(HostError, match="there is no file /nowhere/image"):
         fetch(Wanted(name="image", path=Path("/nowhere/image")), cache)
 

@@ -41,7 +41,7 @@ def test_the_keyring_of_many_keys_vouches_for_the_pinned_one_only(signer: Signer
     assert error.what == f"SHA256SUMS is signed by {other}, not by the pinned key {maker}"
 
 
-def test_a_signature_by_a_key_that_nobody_has_is_refused_with_its_name(signer: Signer, maker: str, sums: Path) -> None:
+def test_a_signature_by_an_unknown_key_is_refused_with_its_fingerprint(signer: Signer, maker: str, sums: Path) -> None:
     other = signer.key("other")
     assert other in refused(sums, signer.detached(sums, other), maker, signer.keyring(maker)).what
 
@@ -58,7 +58,7 @@ def test_something_that_is_no_signature_is_refused(signer: Signer, maker: str, s
     assert "has no signature" in refused(sums, nonsense, maker, signer.keyring(maker)).what
 
 
-def test_a_key_that_has_expired_is_said_to_have(signer: Signer, sums: Path) -> None:
+def test_an_expired_key_is_reported_as_expired(signer: Signer, sums: Path) -> None:
     expired = signer.key("expired", created="20200101T000000", expires="1y")
     signature = signer.detached(sums, expired, at="20200601T000000")
     error = refused(sums, signature, expired, signer.keyring(expired))
@@ -66,7 +66,7 @@ def test_a_key_that_has_expired_is_said_to_have(signer: Signer, sums: Path) -> N
     assert "renewed" in error.remedy
 
 
-def test_a_key_that_was_revoked_is_said_to_be(signer: Signer, sums: Path) -> None:
+def test_a_revoked_key_is_reported_as_revoked(signer: Signer, sums: Path) -> None:
     revoked = signer.key("revoked")
     signature = signer.detached(sums, revoked)
     signer.revoke(revoked)

@@ -58,14 +58,14 @@ def _said(argv: list[str], given: str, **environment: str) -> list[str]:
 
 @_AS_FOUND
 @given(st.lists(DEBIAN, min_size=25, max_size=25))
-def test_debian_versions_compare_as_dpkg_says(pairs: list[tuple[str, str]]) -> None:
+def test_debian_versions_compare_as_with_dpkg(pairs: list[tuple[str, str]]) -> None:
     said = zip(pairs, dpkg(pairs), strict=True)
     assert [pair for pair, order in said if sign(package_versions.debian(*pair)) != order] == []
 
 
 @_AS_FOUND
 @given(st.lists(RPM, min_size=60, max_size=60))
-def test_rpm_versions_compare_as_rpm_says(pairs: list[tuple[str, str]]) -> None:
+def test_rpm_versions_compare_as_with_rpm(pairs: list[tuple[str, str]]) -> None:
     said = zip(pairs, rpm(pairs), strict=True)
     assert [pair for pair, order in said if sign(package_versions.rpm(*pair)) != order] == []
 

@@ -48,11 +48,11 @@ def trixie(server: WebServer) -> str:
     return f"{server.url}/debian/dists/trixie"
 
 
-def test_an_archive_that_says_the_same_has_not_changed(server: WebServer) -> None:
+def test_a_repository_with_the_same_indexes_has_not_changed(server: WebServer) -> None:
     assert repositories.changed(used(server)) == ""
 
 
-def test_an_archive_that_was_only_signed_again_has_not_changed(server: WebServer) -> None:
+def test_a_repository_that_was_only_signed_again_has_not_changed(server: WebServer) -> None:
     server.put(IN_RELEASE, release(date="Mon, 23 Nov 2026 08:00:00 UTC"))
     assert repositories.changed(used(server)) == ""
 
@@ -62,7 +62,7 @@ def test_an_index_that_changed_is_named_by_its_component(server: WebServer) -> N
     assert repositories.changed(used(server)) == f"{trixie(server)} main has changed"
 
 
-def test_several_components_of_an_archive_are_one_reason(server: WebServer) -> None:
+def test_several_components_of_a_repository_are_one_reason(server: WebServer) -> None:
     server.put(IN_RELEASE, release(INDEXES | {MAIN: "d" * 64, EXTRA: "e" * 64}))
     assert repositories.changed(used(server)) == f"{trixie(server)} contrib, main have changed"
 
@@ -91,7 +91,7 @@ def test_of_an_rpm_repository_the_whole_list_is_compared(server: WebServer) -> N
     assert repositories.changed(known) == f"{server.url}/9/BaseOS/os has changed"
 
 
-def test_a_local_archive_is_read(tmp_path: Path) -> None:
+def test_a_local_repository_is_read(tmp_path: Path) -> None:
     (tmp_path / "InRelease").write_bytes(release({"Packages": "1" * 64}))
     known = {f"file:{tmp_path}/InRelease Packages": "1" * 64}
     assert repositories.changed(known) == ""
@@ -115,7 +115,7 @@ def test_a_server_that_refuses_counts_as_changed() -> None:
 
 
 @pytest.mark.parametrize("stall", [wait(30), trickle(0.05)], ids=["silent", "byte after byte"])
-def test_nobody_waits_longer_than_the_deadline(server: WebServer, stall: object) -> None:
+def test_no_answer_is_waited_for_longer_than_the_deadline(server: WebServer, stall: object) -> None:
     server.on(IN_RELEASE, stall, always=True)  # type: ignore[arg-type]
     began = time.monotonic()
     reason = repositories.changed(used(server), deadline=0.4)
@@ -128,14 +128,14 @@ def test_a_failure_that_passes_is_no_change(server: WebServer) -> None:
     assert repositories.changed(used(server)) == ""
 
 
-def test_a_page_of_somebody_else_is_no_answer(server: WebServer) -> None:
+def test_a_page_of_another_server_is_no_answer(server: WebServer) -> None:
     server.on(IN_RELEASE, instead(b"<html>Please log in</html>"))
     assert (
         repositories.changed(used(server)) == f"{trixie(server)} cannot be checked: its answer is not a list of indexes"
     )
 
 
-def test_an_archive_without_a_list_of_indexes_counts_as_changed(server: WebServer) -> None:
+def test_a_repository_without_a_list_of_indexes_counts_as_changed(server: WebServer) -> None:
     known = {f"{server.url}{IN_RELEASE} {MAIN}": "-"}
     assert (
         repositories.changed(known)
@@ -173,14 +173,14 @@ def many(server: WebServer, count: int) -> dict[str, str]:
     return known
 
 
-def test_archives_are_asked_at_the_same_time_and_once_each(server: WebServer) -> None:
+def test_repositories_are_asked_at_the_same_time_and_once_each(server: WebServer) -> None:
     known = many(server, 4)
     server.on("InRelease", wait(0.5), always=True)
     assert repositories.changed(known, deadline=1.5) == ""
     assert sorted(path for _, path, _ in server.seen) == [f"/s{number}/InRelease" for number in range(4)]
 
 
-def test_one_that_stalls_does_not_hide_what_another_says(server: WebServer) -> None:
+def test_one_that_stalls_does_not_hide_the_answer_of_another(server: WebServer) -> None:
     server.put("/s1/InRelease", release({MAIN: "d" * 64}))
     server.on(IN_RELEASE, wait(30))
     reason = repositories.changed(used(server) | used(server, "/s1/InRelease", (MAIN,)), deadline=0.5)
@@ -194,7 +194,7 @@ def test_of_many_changes_the_first_are_named_and_the_rest_counted(server: WebSer
     assert reason.endswith("; and 2 more")
 
 
-def test_archives_are_asked_through_the_proxy(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repositories_are_asked_through_the_proxy(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     known = {f"http://archive.invalid{IN_RELEASE} {MAIN}": INDEXES[MAIN]}
     assert repositories.changed(known) == ""
@@ -203,7 +203,7 @@ def test_archives_are_asked_through_the_proxy(server: WebServer, monkeypatch: py
 # What a guest says of its archives
 
 
-def test_what_a_guest_says_is_read_line_by_line() -> None:
+def test_the_output_of_a_guest_is_read_line_by_line() -> None:
     text = f"http://m.example/d/InRelease {MAIN} {'a' * 64}\nhttps://m.example/os/repodata/repomd.xml - {'b' * 64}\n"
     assert repositories.read(text) == {
         f"http://m.example/d/InRelease {MAIN}": "a" * 64,
@@ -211,12 +211,12 @@ def test_what_a_guest_says_is_read_line_by_line() -> None:
     }
 
 
-def test_a_password_in_an_address_is_not_kept() -> None:
+def test_a_password_in_an_address_is_not_recorded() -> None:
     assert list(repositories.read(f"https://me:hunter2@m.example/InRelease {MAIN} {'a' * 64}")) == [
         f"https://m.example/InRelease {MAIN}"
     ]
 
 
-def test_what_is_no_state_of_an_archive_is_refused() -> None:
+def test_a_line_that_is_not_the_state_of_a_repository_is_refused() -> None:
     with pytest.raises(BuildError, match="W: something"):
         repositories.read("W: something")

@@ -141,7 +141,7 @@ def test_local_packages_are_known_by_names_and_contents(written: Written, tmp_pa
     assert collected.files == {"DIB_NVIDIA_LOCAL": tmp_path / "packages"}
 
 
-def test_a_folder_of_packages_that_is_not_there_is_said_before_the_build(written: Written, tmp_path: Path) -> None:
+def test_a_missing_folder_of_packages_is_reported_before_the_build(written: Written, tmp_path: Path) -> None:
     with pytest.raises(HostError) as caught:
         resolver.collect(written(*LOCAL), tmp_path / "cache")
     assert str(tmp_path / "packages") in caught.value.remedy

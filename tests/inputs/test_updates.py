@@ -105,7 +105,7 @@ def outdated(tmp_path: Path) -> Outdated:
 # What is newer
 
 
-def test_an_archive_that_has_not_changed_is_asked_once_and_nothing_is_outdated(
+def test_a_repository_that_has_not_changed_is_asked_once_and_nothing_is_outdated(
     server: WebServer, outdated: Outdated
 ) -> None:
     known = Archive(server).offers({"bash": "2"})
@@ -170,7 +170,7 @@ def test_an_index_that_is_gone_offers_nothing(server: WebServer, outdated: Outda
     assert outdated(build(known, {"bash": "1"})) == ""
 
 
-def test_a_ready_image_has_no_archive(outdated: Outdated, tmp_path: Path) -> None:
+def test_an_imported_image_has_no_repository(outdated: Outdated, tmp_path: Path) -> None:
     assert outdated(build({}, {}), ready_variant(tmp_path / "windows.qcow2")) == ""
 
 
@@ -187,7 +187,7 @@ def test_an_index_is_read_in_any_form(server: WebServer, outdated: Outdated, for
     assert outdated(build(known, {"bash": "1"})) == "bash 1 → 2"
 
 
-def test_an_archive_that_keeps_indexes_by_their_digest_is_asked_for_that(server: WebServer, outdated: Outdated) -> None:
+def test_a_repository_with_indexes_by_digest_is_asked_for_those(server: WebServer, outdated: Outdated) -> None:
     archive = Archive(server, header="Acquire-By-Hash: yes")
     known = archive.offers({"bash": "1"})
     archive.offers({"bash": "2"})
@@ -212,7 +212,7 @@ def test_a_large_index_is_read_in_no_time() -> None:
     assert time.process_time() - began < 0.5  # measured: 0.07 s; 0.4 s for 60,000, as many as Debian's main has
 
 
-def test_an_archive_that_apt_itself_indexed_is_read(tmp_path: Path, outdated: Outdated) -> None:
+def test_a_repository_that_apt_itself_indexed_is_read(tmp_path: Path, outdated: Outdated) -> None:
     def publish(version: str) -> None:
         deb.build([deb.Deb(name="gpu-tool", version=version)], tmp_path / "flat")
         for argv, name in ((["packages", "."], "Packages"), (["release", "."], "Release")):
@@ -228,7 +228,7 @@ def test_an_archive_that_apt_itself_indexed_is_read(tmp_path: Path, outdated: Ou
 
 
 @pytest.mark.parametrize("wrong", ["", "x:1", "not_a_version"], ids=["none", "epoch", "letters"])
-def test_a_version_that_is_none_is_left_out_and_said_once(
+def test_an_invalid_version_is_ignored_with_one_warning(
     server: WebServer, outdated: Outdated, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
     archive, name = Archive(server), f"broken{len(wrong)}"
@@ -298,7 +298,7 @@ def with_driver(archives: Mapping[str, str], more: Mapping[str, str] | None = No
     return build(archives, DRIVER | dict(more or {}), driver={"version": "580.95.05", "source": "nvidia-repo"})
 
 
-def test_the_archives_driver_is_no_candidate_for_nvidias(both: Both, outdated: Outdated) -> None:
+def test_the_distributions_driver_is_no_candidate_for_nvidias(both: Both, outdated: Outdated) -> None:
     known = both.archive.offers({}) | both.nvidia.offers(DRIVER)
     both.archive.offers(dict.fromkeys([*DRIVER, "nvidia-modprobe", "bash"], "999-1"))
     made = with_driver(known, {"nvidia-modprobe": "1-1", "bash": "1-1"})
@@ -342,7 +342,7 @@ def test_a_driver_out_of_a_file_is_not_compared(server: WebServer, outdated: Out
     assert outdated(with_driver(known), local) == ""
 
 
-def test_with_the_archives_driver_nvidias_is_no_candidate(both: Both, outdated: Outdated) -> None:
+def test_with_the_distributions_driver_nvidias_is_no_candidate(both: Both, outdated: Outdated) -> None:
     known = both.archive.offers(DRIVER) | both.nvidia.offers({})
     both.nvidia.offers(dict.fromkeys(DRIVER, "590.1-1") | {"nvidia-container-toolkit": "1.18.1-1"})
     variant = replace(both.variant, driver=Driver(source="archive"))
@@ -350,7 +350,9 @@ def test_with_the_archives_driver_nvidias_is_no_candidate(both: Both, outdated: 
     assert outdated(made, variant) == "nvidia-container-toolkit 1.18.0-1 → 1.18.1-1"
 
 
-def test_an_unchanged_repository_of_nvidias_still_comes_before_the_archive(both: Both, outdated: Outdated) -> None:
+def test_an_unchanged_repository_of_nvidias_still_comes_before_the_distributions(
+    both: Both, outdated: Outdated
+) -> None:
     known = both.archive.offers({}) | both.nvidia.offers({"shared-tool": "1"})
     both.archive.offers({"shared-tool": "2", "bash": "2"})
     assert outdated(with_driver(known, {"shared-tool": "1", "bash": "1"}), both.variant) == "bash 1 → 2"
@@ -423,7 +425,7 @@ def test_a_repository_that_createrepo_indexed_is_read(server: WebServer, outdate
     assert outdated(made, ROCKY) == "gpu-tool 2:1.9-1 → 2:1.10-1"
 
 
-# Archives that cannot be checked
+# Repositories that cannot be checked
 
 
 def refused(outdated: Outdated, made: Manifest, variant: Variant = FROM_ARCHIVE) -> str:
@@ -434,13 +436,13 @@ def refused(outdated: Outdated, made: Manifest, variant: Variant = FROM_ARCHIVE)
     return str(caught.value)
 
 
-def test_an_archive_that_does_not_answer_is_an_error(outdated: Outdated) -> None:
+def test_a_repository_that_does_not_answer_is_an_error(outdated: Outdated) -> None:
     made = build({f"{DEAD}/dists/trixie/InRelease {MAIN}": "a" * 64}, {"bash": "1"})
     assert refused(outdated, made) == f"{DEAD}/dists/trixie cannot be checked: Connection refused"
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["the first", "the last"])
-def test_one_that_does_not_answer_takes_nothing_from_what_the_others_say(
+def test_one_that_does_not_answer_does_not_hide_updates_in_the_others(
     server: WebServer, outdated: Outdated, first: bool
 ) -> None:
     archive, dead = Archive(server), {f"{DEAD}/cuda/InRelease Packages": "a" * 64}
@@ -451,7 +453,7 @@ def test_one_that_does_not_answer_takes_nothing_from_what_the_others_say(
     assert outdated(build(known, {"bash": "1"})) == "bash 1 → 2"
 
 
-def test_one_whose_index_cannot_be_had_takes_nothing_from_what_the_others_say(
+def test_one_whose_index_cannot_be_read_does_not_hide_updates_in_the_others(
     server: WebServer, outdated: Outdated
 ) -> None:
     archive, broken = Archive(server), Archive(server, SECURITY)
@@ -464,7 +466,7 @@ def test_one_whose_index_cannot_be_had_takes_nothing_from_what_the_others_say(
     assert "404" in refused(outdated, build(known, {"dash": "1"}))
 
 
-def test_an_index_that_cannot_be_had_is_an_error(server: WebServer, outdated: Outdated) -> None:
+def test_an_index_that_cannot_be_read_is_an_error(server: WebServer, outdated: Outdated) -> None:
     archive = Archive(server)
     known = archive.offers({"bash": "1"})
     archive.offers({"bash": "2"})

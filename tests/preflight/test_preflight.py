@@ -78,7 +78,7 @@ def test_a_local_file_that_the_catalog_names_must_exist(tmp_path: Path) -> None:
     assert "certificate" not in caught.value.what
 
 
-def test_a_user_without_sudo_is_told_so_once(crippled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sudo_is_reported_once(crippled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (crippled / "sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2; exit 1\n")
     (crippled / "sudo").chmod(0o755)
     monkeypatch.setattr("os.geteuid", lambda: 1000)

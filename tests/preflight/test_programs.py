@@ -50,7 +50,7 @@ def test_every_missing_program_is_named_with_one_command_that_installs_them() ->
     assert caught.value.remedy == "apt-get install package-a package-b"
 
 
-def test_what_is_only_worth_knowing_stops_nobody() -> None:
+def test_what_is_only_worth_knowing_stops_no_build() -> None:
     require([programs.program("no-such-program", "its-package", "", False)])
 
 

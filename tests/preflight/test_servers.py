@@ -78,7 +78,7 @@ def test_of_diskimage_builders_default_nothing_is_claimed(tmp_path: Path) -> Non
     assert "DIB_DEBIAN_SECURITY_MIRROR is unset" in findings["trixie-security mirror"].detail
 
 
-def test_a_mirror_with_a_password_is_told_without_it_and_with_the_remedy(tmp_path: Path) -> None:
+def test_a_mirror_with_a_password_is_reported_without_it_and_with_the_remedy(tmp_path: Path) -> None:
     findings = found(variant(tmp_path), lending(tmp_path, "http://me:hunter2@m.example/debian"))
     finding = findings["mirror with a password"]
     assert finding.fit is False

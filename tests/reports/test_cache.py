@@ -43,7 +43,7 @@ def test_the_table_has_size_age_and_hits_and_a_total_with_the_limit(
     ]
 
 
-def test_clearing_says_what_went(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clearing_reports_what_was_evicted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep(root)
     cache.show(root, None, NOW, clear=True, as_json=False)
     said, noted = capsys.readouterr()
@@ -62,7 +62,7 @@ def test_inv_cache_prints_json_alone_and_keeps_the_limit(root: Path) -> None:
     assert evicted == evicted | {"kind": "layers", "key": KEY, "size": len(CONTENT), "hits": 0, "used_at": None}
 
 
-def test_inv_cache_with_a_limit_that_is_no_size_is_exit_1_with_the_remedy(root: Path) -> None:
+def test_inv_cache_with_an_invalid_limit_is_exit_1_with_the_remedy(root: Path) -> None:
     result = inv("cache", "--builds", root.parent, "--limit", "20 gigs")
     assert (result.returncode, result.stdout) == (1, "")
     assert "--limit 40GiB" in result.stderr

@@ -21,7 +21,7 @@ def run(code: str, stdout: int = subprocess.PIPE, **environment: str) -> "subpro
 @pytest.mark.parametrize(
     "what", ["console.say('a line')", "console.table('t', ['a'], [['1']])", "console.emit_json({})"]
 )
-def test_whoever_has_read_enough_of_a_result_is_no_failure(what: str) -> None:
+def test_a_reader_that_closes_the_pipe_is_no_failure(what: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -31,7 +31,7 @@ def test_whoever_has_read_enough_of_a_result_is_no_failure(what: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_notes_that_nobody_reads_break_nothing_off() -> None:
+def test_notes_without_a_reader_stop_nothing() -> None:
     code = "import os, sys\nreading, writing = os.pipe()\nos.close(reading)\nos.dup2(writing, 2)\n"
     ended = run(code + "console.note('one')\nconsole.warn('two')\nconsole.say('done')\nos._exit(0)")
     assert (ended.returncode, ended.stdout) == (0, "done\n")

@@ -58,7 +58,7 @@ def test_two_at_once_are_at_it_at_the_same_time(tmp_path: Path) -> None:
     assert became == {"a": None, "b": None}
 
 
-def test_no_more_are_at_it_than_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_more_run_at_once_than_requested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         own = tmp_path / str(os.getpid())
         own.touch()
@@ -115,7 +115,7 @@ def test_who_is_killed_has_failed() -> None:
 # What is seen
 
 
-def test_results_come_in_the_order_in_which_they_were_asked_for(
+def test_results_come_in_the_order_in_which_they_were_requested(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def late() -> None:
@@ -139,7 +139,7 @@ def test_results_of_who_ended_are_shown_even_if_the_others_are_stopped(
     assert "all of b\n" in capsys.readouterr().out
 
 
-def test_a_note_says_whose_it_is_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_names_its_work_once(capsys: pytest.CaptureFixture[str]) -> None:
     def speaking() -> None:
         console.note("a: building")
         console.note("waiting\nfor a while")
@@ -156,7 +156,7 @@ def test_a_note_says_whose_it_is_once(capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
-def test_what_goes_on_is_told_in_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_in_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         with console.ticker("a") as shown:
             shown.stage("install.d/01-package-installs")

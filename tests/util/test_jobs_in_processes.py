@@ -86,7 +86,7 @@ def test_one_fails_and_the_other_is_finished(tmp_path: Path) -> None:
     assert "2 of 2 failed: a, b" in ended.stderr
 
 
-def test_a_layer_that_two_share_is_made_once_and_the_other_says_that_it_waits(tmp_path: Path, calls: Path) -> None:
+def test_a_layer_that_two_share_is_made_once_and_the_other_notes_that_it_waits(tmp_path: Path, calls: Path) -> None:
     same = "DIB_BEGUN: '2'"
     ended = inv("build", "a,b", "--jobs", "2", *catalog(tmp_path, a=same, b=same))
     runs = sorted("with a layer" if "end-with-tree" in call.read_text() else "the rest" for call in calls.iterdir())

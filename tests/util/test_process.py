@@ -60,7 +60,7 @@ def test_what_a_pipe_does_not_hold_is_refused_and_never_waited_for() -> None:
 # run
 
 
-def test_run_returns_what_a_program_says() -> None:
+def test_run_returns_the_output_of_a_program() -> None:
     result = process.run(["sh", "-c", "echo out; echo err >&2"], deadline=10)
     assert (result.returncode, result.stdout, result.stderr) == (0, "out\n", "err\n")
 
@@ -71,7 +71,7 @@ def test_run_raises_with_the_exit_code_and_the_last_line() -> None:
     assert caught.value.returncode == 3
 
 
-def test_run_returns_a_failure_when_asked_to() -> None:
+def test_run_returns_a_failure_without_check() -> None:
     assert process.run(["sh", "-c", "exit 3"], deadline=10, check=False).returncode == 3
 
 
@@ -101,7 +101,7 @@ def test_a_program_sees_only_the_environment_it_is_given(monkeypatch: pytest.Mon
     assert not any("secret" in line for line in process.run(["env"], deadline=10).stdout.splitlines())
 
 
-def test_output_that_is_no_text_is_kept_readable() -> None:
+def test_output_that_is_not_text_stays_readable() -> None:
     assert process.run(["printf", r"a\377b"], deadline=10).stdout == "a\N{REPLACEMENT CHARACTER}b"
 
 
