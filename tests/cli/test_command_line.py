@@ -6,6 +6,8 @@ from typing import Any
 
 import invoke
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from invoke import Collection, Context
 from invoke.parser.context import to_flag
 
@@ -258,3 +260,36 @@ def test_an_error_in_the_last_of_several_tasks_keeps_all_from_running(run: Run) 
 
 def test_a_required_option_may_be_given_by_its_place(run: Run) -> None:
     assert run("prune", "c").ran == [("prune", {"cloud": "c", "only": None, "dry_run": False, "html": None})]
+
+
+# Laws, over the real tasks
+
+TASKS_AND_VALUES = ["refresh", "prune", "show", "c", "a", "-"]
+OPTIONS = ["--cloud", "-c", "--only", "-o", "--cloud=c", "--dry-run", "-d", "-do", "--no-boot", "--json", "--dry", "--"]
+
+
+def parsed(*words: str) -> list[dict[str, Any]] | None:
+    """The arguments of each task; None for a command line that is refused."""
+    program = PROGRAM(namespace=namespace, name="inv", binary="./inv")
+    program.create_config()
+    try:
+        program.parse_core(["inv", *words])
+    except UsageError:
+        return None
+    return [task.as_kwargs for task in program.tasks]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(TASKS_AND_VALUES + OPTIONS), max_size=8))
+def test_a_dry_run_that_is_asked_for_is_one_or_nothing_runs(words: list[str]) -> None:
+    tasks = parsed("prune", "c", *words)
+    if tasks is not None:
+        assert any(task.get("dry_run") for task in tasks) == bool({"--dry-run", "-d", "-do"} & set(words))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(min_size=1), st.lists(st.text(min_size=1), max_size=3))
+def test_an_attached_value_is_read_as_it_is_written(only: str, clouds: list[str]) -> None:
+    tasks = parsed("refresh", f"--only={only}", *(f"--cloud={cloud}" for cloud in clouds))
+    assert tasks is not None
+    assert (tasks[0]["only"], tasks[0]["cloud"]) == (only, clouds)
