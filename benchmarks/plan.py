@@ -16,7 +16,7 @@ import yaml
 from pipelines.build import recipe
 from pipelines.catalog import loader
 from pipelines.catalog.variant import Variant
-from pipelines.plan import planner
+from pipelines.plan import model, planner
 from pipelines.release import image_metadata
 
 VARIANTS, IMAGES = 500, 10_000
@@ -32,7 +32,7 @@ def main() -> None:
         baseline, _ = timed(lambda: yaml.safe_load(path.read_text()))
         loading, loaded = timed(lambda: loader.load(path))
     resolving, targets = timed(lambda: [target(variant) for variant in loaded.variants.values()])
-    inventory = planner.Inventory(images=tuple(image(number) for number in range(IMAGES)))
+    inventory = model.Inventory(images=tuple(image(number) for number in range(IMAGES)))
     planning, actions = timed(lambda: planner.plan(targets, inventory, NOW))
     print(f"{VARIANTS} variants, {IMAGES} images in the cloud, {len(actions)} actions")
     for name, seconds in (("yaml.safe_load", baseline), ("load", loading), ("resolve", resolving), ("plan", planning)):
@@ -47,10 +47,10 @@ def text() -> str:
     return "\n".join(["version: 1", "images:", *rows]) + "\n"
 
 
-def target(variant: Variant) -> planner.Target:
+def target(variant: Variant) -> model.Target:
     """What `inv plan` asks for."""
     resolved = recipe.resolve(variant)
-    return planner.Target(
+    return model.Target(
         variant=variant.name,
         fingerprint=resolved.fingerprint,
         parts=resolved.parts,
@@ -60,10 +60,10 @@ def target(variant: Variant) -> planner.Target:
     )
 
 
-def image(number: int) -> planner.CloudImage:
+def image(number: int) -> model.CloudImage:
     """One of many images, most of them retired."""
     made = NOW - timedelta(hours=number)
-    return planner.CloudImage(
+    return model.CloudImage(
         cloud="prod",
         id=f"image-{number}",
         variant=f"v{number % VARIANTS}",

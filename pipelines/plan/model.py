@@ -1,9 +1,9 @@
-"""What is wanted, what exists, and what can be done about the difference?
+"""Values that a plan is made from and consists of: what is wanted, what exists, and the actions between the two.
 
-The values that plan.py reads and answers with; others fill them from images.yaml, from files and from clouds.
+Filled in by others, from images.yaml, from files and from clouds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -16,9 +16,9 @@ State = Literal["current", "candidate", "retired", "broken"]
 class Target:
     """A variant as it should be.
 
-    `parts` maps each input, in an operator's words, to its digest. `clouds` maps each cloud to the release_digest of
-    the variant there, since a cloud may have its own visibility and properties; `formats` to the disk format that it
-    wants, if that is not every image's own.
+    `parts` maps each input, under a name that operators know, to its digest. `clouds` maps each cloud to the
+    release_digest of the variant there, since a cloud may have its own visibility and properties; `formats` maps it to
+    the disk format that it wants, if that differs from the build's own.
     """
 
     variant: str
@@ -32,11 +32,11 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LocalBuild:
-    """A complete build that lies here, or (`here` is False) of which a record does.
+class KnownBuild:
+    """A complete build: its image is on this host or (`on_host` is False) only its build record is known.
 
-    `verified` is None where that was never tried. `outdated` says, in an operator's words, which packages of it the
-    archives have newer by now; empty when none, or when nobody asked.
+    `verified` is None for a build that is not verified yet. `outdated` names, for an operator, the packages of which
+    the package repositories have newer versions; it is empty when there are none, or when nobody asked.
     """
 
     variant: str
@@ -45,7 +45,7 @@ class LocalBuild:
     created_at: datetime
     verified: bool | None = None
     outdated: str = ""
-    here: bool = True
+    on_host: bool = True
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -53,9 +53,9 @@ class LocalBuild:
 class CloudImage:
     """An image of ours in a cloud.
 
-    `state`: current (visible), candidate (uploaded, never shown yet), retired (hidden), broken (half uploaded).
-    `converted`: its data are not the build's own file, but were compared with it. `rejected`: somebody went back from
-    it. `deactivated`: an administrator took it out of use. `hidden_since` is None for what is shown.
+    `state`: current (visible), candidate (uploaded, never visible yet), retired (hidden), broken (incomplete upload).
+    `converted`: its data are not the build's own file, but were compared with it. `rolled_back`: replaced by a
+    rollback, and not promoted since. `deactivated`: by an administrator. `hidden_since` is None while it is visible.
     """
 
     cloud: str
@@ -68,36 +68,30 @@ class CloudImage:
     created_at: datetime
     disk_format: str = "qcow2"
     converted: bool = False
-    rejected: bool = False
+    rolled_back: bool = False
     deactivated: bool = False
     hidden_since: datetime | None = None
 
     @property
     def age(self) -> tuple[str, datetime, str]:
-        """Oldest first; a build that was uploaded twice, by its upload."""
+        """Sorts the oldest build first; of a build that was uploaded twice, the first upload."""
         return self.build_id, self.created_at, self.id
-
-
-def shown(images: Iterable[CloudImage], cloud: str) -> CloudImage | None:
-    """What a cloud shows of a variant's images; of several, the newest that nobody there went back from."""
-    current = (image for image in images if image.cloud == cloud and image.state == "current")
-    return max(current, key=lambda image: (not image.rejected, *image.age), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inventory:
-    """All that exists: here, on record, and in the clouds that were asked."""
+    """Everything that exists: builds on this host and on record, and images in the clouds that were asked."""
 
-    builds: tuple[LocalBuild, ...] = ()
+    builds: tuple[KnownBuild, ...] = ()
     images: tuple[CloudImage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """One thing to do, and why. `cloud` is None for what happens here.
+    """One thing to do, and why. `cloud` is None for what happens on this host.
 
-    `build` includes the verification of what it builds. `build_id` is the build that is verified, uploaded, updated
-    or promoted; None for the one that this plan builds. `images` are the IDs of what is updated, promoted or deleted.
+    `build` includes the verification of the new build. `build_id` is the build that is verified, uploaded, updated or
+    promoted; None for the one that this plan builds. `images` are the IDs of what is updated, promoted or deleted.
     When an action fails, the later ones of its variant and cloud (of all clouds, for a build) must not be carried
     out: with `keep: 1`, what `prune` deletes may be current until the action before has replaced it.
     """

@@ -1,252 +1,205 @@
-"""What must be done?
+"""Choice of the actions that bring every variant, on this host and in its clouds, to what is wanted.
 
-Pure: what is wanted (targets), what exists (the inventory) and the time go in, actions with their reasons come out.
-Carrying out all of them makes the next plan empty.
+Pure: targets, the inventory and the time go in; actions with their reasons come out. Carrying out all of them makes
+the next plan empty.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.plan import reasons, retention
-from pipelines.plan.model import Action, CloudImage, Inventory, LocalBuild, State, Target, Verb, shown
-from pipelines.util import units
-
-__all__ = ["Action", "CloudImage", "Inventory", "LocalBuild", "State", "Target", "Verb", "on_hold", "plan"]
-
-CANONICAL = "qcow2"  # the format of every build's own file
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Known:
-    """What exists of one variant, and of each build the best that is known."""
-
-    builds: Mapping[str, LocalBuild]
-    images: Sequence[CloudImage]
-
-    def made(self) -> dict[str, LocalBuild]:
-        """Every build that lies here, on record or in a cloud. What is in a cloud was verified before its upload."""
-        found: dict[str, LocalBuild] = {}
-        for image in self.images:
-            # Of several copies, the first to be uploaded is the nearest to when the build was made.
-            before = found.get(image.build_id)
-            if image.state != "broken" and (before is None or image.created_at < before.created_at):
-                found[image.build_id] = _as_build(image)
-        for build_id, build in self.builds.items():
-            uploaded = build.verified is None and build_id in found
-            found[build_id] = replace(build, verified=True) if uploaded else build
-        return _older_ones_too(found)
-
-    def rejected(self) -> frozenset[str]:
-        """The builds from which somebody went back, in whatever cloud."""
-        return frozenset(image.build_id for image in self.images if image.rejected and image.state != "broken")
-
-    def is_here(self, build_id: str) -> bool:
-        """Whether a build's image lies here."""
-        return build_id in self.builds and self.builds[build_id].here
-
-    def can_be_fetched(self, build_id: str) -> bool:
-        """Whether a cloud has a build's own file, and a record what it has to be."""
-        kept = any(image.build_id == build_id and _can_be_fetched(image) for image in self.images)
-        return build_id in self.builds and kept
+from pipelines.plan.model import Action, CloudImage, Inventory, KnownBuild, Target, Verb
+from pipelines.plan.variant_state import VariantState, variant_states
 
 
 def plan(targets: Iterable[Target], inventory: Inventory, now: datetime) -> list[Action]:
     """What to do so that every target is built, verified and current in its clouds, in the order to do it."""
-    builds: dict[str, dict[str, LocalBuild]] = defaultdict(dict)
-    images: dict[str, list[CloudImage]] = defaultdict(list)
-    for build in inventory.builds:
-        before = builds[build.variant].get(build.build_id)
-        if before is None or not before.here:
-            builds[build.variant][build.build_id] = build
-    for image in inventory.images:
-        images[image.variant].append(image)
-    actions: list[Action] = []
-    for target in targets:
-        known = _Known(builds=builds[target.variant], images=images[target.variant])
-        actions += _for_target(target, known, now)
-    return actions
+    return [action for state in variant_states(targets, inventory, now) for action in _actions(state)]
 
 
-def on_hold(target: Target, inventory: Inventory, now: datetime) -> str:
-    """The build that a new one would only repeat, and from which somebody went back; empty when there is none."""
-    known = _Known(
-        builds={build.build_id: build for build in inventory.builds if build.variant == target.variant},
-        images=[image for image in inventory.images if image.variant == target.variant],
-    )
-    wanted, rejected = _candidates(target, known, now)
-    stands = wanted is not None and not _why_not(wanted, target, known, now)
-    return rejected.build_id if rejected is not None and not stands else ""
+def held_back_by(target: Target, inventory: Inventory, now: datetime) -> str:
+    """The rolled-back build that a new build would only repeat, so that none is built; empty when there is none."""
+    (state,) = variant_states([target], inventory, now)
+    return _decide(state).held_back_by
 
 
-def _older_ones_too(found: dict[str, LocalBuild]) -> dict[str, LocalBuild]:
-    """What the archives have newer than is in a build, they have newer than is in an older one of the same inputs."""
-    outdated: dict[str, str] = {}
-    for build_id in sorted(found, reverse=True):
-        build = found[build_id]
-        said = build.outdated or outdated.get(build.fingerprint, "")
-        outdated[build.fingerprint] = said
-        found[build_id] = replace(build, outdated=said)
-    return found
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Decision:
+    """Which build the clouds get: an existing one (`release`), or a new one, for the reason `why_build`.
 
-
-def _as_build(image: CloudImage) -> LocalBuild:
-    """What an image in a cloud says of its build."""
-    return LocalBuild(
-        variant=image.variant,
-        build_id=image.build_id,
-        fingerprint=image.fingerprint,
-        created_at=image.created_at,
-        verified=True,
-        here=False,
-    )
-
-
-def _candidates(target: Target, known: _Known, now: datetime) -> tuple[LocalBuild | None, LocalBuild | None]:
-    """The newest build that serves, and the newest that would if nobody had gone back from it.
-
-    Who went back from a build did not ask for one from before it, but for the one that is shown since.
+    Neither when a new build would only repeat one that was rolled back (`held_back_by`, its ID): then each cloud keeps
+    what it has, until something changes.
     """
-    serving = [build for build in known.made().values() if _serves(build, target, now)]
-    rejected = known.rejected()
-    last = max(rejected, default="")
-    current = {image.build_id for image in known.images if image.state == "current" and image.cloud in target.clouds}
-    standing = (build for build in serving if build.build_id > last or build.build_id in current - rejected)
-    return _newest(standing), _newest(build for build in serving if build.build_id in rejected)
+
+    release: KnownBuild | None = None
+    why_build: str = ""
+    held_back_by: str = ""
 
 
-def _for_target(target: Target, known: _Known, now: datetime) -> Iterator[Action]:
-    wanted, rejected = _candidates(target, known, now)
-    reason = _why_not(wanted, target, known, now) if wanted else _why_build(target, known, now)
-    if (wanted is None or reason) and rejected is not None:
-        # A new build would be the same again: what is shown stays, until something changes.
-        for cloud in target.clouds:
-            yield from _for_cloud_as_it_is(target, cloud, known, now)
-        return
-    if wanted is None or reason:
-        yield Action(verb="build", variant=target.variant, cloud=None, reason=reason)
-        yield from _for_clouds(target, known, None, now)
-        return
-    if wanted.verified is None:
-        reason = f"{wanted.build_id} was never verified"
-        yield Action(verb="verify", variant=target.variant, cloud=None, reason=reason, build_id=wanted.build_id)
-    yield from _for_clouds(target, known, wanted.build_id, now)
+def _decide(state: VariantState) -> _Decision:
+    wanted = [build for build in state.builds.values() if state.is_wanted(build)]
+    best = _newest(_releasable(wanted, state))
+    why_build = _why_unusable(best, state) if best else _why_none_is_wanted(state)
+    if not why_build:
+        return _Decision(release=best)
+    repeated = _newest(build for build in wanted if build.build_id in state.rolled_back)
+    return _Decision(why_build=why_build, held_back_by=repeated.build_id if repeated else "")
 
 
-def _why_not(wanted: LocalBuild, target: Target, known: _Known, now: datetime) -> str:
-    """Why the newest build that serves cannot be used all the same; empty when it can."""
-    current = [image for image in known.images if image.cloud in target.clouds and image.state == "current"]
-    rejected = known.rejected()
-    newest = max(
-        (image for image in current if image.build_id not in rejected), key=lambda image: image.age, default=None
-    )
-    if newest is not None and newest.build_id > wanted.build_id:
-        shows = f"{newest.cloud} shows {newest.build_id}, which is not what is wanted"
-        return f"{shows}, and only a newer build replaces it"
-    if wanted.verified is None and not known.is_here(wanted.build_id):
-        return f"{wanted.build_id} was never verified, and is not here"
-    if known.is_here(wanted.build_id) or known.can_be_fetched(wanted.build_id):
-        return ""
-    for action in _for_clouds(target, known, wanted.build_id, now):
-        if action.verb == "upload":
-            return f"{action.cloud} needs {wanted.build_id}, which is not here"
+def _releasable(builds: Iterable[KnownBuild], state: VariantState) -> list[KnownBuild]:
+    """Builds newer than all that were rolled back, and current ones: a rollback asks for what is current since then."""
+    last = max(state.rolled_back, default="")
+    current = {image.build_id for image in state.current()} - state.rolled_back
+    return [build for build in builds if build.build_id > last or build.build_id in current]
+
+
+def _why_unusable(build: KnownBuild, state: VariantState) -> str:
+    """Why the newest wanted build cannot be released all the same; empty when it can."""
+    good = [image for image in state.current() if image.build_id not in state.rolled_back]
+    newest = max(good, key=lambda image: image.age, default=None)
+    if newest is not None and newest.build_id > build.build_id:
+        return reasons.newer_is_current(newest)
+    if build.verified is None and not state.is_on_host(build.build_id):
+        return f"{build.build_id} is not verified, and not on this host"
+    if not state.is_obtainable(build.build_id):
+        for action in _in_clouds(state, build.build_id):
+            if action.verb == "upload":
+                return f"{action.cloud} needs {build.build_id}, which is not on this host"
     return ""
 
 
-def _for_clouds(target: Target, known: _Known, wanted: str | None, now: datetime) -> Iterator[Action]:
-    for cloud in target.clouds:
-        current = shown(known.images, cloud)
-        if wanted is not None and current is not None and not current.rejected and current.build_id > wanted:
-            # Somebody went back from it elsewhere, and here not yet: nothing older takes its place by itself.
-            yield from _for_cloud_as_it_is(target, cloud, known, now)
-        else:
-            yield from _for_cloud(target, cloud, known, wanted, now)
+def _why_none_is_wanted(state: VariantState) -> str:
+    same = [build for build in state.builds.values() if build.fingerprint == state.target.fingerprint]
+    sound = _newest(build for build in same if build.verified is not False)
+    if sound is not None:
+        too_old = reasons.too_old(state.target.rebuild_age) if state.is_too_old(sound) else ""
+        return sound.outdated or too_old or reasons.ROLLED_BACK
+    if failed := _newest(same):
+        return f"{failed.build_id} failed verification"
+    last = _newest(state.builds.values())
+    return reasons.changes(last.parts, state.target.parts) if last else "no build yet"
 
 
-def _for_cloud_as_it_is(target: Target, cloud: str, known: _Known, now: datetime) -> Iterator[Action]:
-    """What a cloud needs with the image that it shows, or with the newest good one where somebody hid all."""
-    rejected = known.rejected()
-    there = (image for image in known.images if image.cloud == cloud and image.state == "retired")
-    good = (image for image in there if image.build_id not in rejected)
-    wanted = shown(known.images, cloud) or max(good, key=lambda image: image.age, default=None)
-    if wanted is not None:
-        yield from _for_cloud(target, cloud, known, wanted.build_id, now, on_hold=True)
-
-
-def _for_cloud(
-    target: Target, cloud: str, known: _Known, wanted: str | None, now: datetime, *, on_hold: bool = False
-) -> Iterator[Action]:
-    """What one cloud needs so that the wanted build (None: the one that this plan builds) is its current image."""
-
-    def act(verb: Verb, reason: str, ids: tuple[str, ...] = ()) -> Action:
-        return Action(verb=verb, variant=target.variant, cloud=cloud, reason=reason, build_id=wanted, images=ids)
-
-    images = [image for image in known.images if image.cloud == cloud]
-    good = sorted((image for image in images if image.state != "broken"), key=lambda image: image.age)
-    current = [image for image in good if image.state == "current"]
-    has = reasons.shown(current) or "no image"
-    newest = f"newest verified is {wanted}" if wanted else "a new build replaces it" if current else "a new build comes"
-    copies = [image for image in good if image.build_id == wanted and (on_hold or _as_wanted(image, target))]
-    present = max(copies, key=lambda image: (image.state == "current", *image.age), default=None)
-    if present is None:
-        source = _source(wanted, cloud, known.images) if wanted and not known.is_here(wanted) else ""
-        yield act("upload", f"{cloud} has {has}, {newest}{source}")
-        yield act("promote", f"{cloud} has {has}, {newest}")
-    else:
-        if present.release_digest != target.clouds[cloud]:
-            yield act("update", "its name, visibility, members, tags or properties changed", (present.id,))
-        if present.state != "current":
-            yield act("promote", f"{cloud} has {has}, {newest}", (present.id,))
-        elif len(current) > 1 and not present.deactivated:
-            yield act("promote", f"{cloud} shows {len(current)} images at once: {has}", (present.id,))
-    # While nothing newer is wanted, an image that somebody went back from is all that says not to build it again.
-    newer = [image for image in images if on_hold or (wanted is not None and image.build_id > wanted)]
-    needed = {image.id for image in newer if image.rejected}
-    yield from retention.prune(target, cloud, [image for image in images if image.id not in needed], present, now)
-
-
-def _as_wanted(image: CloudImage, target: Target) -> bool:
-    """Whether an image's data are in the format that its cloud wants; what the cloud itself converted is."""
-    return image.converted or image.disk_format == target.formats.get(image.cloud, image.disk_format)
-
-
-def _can_be_fetched(image: CloudImage) -> bool:
-    return image.disk_format == CANONICAL and image.state != "broken" and not image.deactivated
-
-
-def _serves(build: LocalBuild, target: Target, now: datetime) -> bool:
-    """Whether nothing better than this build needs to be made."""
-    as_wanted = build.verified is not False and build.fingerprint == target.fingerprint
-    return as_wanted and not build.outdated and not _too_old(build, target, now)
-
-
-def _too_old(build: LocalBuild, target: Target, now: datetime) -> bool:
-    return target.rebuild_age is not None and now - build.created_at >= target.rebuild_age
-
-
-def _newest(builds: Iterable[LocalBuild]) -> LocalBuild | None:
+def _newest(builds: Iterable[KnownBuild]) -> KnownBuild | None:
     return max(builds, key=lambda build: build.build_id, default=None)
 
 
-def _why_build(target: Target, known: _Known, now: datetime) -> str:
-    made = known.made()
-    same = [build for build in made.values() if build.fingerprint == target.fingerprint]
-    sound = _newest(build for build in same if build.verified is not False)
-    last = _newest(same)
-    if sound is not None:
-        old = target.rebuild_age is not None and _too_old(sound, target, now)
-        age = f"older than rebuild_age {units.duration(target.rebuild_age)}" if old and target.rebuild_age else ""
-        newer = "somebody went back from a newer build, and only one that is newer still replaces what is shown"
-        return sound.outdated or age or newer
-    if last is not None:
-        return f"{last.build_id} failed verification"
-    newest = _newest(made.values())
-    return reasons.changes(newest.parts, target.parts) if newest else "no build yet"
+def _actions(state: VariantState) -> Iterator[Action]:
+    """All that has to be done for one variant: first on this host, then cloud by cloud."""
+    decision, variant = _decide(state), state.target.variant
+    if decision.held_back_by:
+        for cloud in state.target.clouds:
+            yield from _as_it_is(state, cloud)
+    elif decision.release is None:
+        yield Action(verb="build", variant=variant, cloud=None, reason=decision.why_build)
+        yield from _in_clouds(state, None)
+    else:
+        build_id = decision.release.build_id
+        if decision.release.verified is None:
+            reason = f"{build_id} is not verified yet"
+            yield Action(verb="verify", variant=variant, cloud=None, reason=reason, build_id=build_id)
+        yield from _in_clouds(state, build_id)
 
 
-def _source(build_id: str, cloud: str, images: Sequence[CloudImage]) -> str:
-    """Where a build that does not lie here is fetched from."""
-    others = (i.cloud for i in images if i.build_id == build_id and i.cloud != cloud and _can_be_fetched(i))
-    other = min(others, default=None)
-    return f", fetched from {other}" if other else ""
+def _in_clouds(state: VariantState, build_id: str | None) -> Iterator[Action]:
+    """Release a build (None: the one that this plan builds) to every cloud that does not have a newer one."""
+    for cloud in state.target.clouds:
+        current = state.current_in(cloud)
+        if build_id is not None and current is not None and not current.rolled_back and current.build_id > build_id:
+            # Rolled back in another cloud, and not in this one: nothing older replaces it without a rollback here.
+            yield from _as_it_is(state, cloud)
+        else:
+            yield from _in_cloud(_Release(state=state, cloud=cloud, build_id=build_id))
+
+
+def _as_it_is(state: VariantState, cloud: str) -> Iterator[Action]:
+    """Keep a cloud's current image in order; where all are hidden, the newest that was not rolled back."""
+    hidden = (image for image in state.images_in(cloud) if image.state == "retired")
+    good = (image for image in hidden if image.build_id not in state.rolled_back)
+    image = state.current_in(cloud) or max(good, key=lambda image: image.age, default=None)
+    if image is not None:
+        yield from _in_cloud(_Release(state=state, cloud=cloud, build_id=image.build_id, held_back=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Release:
+    """A build (None: the one that this plan builds) that has to be the current image of a cloud.
+
+    `held_back`: it stays so only because what would replace it was rolled back.
+    """
+
+    state: VariantState
+    cloud: str
+    build_id: str | None
+    held_back: bool = False
+
+    def action(self, verb: Verb, reason: str, image: CloudImage | None = None) -> Action:
+        """One of the actions in the cloud."""
+        return Action(
+            verb=verb,
+            variant=self.state.target.variant,
+            cloud=self.cloud,
+            reason=reason,
+            build_id=self.build_id,
+            images=(image.id,) if image else (),
+        )
+
+    def current(self) -> list[CloudImage]:
+        """What is current now, the oldest first: one image, but for a promotion that broke off."""
+        images = (image for image in self.state.images_in(self.cloud) if image.state == "current")
+        return sorted(images, key=lambda image: image.age)
+
+    def copy(self) -> CloudImage | None:
+        """The build's image in the cloud, if it has one as wanted: the current one, or else the newest."""
+        images = (image for image in self.state.images_in(self.cloud) if image.state != "broken")
+        copies = (image for image in images if image.build_id == self.build_id)
+        fitting = (image for image in copies if self.held_back or self._has_wanted_format(image))
+        return max(fitting, key=lambda image: (image.state == "current", *image.age), default=None)
+
+    def _has_wanted_format(self, image: CloudImage) -> bool:
+        """Whether its data are in the format that the cloud wants; those that the cloud itself converted are."""
+        return image.converted or image.disk_format == self.state.target.formats.get(self.cloud, image.disk_format)
+
+    def prunable(self) -> list[CloudImage]:
+        """The images that retention may delete: not those that alone tell which build must not be repeated."""
+
+        def prevents_a_build(image: CloudImage) -> bool:
+            newer = self.build_id is not None and image.build_id > self.build_id
+            return image.rolled_back and (self.held_back or newer)
+
+        return [image for image in self.state.images_in(self.cloud) if not prevents_a_build(image)]
+
+
+def _in_cloud(release: _Release) -> Iterator[Action]:
+    """Make a build the current image of one cloud, then delete what retention does not keep."""
+    copy = release.copy()
+    why = reasons.release(release.cloud, release.current(), release.build_id, held_back=release.held_back)
+    if copy is None:
+        yield release.action("upload", why + _source(release))
+        yield release.action("promote", why)
+    else:
+        yield from _updated(release, copy)
+        yield from _promoted(release, copy, why)
+    yield from retention.prune(release.state.target, release.cloud, release.prunable(), copy, release.state.now)
+
+
+def _updated(release: _Release, copy: CloudImage) -> Iterator[Action]:
+    if copy.release_digest != release.state.target.clouds[release.cloud]:
+        yield release.action("update", "its name, visibility, members, tags or properties changed", copy)
+
+
+def _promoted(release: _Release, copy: CloudImage, why: str) -> Iterator[Action]:
+    current = release.current()
+    if copy.state != "current":
+        yield release.action("promote", why, copy)
+    elif len(current) > 1 and not copy.deactivated:
+        yield release.action("promote", reasons.several_current(release.cloud, current), copy)
+
+
+def _source(release: _Release) -> str:
+    """From where an upload's build is downloaded, when it is not on this host."""
+    if release.build_id is None or release.state.is_on_host(release.build_id):
+        return ""
+    holders = [cloud for cloud in release.state.holders(release.build_id) if cloud != release.cloud]
+    return f", downloaded from {holders[0]}" if holders else ""

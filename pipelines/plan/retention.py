@@ -1,60 +1,61 @@
-"""Which images in a cloud are more than are wanted there?
+"""Retention in a cloud: which images may be deleted.
 
-Pure, as plan.py is. Never what is shown: that is hidden before. What it is now, pruning.py looks at once more.
+Pure. A current image is never deleted; it is hidden before. Whether an image still may go is tested once more, on the
+cloud's present answer, just before it is deleted (release/prune.py).
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from pipelines.plan import reasons
-from pipelines.plan.model import Action, CloudImage, Inventory, Target, shown
+from pipelines.plan.model import Action, CloudImage, Inventory, Target
+from pipelines.plan.variant_state import VariantState, variant_states
 
 
 def prunable(targets: Iterable[Target], inventory: Inventory, now: datetime) -> list[Action]:
-    """What may be deleted in the targets' clouds by somebody who does nothing else: what is shown stays so."""
-    by_variant: dict[str, list[CloudImage]] = defaultdict(list)
-    for image in inventory.images:
-        by_variant[image.variant].append(image)
-    actions: list[Action] = []
-    for target in targets:
-        for cloud in target.clouds:
-            present = shown(by_variant[target.variant], cloud)
-            images = [image for image in by_variant[target.variant] if image.cloud == cloud]
-            # An image that somebody went back from may be all that says not to build it again.
-            images = [image for image in images if not image.rejected or image is present]
-            actions += prune(target, cloud, images, present, now, comes=False)
-    return actions
+    """What may be deleted in the targets' clouds when nothing else is done: what is current stays current."""
+    return [
+        action
+        for state in variant_states(targets, inventory, now)
+        for cloud in state.target.clouds
+        for action in _in_cloud(state, cloud)
+    ]
+
+
+def _in_cloud(state: VariantState, cloud: str) -> Iterator[Action]:
+    current = state.current_in(cloud)
+    # A rolled-back image may be all that tells which build must not be repeated.
+    images = [image for image in state.images_in(cloud) if not image.rolled_back or image is current]
+    return prune(state.target, cloud, images, current, state.now, replaced=False)
 
 
 def prune(
     target: Target,
     cloud: str,
     images: Sequence[CloudImage],
-    present: CloudImage | None,
+    current: CloudImage | None,
     now: datetime,
     *,
-    comes: bool = True,
+    replaced: bool = True,
 ) -> Iterator[Action]:
-    """Delete what a crash left behind, and the good images beyond `keep` that have been hidden long enough.
+    """Delete incomplete uploads, and the good images beyond `keep` that have been hidden for long enough.
 
-    The wanted one is the first that stays; where it is not present, it `comes` with the same plan, or not. What was
-    once shown stays before what never was, and before what somebody went back from: it is what one goes back to. Never
-    deleted is what is shown; it is hidden before.
+    The `current` one counts first; where there is none, the one that the same plan promotes (unless not `replaced`).
     """
+    spare = max(target.keep, 1) - (1 if current is not None or replaced else 0)
+    beyond = [image for image in _by_value(images, current)[spare:] if _is_over(image, target, now)]
     broken = [image for image in images if image.state == "broken"]
-    others = [image for image in images if image.state != "broken" and not image.deactivated and image is not present]
-    others.sort(key=lambda image: (not image.rejected, image.state != "candidate", *image.age), reverse=True)
-    first = max(target.keep, 1) - (1 if present is not None or comes else 0)
-    beyond = [image for image in others[first:] if _is_over(image, target, now)]
-    why = []
-    if beyond:
-        why.append(f"{reasons.shown(beyond)} beyond keep {target.keep}")
-    if broken:
-        why.append(f"{len(broken)} half uploaded")
-    if why:
+    if reason := reasons.retention(target.keep, beyond, len(broken)):
         ids = tuple(image.id for image in (*beyond, *broken))
-        yield Action(verb="prune", variant=target.variant, cloud=cloud, reason=", ".join(why), images=ids)
+        yield Action(verb="prune", variant=target.variant, cloud=cloud, reason=reason, images=ids)
+
+
+def _by_value(images: Iterable[CloudImage], current: CloudImage | None) -> list[CloudImage]:
+    """What a rollback could use comes first: what was current once, before candidates and what was rolled back."""
+    hidden = [image for image in images if image.state != "broken" and not image.deactivated and image is not current]
+    return sorted(
+        hidden, key=lambda image: (not image.rolled_back, image.state != "candidate", *image.age), reverse=True
+    )
 
 
 def _is_over(image: CloudImage, target: Target, now: datetime) -> bool:

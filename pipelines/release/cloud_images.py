@@ -12,14 +12,14 @@ from typing import Literal
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client
 from pipelines.glance.client import Image
-from pipelines.plan import planner
-from pipelines.plan.planner import CloudImage
+from pipelines.plan import model
+from pipelines.plan.model import CloudImage
 from pipelines.release import image_metadata
 
 WHOLE = frozenset({"active", "deactivated"})  # the statuses of images that have all their data
 SNAPSHOT_MARKS = frozenset({"image_type", "instance_uuid", "base_image_ref"})
 
-State = planner.State | Literal["foreign"]
+State = model.State | Literal["foreign"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def inventory(cloud: client.Cloud) -> tuple[CloudImage, ...]:
             created_at=datetime.fromisoformat(image.created_at),
             disk_format=image.disk_format,
             converted=image_metadata.DATA in image.properties,
-            rejected=is_rolled_back(image),
+            rolled_back=is_rolled_back(image),
             deactivated=image.status == "deactivated",
             hidden_since=hidden_since(image),
         )
@@ -138,14 +138,14 @@ def rows(
     ]
 
 
-def _states(images: Iterable[Image]) -> list[tuple[Image, planner.State]]:
+def _states(images: Iterable[Image]) -> list[tuple[Image, model.State]]:
     """Our images with their states, by variant and age. Of several visible ones the newest is the current one."""
     ordered = sorted(images, key=lambda image: (image.properties[image_metadata.VARIANT], age(image)))
     newest = {image.properties[image_metadata.VARIANT]: image.id for image in ordered if is_visible(image)}
     return [(image, _state(image, newest.get(image.properties[image_metadata.VARIANT]))) for image in ordered]
 
 
-def _state(image: Image, newest: str | None) -> planner.State:
+def _state(image: Image, newest: str | None) -> model.State:
     if image.status not in WHOLE:
         return "broken"
     if image.id == newest:
@@ -153,7 +153,7 @@ def _state(image: Image, newest: str | None) -> planner.State:
     return "retired" if image_metadata.PROMOTED_AT in image.properties or not image.hidden else "candidate"
 
 
-def _note(image: Image, state: planner.State, variant: Variant, fingerprint: str | None) -> str:
+def _note(image: Image, state: model.State, variant: Variant, fingerprint: str | None) -> str:
     notes = []
     if state == "broken":
         notes.append(f"it has no data ({image.status})")

@@ -148,7 +148,7 @@ def _of_clouds(asked: Sequence[Asked], now: datetime) -> Iterator[GaugeMetricFam
 
 def _newest(current: Sequence[CloudImage]) -> Collection[CloudImage]:
     """One image of each variant, by the rule of a promotion; one that was interrupted has left two current images."""
-    by_age = sorted(current, key=lambda image: (not image.rejected, *image.age))
+    by_age = sorted(current, key=lambda image: (not image.rolled_back, *image.age))
     return {image.variant: image for image in by_age}.values()
 
 

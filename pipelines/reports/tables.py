@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.artifacts.manifest import Verification
 from pipelines.catalog.loader import Catalog
 from pipelines.catalog.variant import Variant
-from pipelines.plan.planner import Action
+from pipelines.plan.model import Action
 from pipelines.preflight import checks
 from pipelines.util import console
 from pipelines.workflows.status import Seen, Survey

@@ -16,6 +16,7 @@ from pipelines.build import fingerprint
 from pipelines.catalog.variant import Variant
 from pipelines.inputs import repositories
 from pipelines.plan import planner
+from pipelines.plan.model import Inventory, KnownBuild, Target
 from pipelines.util import console
 from pipelines.util.errors import BuildError, HostError, UsageError, VerifyError
 
@@ -44,7 +45,7 @@ def standing(variant: Variant, root: Path, now: datetime) -> Standing:
     return Standing(build=None if why else since[0], why=why)
 
 
-def local_builds(builds: Sequence[Build], *, boots: bool = False) -> Iterator[planner.LocalBuild]:
+def local_builds(builds: Sequence[Build], *, boots: bool = False) -> Iterator[KnownBuild]:
     """Complete builds, as plan.py wants to know them; with `boots`, one that was never booted is not verified."""
     for build in builds:
         yield as_build(build.manifest(), build.verification(), here=not _lacks(build), boots=boots)
@@ -52,16 +53,16 @@ def local_builds(builds: Sequence[Build], *, boots: bool = False) -> Iterator[pl
 
 def as_build(
     made: Manifest, verification: Verification | None, *, here: bool = True, boots: bool = False
-) -> planner.LocalBuild:
+) -> KnownBuild:
     """What a manifest and the verification beside it say of a build."""
     counts = verification is not None and (verification.booted or not boots or not verification.passed)
-    return planner.LocalBuild(
+    return KnownBuild(
         variant=made.variant,
         build_id=made.build_id,
         fingerprint=made.fingerprint,
         created_at=datetime.fromisoformat(made.created_at),
         verified=verification.passed if verification and counts else None,
-        here=here,
+        on_host=here,
         parts=made.parts,
     )
 
@@ -78,13 +79,13 @@ def _since_the_last_good(builds: Sequence[Build]) -> Sequence[Build]:
 def _why(variant: Variant, root: Path, builds: Sequence[Build], now: datetime) -> str:
     """Why the first of these builds does not stand; "" when it does."""
     wanted = fingerprint.asked(variant, root)
-    target = planner.Target(
+    target = Target(
         variant=variant.name,
         fingerprint=wanted.digest,
         parts=wanted.parts,
         rebuild_age=variant.rebuild_age,
     )
-    inventory = planner.Inventory(builds=tuple(local_builds(builds)))
+    inventory = Inventory(builds=tuple(local_builds(builds)))
     reasons = [action.reason for action in planner.plan([target], inventory, now) if action.verb == "build"]
     return reasons[0] if reasons else _lacks(builds[0]) or _archives(variant, builds[0].manifest())
 

@@ -99,7 +99,7 @@ def _one(run: Refresh, variant: Variant) -> None:
     actions = seen.actions(run.now())
     for action in actions:
         console.note(f"{variant.name}: {action.verb}{f' in {action.cloud}' if action.cloud else ''}: {action.reason}")
-    held = planner.on_hold(seen.targets[0], seen.inventory, run.now())
+    held = planner.held_back_by(seen.targets[0], seen.inventory, run.now())
     for action in actions:
         if action.cloud is None:
             _timed(run, action, functools.partial(_here, run, variant, action))

@@ -18,7 +18,7 @@ from pipelines.catalog.variant import Variant
 from pipelines.glance.client import Cloud
 from pipelines.inputs import updates
 from pipelines.plan import planner
-from pipelines.plan.model import Action, CloudImage, Inventory, LocalBuild, Target
+from pipelines.plan.model import Action, CloudImage, Inventory, KnownBuild, Target
 from pipelines.release import cloud_images, image_metadata
 from pipelines.util import console
 from pipelines.util.errors import BuildError, CloudError, HostError, PipelineError
@@ -148,7 +148,7 @@ def manifests(site: Site, variant: Variant) -> list[Manifest]:
     return [made for _, made in sorted((on_record | here).items())]
 
 
-def _builds(site: Site, variant: Variant) -> Iterator[LocalBuild]:
+def _builds(site: Site, variant: Variant) -> Iterator[KnownBuild]:
     here = list(local_builds.local_builds(store.complete(site.root, variant), boots=site.boots))
     yield from here
     ids = {build.build_id for build in here}
@@ -157,7 +157,7 @@ def _builds(site: Site, variant: Variant) -> Iterator[LocalBuild]:
             yield local_builds.as_build(record.manifest, record.verification, here=False, boots=site.boots)
 
 
-def _asked(site: Site, variant: Variant, builds: Sequence[LocalBuild], wanted: str) -> Iterator[LocalBuild]:
+def _asked(site: Site, variant: Variant, builds: Sequence[KnownBuild], wanted: str) -> Iterator[KnownBuild]:
     """The builds of one variant; the newest that would serve with what the archives have newer."""
     own = [build for build in builds if build.variant == variant.name]
     serving = [build for build in own if build.fingerprint == wanted and build.verified is not False]
@@ -166,7 +166,7 @@ def _asked(site: Site, variant: Variant, builds: Sequence[LocalBuild], wanted: s
         yield replace(build, outdated=_outdated(site, variant, build)) if build is newest else build
 
 
-def _outdated(site: Site, variant: Variant, build: LocalBuild) -> str:
+def _outdated(site: Site, variant: Variant, build: KnownBuild) -> str:
     made = manifest_of(site, variant.name, build.build_id)
     try:
         return updates.outdated(made, variant, site.root / ".cache" / "downloads") if made else ""
@@ -175,7 +175,7 @@ def _outdated(site: Site, variant: Variant, build: LocalBuild) -> str:
         return ""
 
 
-def _say_unknown(builds: Sequence[LocalBuild], images: Sequence[CloudImage]) -> None:
+def _say_unknown(builds: Sequence[KnownBuild], images: Sequence[CloudImage]) -> None:
     known = {(build.variant, build.build_id) for build in builds}
     for image in images:
         if image.state == "current" and (image.variant, image.build_id) not in known:

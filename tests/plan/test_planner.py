@@ -1,4 +1,4 @@
-"""What must be done, and why: the reasons, the order, and two laws."""
+"""What a plan does and why: the reasons, the order, and laws over random worlds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.plan.planner import Action, CloudImage, Inventory, LocalBuild, Target, on_hold, plan
+from pipelines.plan.model import Action, CloudImage, Inventory, KnownBuild, Target
+from pipelines.plan.planner import held_back_by, plan
 from pipelines.plan.retention import prunable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -20,8 +21,8 @@ def target(**changes: object) -> Target:
     return replace(Target(variant="debian-cuda", fingerprint="f1", parts=PARTS), **changes)
 
 
-def build(build_id: str = NEW, **changes: object) -> LocalBuild:
-    made = LocalBuild(
+def build(build_id: str = NEW, **changes: object) -> KnownBuild:
+    made = KnownBuild(
         variant="debian-cuda",
         build_id=build_id,
         fingerprint="f1",
@@ -47,7 +48,7 @@ def image(build_id: str = NEW, **changes: object) -> CloudImage:
 
 
 def planned(
-    wanted: Target, builds: Sequence[LocalBuild] = (), images: Sequence[CloudImage] = (), now: datetime = NOW
+    wanted: Target, builds: Sequence[KnownBuild] = (), images: Sequence[CloudImage] = (), now: datetime = NOW
 ) -> list[tuple[str, str | None, str]]:
     actions = plan([wanted], Inventory(builds=tuple(builds), images=tuple(images)), now)
     return [(action.verb, action.cloud, action.reason) for action in actions]
@@ -62,7 +63,7 @@ def test_a_verified_build_of_the_same_inputs_needs_nothing() -> None:
 
 
 def test_a_build_that_was_never_verified_is_verified() -> None:
-    assert planned(target(), [build(verified=None)]) == [("verify", None, f"{NEW} was never verified")]
+    assert planned(target(), [build(verified=None)]) == [("verify", None, f"{NEW} is not verified yet")]
 
 
 def test_the_reason_names_the_input_that_changed() -> None:
@@ -106,7 +107,7 @@ def test_an_older_good_build_is_used_when_the_newest_failed() -> None:
 
 
 def test_a_new_cloud_gets_the_build() -> None:
-    reason = f"prod has no image, newest verified is {NEW}"
+    reason = f"no image in prod; the newest verified build is {NEW}"
     assert planned(target(clouds={"prod": "r1"}), [build()]) == [
         ("upload", "prod", reason),
         ("promote", "prod", reason),
@@ -114,19 +115,23 @@ def test_a_new_cloud_gets_the_build() -> None:
 
 
 def test_an_outdated_cloud_gets_the_newest_build() -> None:
-    reason = f"prod has {OLD}, newest verified is {NEW}"
+    reason = f"prod has {OLD}; the newest verified build is {NEW}"
     actions = planned(target(clouds={"prod": "r1"}), [build(OLD), build()], [image(OLD)])
     assert actions == [("upload", "prod", reason), ("promote", "prod", reason)]
 
 
-def test_what_another_cloud_has_is_fetched_and_not_built_again() -> None:
-    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [build(here=False)], [image(cloud="lab")])
-    assert actions[0] == ("upload", "prod", f"prod has no image, newest verified is {NEW}, fetched from lab")
+def test_what_another_cloud_has_is_downloaded_and_not_built_again() -> None:
+    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [build(on_host=False)], [image(cloud="lab")])
+    assert actions[0] == (
+        "upload",
+        "prod",
+        f"no image in prod; the newest verified build is {NEW}, downloaded from lab",
+    )
     assert [verb for verb, _, _ in actions] == ["upload", "promote"]
 
 
-@pytest.mark.parametrize("known", [Inventory(images=(image(cloud="lab"),)), Inventory(builds=(build(here=False),))])
-def test_what_is_not_here_is_built_again_without_a_record_or_an_image(known: Inventory) -> None:
+@pytest.mark.parametrize("known", [Inventory(images=(image(cloud="lab"),)), Inventory(builds=(build(on_host=False),))])
+def test_a_build_that_cannot_be_obtained_is_built_again(known: Inventory) -> None:
     actions = plan([target(clouds={"prod": "r1", "lab": "r1"})], known, NOW)
     assert [(action.verb, action.cloud) for action in actions] == [
         ("build", None),
@@ -135,45 +140,45 @@ def test_what_is_not_here_is_built_again_without_a_record_or_an_image(known: Inv
         ("upload", "lab"),
         ("promote", "lab"),
     ]
-    assert actions[0].reason == f"prod needs {NEW}, which is not here"
+    assert actions[0].reason == f"prod needs {NEW}, which is not on this host"
 
 
-def test_what_every_cloud_shows_need_not_be_here() -> None:
+def test_what_is_current_in_every_cloud_need_not_be_on_this_host() -> None:
     assert plan([target(clouds={"prod": "r1"})], Inventory(images=(image(),)), NOW) == []
 
 
-def test_newer_packages_in_the_archive_are_a_reason_to_build() -> None:
+def test_newer_packages_in_the_package_repository_are_a_reason_to_build() -> None:
     newer = "linux-image-amd64 6.12.107-1 → 6.12.110-1"
     assert planned(target(), [build(outdated=newer)]) == [("build", None, newer)]
 
 
 def test_a_build_on_record_that_was_never_verified_is_built_again() -> None:
-    reason = f"{NEW} was never verified, and is not here"
-    assert planned(target(), [build(here=False, verified=None)]) == [("build", None, reason)]
+    reason = f"{NEW} is not verified, and not on this host"
+    assert planned(target(), [build(on_host=False, verified=None)]) == [("build", None, reason)]
 
 
 def test_a_build_on_record_alone_is_known_and_not_built_again() -> None:
-    assert planned(target(), [build(here=False)]) == []
+    assert planned(target(), [build(on_host=False)]) == []
 
 
-def test_nothing_is_built_while_what_would_be_built_is_what_somebody_went_back_from() -> None:
-    gone_back = image(state="retired", rejected=True)
+def test_nothing_is_built_that_would_only_repeat_a_rolled_back_build() -> None:
+    rolled_back = image(state="retired", rolled_back=True)
     shown = image(OLD, fingerprint="f0")
-    assert planned(target(clouds={"prod": "r1"}), [build()], [gone_back, shown]) == []
-    [action] = planned(target(clouds={"prod": "r2"}), [build()], [gone_back, shown])
+    assert planned(target(clouds={"prod": "r1"}), [build()], [rolled_back, shown]) == []
+    [action] = planned(target(clouds={"prod": "r2"}), [build()], [rolled_back, shown])
     assert action[0] == "update"
 
 
-def test_a_build_that_one_cloud_went_back_from_goes_to_no_other() -> None:
-    gone_back = image(state="retired", rejected=True)
-    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [build()], [gone_back, image(OLD)])
+def test_a_build_rolled_back_in_one_cloud_is_released_to_no_other() -> None:
+    rolled_back = image(state="retired", rolled_back=True)
+    actions = planned(target(clouds={"prod": "r1", "lab": "r1"}), [build()], [rolled_back, image(OLD)])
     assert actions == []
 
 
-def test_after_going_back_the_next_change_is_built_and_shown() -> None:
-    gone_back = image(state="retired", rejected=True)
+def test_after_a_rollback_the_next_change_is_built_and_promoted() -> None:
+    rolled_back = image(state="retired", rolled_back=True)
     changed = target(clouds={"prod": "r1"}, fingerprint="f2", parts={**PARTS, "disk": "d2"})
-    actions = planned(changed, [build()], [gone_back, image(OLD)])
+    actions = planned(changed, [build()], [rolled_back, image(OLD)])
     assert actions[0] == ("build", None, "disk changed")
     assert [verb for verb, _, _ in actions] == ["build", "upload", "promote"]
 
@@ -181,53 +186,53 @@ def test_after_going_back_the_next_change_is_built_and_shown() -> None:
 MIDDLE = "20261115T000000Z-aaaaaaaa"
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["its image is there", "its image is gone"])
-def test_nothing_from_between_takes_the_place_of_what_somebody_went_back_to(*, kept: bool) -> None:
+@pytest.mark.parametrize("kept", [True, False], ids=["its image exists", "its image is deleted"])
+def test_no_build_from_between_replaces_the_one_that_a_rollback_restored(*, kept: bool) -> None:
     between = [image(MIDDLE, state="retired")] if kept else []
-    images = [image(OLD), *between, image(state="retired", rejected=True)]
+    images = [image(OLD), *between, image(state="retired", rolled_back=True)]
     everything = [build(OLD), build(MIDDLE), build()]
     assert planned(target(clouds={"prod": "r1"}), everything, images) == []
 
 
-def test_after_going_back_a_newer_package_is_a_reason_to_build() -> None:
+def test_after_a_rollback_a_newer_package_is_a_reason_to_build() -> None:
     newer = "libc6 2.41-12 → 2.41-13"
-    images = [image(OLD), image(state="retired", rejected=True)]
+    images = [image(OLD), image(state="retired", rolled_back=True)]
     actions = planned(target(clouds={"prod": "r1"}), [build(OLD), build(outdated=newer)], images)
     assert actions[0] == ("build", None, newer)
 
 
 @pytest.mark.parametrize("clouds", [{}, {"prod": "r1"}])
-def test_an_older_build_of_the_same_inputs_has_the_newer_packages_even_less(clouds: dict[str, str]) -> None:
+def test_an_older_build_of_the_same_inputs_is_outdated_too(clouds: dict[str, str]) -> None:
     newer = "libc6 2.41-12 → 2.41-13"
     for images in ([], [image(OLD)], [image()]):
         actions = planned(target(clouds=clouds), [build(OLD), build(outdated=newer)], images)
         assert actions[0] == ("build", None, newer)
 
 
-def test_a_cloud_where_nobody_went_back_yet_keeps_what_it_shows() -> None:
-    images = [image(OLD), image(state="retired", rejected=True), image(OLD, cloud="lab", state="retired")]
+def test_a_cloud_without_a_rollback_yet_keeps_its_current_image() -> None:
+    images = [image(OLD), image(state="retired", rolled_back=True), image(OLD, cloud="lab", state="retired")]
     images.append(image(cloud="lab"))
     assert planned(target(clouds={"prod": "r1", "lab": "r1"}), [build(OLD), build()], images) == []
 
 
-def test_where_somebody_hid_what_was_gone_back_to_it_is_shown_again() -> None:
-    images = [image(OLD, fingerprint="f0", state="retired"), image(state="retired", rejected=True)]
+def test_the_image_that_a_rollback_restored_is_promoted_again_where_it_was_hidden() -> None:
+    images = [image(OLD, fingerprint="f0", state="retired"), image(state="retired", rolled_back=True)]
     [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=tuple(images)), NOW)
     assert (action.verb, action.images) == ("promote", (f"id-{OLD}",))
 
 
-def test_what_clouds_have_as_raw_alone_cannot_be_fetched_and_is_built() -> None:
+def test_what_clouds_have_as_raw_alone_cannot_be_downloaded_and_is_built() -> None:
     wanted = target(clouds={"prod": "r1", "lab": "r1"}, formats={"prod": "raw", "lab": "raw"})
-    actions = planned(wanted, [build(here=False)], [image(disk_format="raw")])
-    assert actions[0] == ("build", None, f"lab needs {NEW}, which is not here")
+    actions = planned(wanted, [build(on_host=False)], [image(disk_format="raw")])
+    assert actions[0] == ("build", None, f"lab needs {NEW}, which is not on this host")
 
 
-def test_what_a_cloud_converted_itself_is_as_wanted() -> None:
+def test_what_a_cloud_converted_itself_has_the_wanted_format() -> None:
     wanted = target(clouds={"prod": "r1"}, formats={"prod": "qcow2"})
     assert planned(wanted, [build()], [image(disk_format="raw", converted=True)]) == []
 
 
-def test_who_prunes_alone_keeps_as_many_as_ever() -> None:
+def test_pruning_alone_keeps_as_many_images_as_a_plan() -> None:
     images = (image(OLD, state="retired", hidden_since=NOW), image())
     wanted = target(clouds={"prod": "r1"}, fingerprint="f2", keep=2)
     assert prunable([wanted], Inventory(images=images), NOW) == []
@@ -242,16 +247,16 @@ def test_what_an_administrator_deactivated_is_not_replaced_and_not_pruned() -> N
     assert planned(target(clouds={"prod": "r1"}), [build()], beside) == []
 
 
-def test_an_older_build_never_replaces_what_is_shown() -> None:
+def test_an_older_build_never_replaces_the_current_one() -> None:
     other = image(NEW, fingerprint="f2")
     actions = planned(target(clouds={"prod": "r1"}), [build(OLD)], [other])
-    reason = f"prod shows {NEW}, which is not what is wanted, and only a newer build replaces it"
+    reason = f"{NEW} is current in prod and not as wanted; only a newer build replaces it"
     assert actions[0] == ("build", None, reason)
 
 
 def test_an_uploaded_candidate_is_only_promoted() -> None:
     actions = planned(target(clouds={"prod": "r1"}), [build()], [image(state="candidate"), image(OLD)])
-    assert actions == [("promote", "prod", f"prod has {OLD}, newest verified is {NEW}")]
+    assert actions == [("promote", "prod", f"prod has {OLD}; the newest verified build is {NEW}")]
 
 
 def test_an_uploaded_build_whose_verification_was_lost_is_not_verified_again() -> None:
@@ -270,27 +275,27 @@ def test_a_cloud_that_wants_another_format_gets_the_same_build_again() -> None:
     assert planned(wanted, [build()], [image(disk_format="raw")]) == []
 
 
-def test_two_visible_images_become_one() -> None:
+def test_of_two_current_images_one_is_promoted() -> None:
     actions = planned(target(clouds={"prod": "r1"}), [build()], [image(OLD), image()])
-    assert actions == [("promote", "prod", f"prod shows 2 images at once: {OLD}, {NEW}")]
+    assert actions == [("promote", "prod", f"2 images are current in prod at once: {OLD}, {NEW}")]
 
 
 def test_a_half_uploaded_image_is_cleaned_up_and_uploaded_again() -> None:
     actions = planned(target(clouds={"prod": "r1"}), [build()], [image(state="broken")])
-    assert [(verb, reason) for verb, _, reason in actions[2:]] == [("prune", "1 half uploaded")]
+    assert [(verb, reason) for verb, _, reason in actions[2:]] == [("prune", "1 incomplete upload")]
     assert actions[0][0] == "upload"
 
 
-def test_images_beyond_keep_are_pruned_oldest_first_to_go() -> None:
+def test_retention_deletes_the_oldest() -> None:
     ids = [f"202611{day:02}T000000Z-aaaaaaaa" for day in (1, 8, 15)]
     retired = [image(each, state="retired", hidden_since=NOW) for each in ids]
     [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=(*retired, image())), NOW)
     assert action.verb == "prune"
-    assert action.reason == f"{ids[1]}, {ids[0]} beyond keep 2"
+    assert action.reason == f"retention (keep: 2): {ids[1]}, {ids[0]}"
     assert action.images == (f"id-{ids[1]}", f"id-{ids[0]}")
 
 
-def test_what_was_shown_is_kept_before_what_never_was() -> None:
+def test_retention_prefers_images_that_were_current_once() -> None:
     between = "20261115T000000Z-bbbbbbbb"
     images = (
         image(OLD, state="retired", hidden_since=NOW),
@@ -301,19 +306,19 @@ def test_what_was_shown_is_kept_before_what_never_was() -> None:
     assert action.images == (f"id-{between}",)
 
 
-def test_what_somebody_went_back_from_goes_before_what_one_could_go_back_to() -> None:
+def test_retention_deletes_a_rolled_back_image_before_one_that_a_rollback_could_use() -> None:
     hidden = {"state": "retired", "hidden_since": NOW}
-    images = (image(OLD, **hidden), image("20261120T000000Z-aaaaaaaa", rejected=True, **hidden), image())
+    images = (image(OLD, **hidden), image("20261120T000000Z-aaaaaaaa", rolled_back=True, **hidden), image())
     [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=images), NOW)
     assert action.images == ("id-20261120T000000Z-aaaaaaaa",)
 
 
-def test_the_newest_is_not_pruned_while_it_says_what_not_to_build_again() -> None:
-    gone_back = image(state="retired", rejected=True, hidden_since=NOW)
-    assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], [gone_back, image(OLD, fingerprint="f0")]) == []
+def test_a_rolled_back_image_is_not_pruned_while_it_prevents_a_build() -> None:
+    rolled_back = image(state="retired", rolled_back=True, hidden_since=NOW)
+    assert planned(target(clouds={"prod": "r1"}, keep=1), [build()], [rolled_back, image(OLD, fingerprint="f0")]) == []
 
 
-def test_what_is_beyond_keep_stays_hidden_for_a_while() -> None:
+def test_retention_waits_until_prune_after() -> None:
     wanted = target(clouds={"prod": "r1"}, keep=1, prune_after=timedelta(days=3))
     images = [image(OLD, state="retired", hidden_since=NOW - timedelta(days=3)), image()]
     assert planned(wanted, [build()], images, NOW - timedelta(seconds=1)) == []
@@ -363,16 +368,16 @@ def _id(created_at: datetime, fingerprint: str) -> str:
 
 
 @st.composite
-def builds(draw: st.DrawFn) -> LocalBuild:
+def builds(draw: st.DrawFn) -> KnownBuild:
     created_at, fingerprint = draw(made_at), draw(fingerprints)
-    return LocalBuild(
+    return KnownBuild(
         variant=draw(st.sampled_from(["a", "b"])),
         build_id=_id(created_at, fingerprint),
         fingerprint=fingerprint,
         created_at=created_at,
         verified=draw(st.sampled_from([True, True, None, False])),
         outdated=draw(st.sampled_from(["", "", "libc6 1 → 2"])),
-        here=draw(st.booleans()),
+        on_host=draw(st.booleans()),
         parts={"disk": draw(st.sampled_from("xy"))},
     )
 
@@ -392,7 +397,7 @@ def images(draw: st.DrawFn) -> CloudImage:
         created_at=created_at,
         disk_format=draw(st.sampled_from(["qcow2", "qcow2", "raw"])),
         converted=draw(st.booleans()),
-        rejected=draw(st.integers(0, 9)) == 0,
+        rolled_back=draw(st.integers(0, 9)) == 0,
         hidden_since=None if state == "current" else draw(made_at),
     )
 
@@ -423,13 +428,13 @@ def carried_out(actions: Sequence[Action], targets: Sequence[Target], inventory:
         one = wanted[action.variant]
         build_id = action.build_id or _id(NOW, one.fingerprint)
 
-        def here(item: LocalBuild | CloudImage, action: Action = action, build_id: str = build_id) -> bool:
+        def here(item: KnownBuild | CloudImage, action: Action = action, build_id: str = build_id) -> bool:
             same_cloud = action.cloud is None or getattr(item, "cloud", action.cloud) == action.cloud
             return item.variant == action.variant and item.build_id == build_id and same_cloud
 
         match action.verb:
             case "build":
-                made = LocalBuild(
+                made = KnownBuild(
                     variant=one.variant, build_id=build_id, fingerprint=one.fingerprint, created_at=NOW, verified=True
                 )
                 local.append(made)
@@ -480,11 +485,11 @@ def test_planning_after_carrying_the_plan_out_gives_an_empty_plan(world: tuple[l
 
 @settings(max_examples=120, deadline=None)
 @given(worlds())
-def test_nothing_is_uploaded_that_is_neither_here_nor_known_and_in_a_cloud(
+def test_nothing_is_uploaded_that_cannot_be_obtained(
     world: tuple[list[Target], Inventory],
 ) -> None:
     targets, inventory = world
-    here = {(each.variant, each.build_id) for each in inventory.builds if each.here}
+    here = {(each.variant, each.build_id) for each in inventory.builds if each.on_host}
     known = {(each.variant, each.build_id) for each in inventory.builds}
     whole = [each for each in inventory.images if each.state != "broken" and each.disk_format == "qcow2"]
     kept = {(each.variant, each.build_id) for each in whole}
@@ -495,26 +500,28 @@ def test_nothing_is_uploaded_that_is_neither_here_nor_known_and_in_a_cloud(
 
 @settings(max_examples=120, deadline=None)
 @given(worlds())
-def test_nothing_that_somebody_went_back_from_is_uploaded_or_shown(world: tuple[list[Target], Inventory]) -> None:
+def test_no_rolled_back_build_is_uploaded_or_promoted(world: tuple[list[Target], Inventory]) -> None:
     targets, inventory = world
-    rejected = {(i.variant, i.build_id) for i in inventory.images if i.rejected and i.state != "broken"}
+    rolled_back = {(i.variant, i.build_id) for i in inventory.images if i.rolled_back and i.state != "broken"}
     shown = {each.id for each in inventory.images if each.state == "current"}
     for action in plan(targets, inventory, NOW):
         if action.verb in ("upload", "promote") and not shown & set(action.images):
-            assert (action.variant, action.build_id) not in rejected
+            assert (action.variant, action.build_id) not in rolled_back
 
 
 @settings(max_examples=120, deadline=None)
 @given(worlds())
-def test_after_a_plan_every_cloud_shows_one_good_image_of_each_target(world: tuple[list[Target], Inventory]) -> None:
+def test_after_a_plan_every_cloud_has_one_good_current_image_of_each_target(
+    world: tuple[list[Target], Inventory],
+) -> None:
     targets, inventory = world
     after = carried_out(plan(targets, inventory, NOW), targets, inventory)
     for one in targets:
-        for cloud in () if on_hold(one, inventory, NOW) else one.clouds:
+        for cloud in () if held_back_by(one, inventory, NOW) else one.clouds:
             there = [each for each in after.images if (each.cloud, each.variant) == (cloud, one.variant)]
             assert [each.fingerprint for each in there if each.state == "current"] == [one.fingerprint]
             waiting = [each for each in there if each.hidden_since and NOW - each.hidden_since >= one.prune_after]
-            long_hidden = [each for each in waiting if not each.rejected]
+            long_hidden = [each for each in waiting if not each.rolled_back]
             assert len(long_hidden) <= one.keep - 1
 
 

@@ -82,7 +82,7 @@ def test_what_was_rolled_back_is_not_promoted_by_the_next_release(
     assert release(cloud, variant, bad).did == "superseded"
     assert visible(cloud, variant) == [old.build_id]
     assert [
-        image.build_id for image in cloud_images.inventory(cloud) if image.variant == variant.name and image.rejected
+        image.build_id for image in cloud_images.inventory(cloud) if image.variant == variant.name and image.rolled_back
     ]
     better = make_build(variant)
     release(cloud, variant, better)
@@ -107,7 +107,7 @@ def test_nothing_between_is_taken_for_the_newest_after_a_rollback_to_a_build(
         release(cloud, variant, build)
     publish.rollback(cloud, variant, old.build_id, nothing_known, NOW)
     rejected = [
-        image.build_id for image in cloud_images.inventory(cloud) if image.variant == variant.name and image.rejected
+        image.build_id for image in cloud_images.inventory(cloud) if image.variant == variant.name and image.rolled_back
     ]
     assert rejected == [between.build_id, new.build_id]
 

@@ -106,9 +106,9 @@ def test_the_current_image_is_as_old_as_its_build_and_not_as_its_upload(builds: 
     assert found[of("cloud_up", "prod")] == 1
 
 
-@pytest.mark.parametrize(("gone_back", "counts"), [(False, 22), (True, 21)], ids=["newer", "not rejected"])
+@pytest.mark.parametrize(("gone_back", "counts"), [(False, 22), (True, 21)], ids=["newer", "not rolled back"])
 def test_of_two_that_are_shown_the_one_that_stays_has_the_age(builds: Path, gone_back: bool, counts: int) -> None:
-    current = [replace(image(build_id=NEW), rejected=gone_back), image()]
+    current = [replace(image(build_id=NEW), rolled_back=gone_back), image()]
     known = records.open("builds", builds)
     text = metrics.text([VARIANT], builds, known, [Asked(cloud="prod", current=current)], NOW).decode()
     lines = [line.partition(" ")[0] for line in text.splitlines()]
