@@ -40,6 +40,14 @@ def lint(context: Context, catalog: str = CATALOG) -> None:
         raise UsageError(f"linters complain: {', '.join(failed)}", remedy="Their output is above.")
 
 
+@task(help={"upgrade": "take newer versions where pyproject.toml allows them"})
+def lock(_: Context, upgrade: bool = False) -> None:
+    """Make the lock files of all Python packages from pyproject.toml."""
+    from pipelines.cli import lock as cli_lock
+
+    cli_lock.write(upgrade=upgrade)
+
+
 @task(
     help={
         "only": "names or globs of cases, separated by commas (default: all; an unknown name lists them)",
@@ -82,7 +90,7 @@ def _shell(context: Context, line: str) -> Any:
 
 
 namespace = operator_tasks.collection()
-for each in (test, lint, bench):
+for each in (test, lint, lock, bench):
     namespace.add_task(each)
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pipelines.catalog.variant import Variant
 from pipelines.util.errors import HostError
 
 PROJECT = Path(__file__).resolve().parent.parent
-_COPIED = ("inv", "tasks.py", "bindep.txt", "pyproject.toml", "constraints.txt")
-_COPIED_TREES = ("pipelines", "elements", "benchmarks")
+_COPIED = ("inv", "tasks.py", "bindep.txt", "pyproject.toml")
+_COPIED_TREES = ("pipelines", "elements", "benchmarks", "requirements")
 _OF_THE_VARIANT = "elements/gpu-check/static/usr/bin/gpu-check"
 _OF_THE_DRIVER = "elements/nvidia-archive/install.d/70-install-driver"
 

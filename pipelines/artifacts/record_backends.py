@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.util import files, urls
+from pipelines.util import files, paths, urls
 from pipelines.util.errors import CatalogError, CloudError, HostError
 
 DEADLINE_SECONDS = 120.0
@@ -114,7 +114,9 @@ class Remote:
             package = driver if driver not in {"", "fsspec"} else "PACKAGE, with the package that it names"
             raise HostError(
                 f"records in {self.name} need a driver that is not installed: {self._plain(str(error))}",
-                remedy=f".venv/bin/pip install {package}",
+                remedy=f"Run `pip install {package}`."
+                if paths.INSTALLED
+                else f"Add {package} to requirements/site.in, run `./inv lock`, then run this command again.",
             ) from None
         except ValueError as error:
             raise CatalogError(

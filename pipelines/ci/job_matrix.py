@@ -54,7 +54,7 @@ def _gitlab_job(name: str, now: datetime) -> dict[str, object]:
         "resource_group": f"gpu-image-{name}",
         "cache": [
             {"key": key, "fallback_keys": [before], "paths": ["builds/.cache"]},
-            {"key": {"files": ["constraints.txt"]}, "paths": [".pip-cache"]},
+            {"key": {"files": ["requirements/run.txt"]}, "paths": [".pip-cache"]},
         ],
         "artifacts": {
             "name": name,

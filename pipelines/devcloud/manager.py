@@ -12,19 +12,18 @@ import http.client
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.devcloud import config
-from pipelines.util import console, locks, process
+from pipelines.util import console, locks, process, virtualenv
 from pipelines.util.errors import CloudError, HostError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-REQUIREMENTS = ROOT / "devcloud-requirements.txt"
-CONSTRAINTS = ROOT / "devcloud-constraints.txt"
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+BUILD_REQUIREMENTS = Path(__file__).with_name("build-requirements.txt")
 SERVER = Path(__file__).with_name("server.py")
 
 INSTALL_SECONDS = 1800.0
@@ -100,20 +99,14 @@ def clouds_file(root: Path) -> Path:
 
 def install(venv: Path) -> Path:
     """The interpreter of the cloud's own environment, made (about a minute) unless it is there and current."""
-    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in (REQUIREMENTS, CONSTRAINTS))).hexdigest()
-    stamp, python = venv / "devcloud.stamp", venv / "bin" / "python"
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in (REQUIREMENTS, BUILD_REQUIREMENTS))).hexdigest()
+    stamp, python = venv / virtualenv.STAMP, venv / "bin" / "python"
     with locks.hold(venv.parent / f".{venv.name}.lock", "{holder} is installing it", wait=INSTALL_SECONDS):
         if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
             return python
-        log = venv.parent / "install.log"
-        pip = [str(python), "-m", "pip", "install", "--no-input", "-r", str(REQUIREMENTS), "-c", str(CONSTRAINTS)]
         with console.ticker("local cloud") as ticker:
             ticker.stage("installing Keystone and Glance (once, about a minute)")
-            for argv in ([sys.executable, "-m", "venv", "--clear", str(venv)], pip):
-                # pip is configured by its own variables and files, which are the operator's.
-                result = process.stream(argv, deadline=INSTALL_SECONDS, log=log, on_line=ticker.line, env=os.environ)
-                if result.returncode:
-                    raise HostError("Keystone and Glance could not be installed", remedy=f"Read {log}.")
+            virtualenv.install(venv, [REQUIREMENTS], build_lock=BUILD_REQUIREMENTS)
         stamp.write_text(wanted, encoding="utf-8")
     return python
 

@@ -240,7 +240,7 @@ def test_a_driver_that_is_not_installed_is_named_with_the_command(
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(HostError, match="records in s3://bucket/x need a driver that is not installed") as caught:
         records.open("s3://bucket/x", builds)
-    assert caught.value.remedy == ".venv/bin/pip install s3fs"
+    assert "s3fs to requirements/site.in, run `./inv lock`" in caught.value.remedy
 
 
 def test_an_unsupported_url_is_an_error_of_the_catalog(builds: Path) -> None:
