@@ -1,4 +1,4 @@
-"""Reference of all elements, docs/elements.md, made from their READMEs by `python -m tests.elements.reference`."""
+"""Reference of all elements, docs/reference/elements.md, made from their READMEs by `python -m tests.elements.reference`."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.paths import ELEMENTS, PROJECT
 
-FILE = PROJECT / "docs" / "elements.md"
+FILE = PROJECT / "docs" / "reference" / "elements.md"
 _INTRODUCTION = """\
 # Elements
 
