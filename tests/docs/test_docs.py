@@ -37,7 +37,7 @@ def test_every_key_of_images_yaml_is_explained(key: str) -> None:
 @pytest.mark.parametrize(("name", "task"), list(all_tasks(tasks.namespace)), ids=str)
 def test_every_task_and_option_is_explained(name: str, task: "Task[object]") -> None:
     rows = [line for line in (DOCS / "reference/tasks.md").read_text().splitlines() if line.startswith("|")]
-    row = next((line for line in rows if re.search(rf"`{re.escape(name)}[ `]", line)), None)
+    row = next((line for line in rows if re.search(rf"`{re.escape(name)}[ `]", line.split("|")[1])), None)
     assert row is not None, f"{name} is missing"
     for argument in task.get_arguments():
         if argument.positional:
