@@ -1,4 +1,4 @@
-"""Docs that cover every key, task, option and exit code, with links that lead somewhere (elements: tests/elements)."""
+"""Docs that cover every key, task, option and exit code, with links that lead somewhere."""
 
 import json
 import re
