@@ -1,4 +1,4 @@
-"""Reference of all elements, docs/reference/elements.md, made from their READMEs by `python -m tests.elements.reference`."""
+"""docs/reference/elements.md, made from the READMEs of the elements by `python -m tests.elements.reference`."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Each variable that an element reads is in its README with its default, and docs/reference/elements.md follows from those."""
+"""Variables that elements read, each in its README with its default; docs/reference/elements.md follows from those."""
 
 from pathlib import Path
 
