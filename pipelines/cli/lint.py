@@ -20,8 +20,8 @@ COMMANDS: Mapping[str, str] = {
     "import-linter": "lint-imports --no-logo",
     "shellcheck": f"shellcheck {_SCRIPTS} $(find elements -path '*/environment.d/*')",
     # It lists all that it checks at length; only the errors count.
-    "dib-lint": "env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint > /tmp/dib-lint.$$ 2>&1"
-    " || { grep -A3 ERROR /tmp/dib-lint.$$; rm /tmp/dib-lint.$$; exit 1; }; rm /tmp/dib-lint.$$",
+    "dib-lint": "found=$(env ELEMENTS_DIR=elements LIB_DIR=elements dib-lint 2>&1)"
+    " || { printf '%s\\n' \"$found\" | grep -A3 ERROR; exit 1; }",
     "yamllint": "yamllint --strict .",
 }
 
