@@ -82,6 +82,7 @@ def refresh(
     """Build, verify, release and prune whatever has changed: in images.yaml, or in package repositories."""
     from pipelines.reports import refresh_summary, tables
     from pipelines.workflows import refresh as refreshing
+    from pipelines.workflows import refresh_run
     from pipelines.workflows import site as workflows_site
 
     site = open_site(catalog, builds, cloud, boots=boot, all_clouds=dry_run)
@@ -89,7 +90,7 @@ def refresh(
     if dry_run:
         tables.actions(workflows_site.planned(site, variants, now()), as_json=False)
         return
-    run = refreshing.Refresh(site=site, now=now, verbose=verbose)
+    run = refresh_run.Refresh(site=site, now=now, verbose=verbose)
     rows = functools.partial(refresh_summary.rows, run, variants)
     with nullcontext() if summary is None else refresh_summary.written(Path(summary), rows):
         refreshing.refresh(run, variants)

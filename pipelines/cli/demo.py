@@ -26,7 +26,7 @@ def run(catalog: Catalog, builds: Path, cloud_root: Path, now: Callable[[], date
     cloud = client.connect("local", file=running.clouds_file)
     console.note("2/4  the plan")
     site = Site(catalog=catalog, root=builds, records=records.open(catalog.records, builds), clouds=[cloud])
-    actions = workflows_site.look(site, variants, asks_archives=True).actions(now())  # the build warns, too
+    actions = workflows_site.read_state(site, variants, online=True).actions(now())  # the build warns, too
     tables.actions(actions, as_json=False)
     if any(action.verb == "build" for action in actions):
         console.note("3/4  the build: diskimage-builder, with the driver compiled for the guest's kernel (minutes)")

@@ -165,10 +165,10 @@ def verify(
 ) -> None:
     """Verify a finished build, without a network."""
     from pipelines.reports import tables
-    from pipelines.workflows import build as workflows_build
+    from pipelines.workflows import verify as workflows_verify
 
     variants = load(catalog).select(name)
-    verified = workflows_build.verify(variants, Path(builds), build, now, boot=boot, firmware=firmware)
+    verified = workflows_verify.verify(variants, Path(builds), build, now, boot=boot, firmware=firmware)
     if not json:
         tables.verifications(verified.results)
     elif (plain := verified.plain()) is not None:

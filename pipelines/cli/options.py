@@ -50,27 +50,28 @@ def connect(clouds: list[str]) -> list[Any]:
 def open_site(catalog: str, builds: str, clouds: list[str], *, boots: bool = False, all_clouds: bool = True) -> Any:
     """Open the catalog, the builds, their records and the clouds.
 
-    A cloud that cannot be reached is an error if `all_clouds` are needed, else it is among the site's `unreachable`.
+    A cloud that cannot be reached is an error if `all_clouds` are needed; else the error is among the site's
+    `connection_errors`.
     """
     from pipelines.artifacts import records
     from pipelines.util.errors import CloudError
     from pipelines.workflows.site import Site
 
     loaded, root = load(catalog), Path(builds)
-    reached, unreachable = [], {}
+    reached, errors = [], {}
     for name in dict.fromkeys(clouds):
         try:
             reached += connect([name])
         except CloudError as error:
             if all_clouds:
                 raise
-            unreachable[name] = error
+            errors[name] = error
     return Site(
         catalog=loaded,
         root=root,
         records=records.open(loaded.records, root),
         clouds=reached,
-        unreachable=unreachable,
+        connection_errors=errors,
         boots=boots,
     )
 

@@ -12,7 +12,7 @@ from pipelines.catalog.variant import Variant
 from pipelines.util import console, units
 from pipelines.util.errors import HostError, PipelineError
 from pipelines.workflows import site
-from pipelines.workflows.refresh import Refresh, Step, said
+from pipelines.workflows.refresh_run import Refresh, Step, failure_text
 
 NOT_REACHED = "not reached"
 _COLUMNS = ("image", "cloud", "done", "reason", "build", "image ID", "time")
@@ -177,12 +177,12 @@ def _count(number: int, what: str) -> str:
 def rows(run: Refresh, variants: Sequence[Variant]) -> list[Row]:
     """All requested images, in their order. If it cannot be found out what is new, that is no error."""
     found = [
-        Row(variant="all", cloud=name, action="failed", error=said(error))
-        for name, error in run.site.unreachable.items()
+        Row(variant="all", cloud=name, action="failed", error=failure_text(error))
+        for name, error in run.site.connection_errors.items()
     ]
     for variant in variants:
         own = _rows(run, variant)
-        error = run.ended.get(variant.name)
+        error = run.outcomes.get(variant.name)
         if error and not any(row.error for row in own):
             own.append(Row(variant=variant.name, action="failed", error=error))
         if not own:
@@ -199,7 +199,7 @@ def _rows(run: Refresh, variant: Variant) -> list[Row]:
     done = [_row(variant, cloud, [step for step in steps if step.cloud == cloud], news) for cloud in where]
     return done + [
         Row(variant=name, cloud=cloud, action="failed", error=error)
-        for (name, cloud), error in run.unserved.items()
+        for (name, cloud), error in run.cloud_errors.items()
         if name == variant.name
     ]
 

@@ -10,7 +10,7 @@ from pipelines.catalog.variant import Variant
 from pipelines.plan.model import Action
 from pipelines.preflight import checks
 from pipelines.util import console
-from pipelines.workflows.status import Seen, Survey
+from pipelines.workflows.status import ImageStatus, Survey
 
 _MARKS = {True: "ok", False: "FAILED", None: "n/a"}
 _COLUMNS = ("variant", "build_id", "state", "visibility", "name", "id", "whose")
@@ -111,7 +111,7 @@ def status(found: Sequence[Survey], *, as_json: bool) -> None:
             console.note(f"not in {survey.cloud}: {', '.join(survey.absent)}")
 
 
-def _cells(image: Seen) -> tuple[str, ...]:
+def _cells(image: ImageStatus) -> tuple[str, ...]:
     values = (str(getattr(image.row, column)) for column in _COLUMNS)
     return tuple(_plain(cell) or "-" for cell in (*values, "; ".join(map(str, image.drift))))
 

@@ -1,10 +1,6 @@
-"""Must a variant be built, or would that make what lies here already?
+"""Complete builds on this host: as a plan knows them, reusable instead of a new one, and selected for a release."""
 
-The newest build that is not known to be bad stands when a build would have its fingerprint now, what servers have now
-included; when it is not too old; and when the package archives that it took packages from say what they said then.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,39 +18,72 @@ from pipelines.util.errors import BuildError, HostError, UsageError, VerifyError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """The build that stands, or None and why one must be made."""
+class Reusable:
+    """The build that can be used instead of a new one, or None and why not."""
 
     build: Build | None
-    why: str = ""
+    why_not: str = ""
 
 
-def standing(variant: Variant, root: Path, now: datetime) -> Standing:
-    """Whether a build of the variant would make what lies here. Servers are asked for digests, never for images.
+def reusable(variant: Variant, root: Path, now: datetime) -> Reusable:
+    """The newest good build of a variant, if a new one would be the same.
 
-    Whatever cannot be found out is a reason to build: a build says best what is wrong.
+    Servers are asked for digests, never for images. What cannot be found out is a reason to build: a build reports
+    best what is wrong.
     """
     try:
-        complete = [build for build in store.builds(root, variant.name) if build.state == store.COMPLETE]
-        since = _since_the_last_good(complete)
-        if not since:
-            return Standing(build=None, why="no build yet")
-        why = _why(variant, root, since, now)
+        builds = _since_last_good(store.complete(root, variant))
+        why_not = _why_rebuild(variant, root, builds, now) if builds else "no build yet"
     except (BuildError, HostError, VerifyError) as error:
-        return Standing(build=None, why=" ".join(error.what.split()))
-    return Standing(build=None if why else since[0], why=why)
+        return Reusable(build=None, why_not=" ".join(error.what.split()))
+    return Reusable(build=None if why_not else builds[0], why_not=why_not)
 
 
-def local_builds(builds: Sequence[Build], *, boots: bool = False) -> Iterator[KnownBuild]:
-    """Complete builds, as plan.py wants to know them; with `boots`, one that was never booted is not verified."""
-    for build in builds:
-        yield as_build(build.manifest(), build.verification(), here=not _lacks(build), boots=boots)
+def _since_last_good(builds: Sequence[Build]) -> Sequence[Build]:
+    """The newest build that did not fail verification, and the later ones that did; all, if all failed."""
+    for index in range(len(builds) - 1, -1, -1):
+        if _may_be_good(builds[index]):
+            return builds[index:]
+    return builds
 
 
-def as_build(
-    made: Manifest, verification: Verification | None, *, here: bool = True, boots: bool = False
+def _why_rebuild(variant: Variant, root: Path, builds: Sequence[Build], now: datetime) -> str:
+    """Why the first of these builds cannot be used instead of a new one; "" when it can."""
+    build, made = builds[0], builds[0].manifest()
+    return (
+        _planned_rebuild(variant, root, builds, now)
+        or _missing_image(build, made)
+        or _changed_repositories(variant, made)
+    )
+
+
+def _planned_rebuild(variant: Variant, root: Path, builds: Sequence[Build], now: datetime) -> str:
+    """Why a plan would build the variant, with the inputs that servers have now: they changed, or it is too old."""
+    wanted = fingerprint.asked(variant, root)
+    target = Target(
+        variant=variant.name, fingerprint=wanted.digest, parts=wanted.parts, rebuild_age=variant.rebuild_age
+    )
+    inventory = Inventory(builds=tuple(known(build.manifest(), build.verification()) for build in builds))
+    reasons = (action.reason for action in planner.plan([target], inventory, now) if action.verb == "build")
+    return next(reasons, "")
+
+
+def _missing_image(build: Build, made: Manifest) -> str:
+    return "" if is_whole(build, made) else f"the image of {build.build_id} is missing or incomplete: {build.image()}"
+
+
+def _changed_repositories(variant: Variant, made: Manifest) -> str:
+    if variant.kind == "import":
+        return ""
+    if not made.archives:
+        return f"{made.build_id} does not record its package repositories"
+    return repositories.changed(made.archives)
+
+
+def known(
+    made: Manifest, verification: Verification | None, *, on_host: bool = True, boots: bool = False
 ) -> KnownBuild:
-    """What a manifest and the verification beside it say of a build."""
+    """A build as a plan knows it; with `boots`, a good build that was never booted counts as not verified."""
     counts = verification is not None and (verification.booted or not boots or not verification.passed)
     return KnownBuild(
         variant=made.variant,
@@ -62,47 +91,15 @@ def as_build(
         fingerprint=made.fingerprint,
         created_at=datetime.fromisoformat(made.created_at),
         verified=verification.passed if verification and counts else None,
-        on_host=here,
+        on_host=on_host,
         parts=made.parts,
     )
 
 
-def _since_the_last_good(builds: Sequence[Build]) -> Sequence[Build]:
-    """The newest build that did not fail verification, and the later ones that did."""
-    for index in range(len(builds) - 1, -1, -1):
-        verification = builds[index].verification()
-        if verification is None or verification.passed:
-            return builds[index:]
-    return builds
-
-
-def _why(variant: Variant, root: Path, builds: Sequence[Build], now: datetime) -> str:
-    """Why the first of these builds does not stand; "" when it does."""
-    wanted = fingerprint.asked(variant, root)
-    target = Target(
-        variant=variant.name,
-        fingerprint=wanted.digest,
-        parts=wanted.parts,
-        rebuild_age=variant.rebuild_age,
-    )
-    inventory = Inventory(builds=tuple(local_builds(builds)))
-    reasons = [action.reason for action in planner.plan([target], inventory, now) if action.verb == "build"]
-    return reasons[0] if reasons else _lacks(builds[0]) or _archives(variant, builds[0].manifest())
-
-
-def _lacks(build: Build) -> str:
-    """What of a build is gone."""
-    image = build.image()
-    whole = image.is_file() and image.stat().st_size == build.manifest().artifact.size
-    return "" if whole else f"{build.build_id} has lost its image: {image}"
-
-
-def _archives(variant: Variant, made: Manifest) -> str:
-    if variant.kind == "import":
-        return ""
-    if not made.archives:
-        return f"{made.build_id} does not say from which package archives it was made"
-    return repositories.changed(made.archives)
+def is_whole(build: Build, made: Manifest) -> bool:
+    """Whether the image of a build is on this host, in its full size."""
+    image = build.folder / made.artifact.path
+    return image.is_file() and image.stat().st_size == made.artifact.size
 
 
 def owner(variants: Sequence[Variant], root: Path, build_id: str) -> Variant:
@@ -114,33 +111,33 @@ def owner(variants: Sequence[Variant], root: Path, build_id: str) -> Variant:
         names = ", ".join(variant.name for variant in owners)
         raise UsageError(f"{build_id} is a build of each of {names}", remedy="Name one of them with --only.")
     names = ", ".join(variant.name for variant in variants)
-    raise UsageError(f"there is no complete build {build_id} of {names} in {root}", remedy="Name one that is there.")
+    raise UsageError(f"there is no complete build {build_id} of {names} in {root}", remedy="Name an existing build.")
 
 
-def present(root: Path, variant: Variant) -> Build:
-    """The build that `plan` would release: the newest of what images.yaml says now whose verification has not failed.
+def newest_releasable(root: Path, variant: Variant) -> Build:
+    """The build that `plan` would release: the newest of what images.yaml says now that did not fail verification.
 
-    UsageError when there is none of that, since an image must be what its release says of it.
+    UsageError when there is no build of that, since an image must be what its release data say.
     """
     wanted = fingerprint.present(variant, root).digest
     newest = store.newest_complete(root, variant.name)
     same = [build for build in store.complete(root, variant) if build.manifest().fingerprint == wanted]
     if not same:
         raise UsageError(
-            f"{variant.name}: {newest.build_id} is stale, since images.yaml or an element changed after it was built",
-            remedy=f"`./inv plan` says what changed. Run `./inv build {variant.name}`, or name it with --build.",
+            f"{variant.name}: {newest.build_id} is stale: images.yaml or an element changed after it was built",
+            remedy=f"`./inv plan` lists what changed. Run `./inv build {variant.name}`, or name it with --build.",
         )
     return next((build for build in reversed(same) if _may_be_good(build)), same[-1])
+
+
+def named(root: Path, variant: Variant, build_id: str) -> Build:
+    """A build that the operator named, stale or not."""
+    build = store.newest_complete(root, variant.name, build_id)
+    if build.manifest().fingerprint != fingerprint.present(variant, root).digest:
+        console.warn(f"{variant.name}: {build_id} is stale (`./inv plan` lists what changed); released because named")
+    return build
 
 
 def _may_be_good(build: Build) -> bool:
     verification = build.verification()
     return verification is None or verification.passed
-
-
-def named(root: Path, variant: Variant, build_id: str) -> Build:
-    """The build that was asked for, stale or not."""
-    made = store.newest_complete(root, variant.name, build_id)
-    if made.manifest().fingerprint != fingerprint.present(variant, root).digest:
-        console.warn(f"{variant.name}: {build_id} is stale (`./inv plan` says what changed); released as asked for")
-    return made

@@ -1,10 +1,7 @@
-"""How do builds of several variants reach a cloud, and come back?
-
-Each variant on its own: a failure of one never stops the others, and none is lost.
-"""
+"""Upload, promotion, rollback and retention for several variants in one cloud; a failure of one stops no other."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,9 +16,10 @@ from pipelines.release import publish
 from pipelines.util import console, failures
 from pipelines.util.errors import UsageError
 from pipelines.util.times import Clock
-from pipelines.workflows import build, local_builds
+from pipelines.workflows import local_builds
 from pipelines.workflows import site as workflows_site
 from pipelines.workflows.site import Site
+from pipelines.workflows.verify import require_passed, verify_build
 
 
 def upload(
@@ -36,59 +34,62 @@ def upload(
 ) -> None:
     """Release the newest good build of each variant that is what images.yaml says now, or the one named.
 
-    One that was never verified is verified first. A variant that was never built has nothing to release: an error when
-    it is the only one, a note among several.
+    A variant without any build is an error when it is the only one, a note among several.
     """
     if build_id is not None:
         variants = [local_builds.owner(variants, root, build_id)]
-    with failures.each([variant.name for variant in variants]) as one:
-        for variant in variants:
-            with one(variant.name):
-                if len(variants) > 1 and not store.complete(root, variant):
-                    console.note(f"{variant.name}: no complete build; nothing to upload")
-                    continue
-                made = (
-                    local_builds.present(root, variant)
-                    if build_id is None
-                    else local_builds.named(root, variant, build_id)
-                )
-                verification = made.verification() or build.verify_one(made, variant, now)
-                build.require_passed(verification)
-                console.say(
-                    str(
-                        publish.release(cloud, variant, made, verification, now(), delivery=delivery, promotes=promotes)
-                    )
-                )
+
+    def upload_one(variant: Variant) -> None:
+        if len(variants) > 1 and not store.complete(root, variant):
+            console.note(f"{variant.name}: no complete build; nothing to upload")
+        else:
+            upload_variant(variant, cloud, root, build_id, now, delivery=delivery, promotes=promotes)
+
+    _for_each(variants, upload_one)
+
+
+def upload_variant(
+    variant: Variant, cloud: Cloud, root: Path, build_id: str | None, now: Clock, *, delivery: Delivery, promotes: bool
+) -> None:
+    """One variant, step by step: select its build, verify it unless that is done, upload and promote it, report."""
+    if build_id is None:
+        build = local_builds.newest_releasable(root, variant)
+    else:
+        build = local_builds.named(root, variant, build_id)
+    verification = build.verification() or verify_build(build, variant, now)
+    require_passed(verification)
+    done = publish.release(cloud, variant, build, verification, now(), delivery=delivery, promotes=promotes)
+    console.say(str(done))
 
 
 def promote(site: Site, variants: Sequence[Variant], build_id: str | None, now: Clock) -> None:
-    """Show the newest image of each variant that the site's cloud has, or that of one build; nothing is sent."""
+    """Make the newest image of each variant in the site's cloud current, or that of one build; nothing is uploaded."""
     (cloud,) = site.clouds
-    with failures.each([variant.name for variant in variants]) as one:
-        for variant in variants:
-            with one(variant.name):
-                made = functools.partial(workflows_site.manifest_of, site, variant.name)
-                here = site.catalog.for_cloud(variant, cloud.name)
-                console.say(str(publish.promote(cloud, here, build_id, made, now())))
+
+    def promote_one(variant: Variant) -> None:
+        made = functools.partial(workflows_site.manifest_of, site, variant.name)
+        console.say(str(publish.promote(cloud, site.catalog.for_cloud(variant, cloud.name), build_id, made, now())))
+
+    _for_each(variants, promote_one)
 
 
 def rollback(site: Site, variants: Sequence[Variant], build_id: str | None, now: Clock) -> None:
-    """Go back to the good image before the current one of each variant, or to that of one build."""
+    """Make the good image before the current one of each variant current again, or that of one build."""
     if build_id is not None and len(variants) > 1:
         raise UsageError("--to names a build of one image", remedy="Name that image alone.")
     (cloud,) = site.clouds
-    with failures.each([variant.name for variant in variants]) as one:
-        for variant in variants:
-            with one(variant.name):
-                made = functools.partial(workflows_site.manifest_of, site, variant.name)
-                here = site.catalog.for_cloud(variant, cloud.name)
-                console.say(str(publish.rollback(cloud, here, build_id, made, now())))
+
+    def roll_back_one(variant: Variant) -> None:
+        made = functools.partial(workflows_site.manifest_of, site, variant.name)
+        console.say(str(publish.rollback(cloud, site.catalog.for_cloud(variant, cloud.name), build_id, made, now())))
+
+    _for_each(variants, roll_back_one)
 
 
 def prunable(site: Site, variants: Sequence[Variant], now: datetime) -> list[Action]:
-    """What may be deleted in the site's clouds, as far as a plan can say."""
-    seen = workflows_site.look(site, variants)
-    return retention.prunable(seen.targets, seen.inventory, now)
+    """What may be deleted in the site's clouds, as far as a plan can tell."""
+    state = workflows_site.read_state(site, variants)
+    return retention.prunable(state.targets, state.inventory, now)
 
 
 def prune(site: Site, actions: Sequence[Action], now: datetime) -> None:
@@ -97,7 +98,15 @@ def prune(site: Site, actions: Sequence[Action], now: datetime) -> None:
     with failures.each([action.variant for action in actions]) as one:
         for action in actions:
             with one(action.variant):
-                for each in release_prune.prune(clouds[action.cloud or ""], action.variant, action.images, now):
-                    console.say(str(each))
+                for pruned in release_prune.prune(clouds[action.cloud or ""], action.variant, action.images, now):
+                    console.say(str(pruned))
     if not actions:
         console.say("Nothing to delete.")
+
+
+def _for_each(variants: Sequence[Variant], work: Callable[[Variant], None]) -> None:
+    """Failures are raised together at the end."""
+    with failures.each([variant.name for variant in variants]) as one:
+        for variant in variants:
+            with one(variant.name):
+                work(variant)

@@ -16,14 +16,14 @@ from pipelines.reports import charts, status_page
 from pipelines.reports.charts import Column
 from pipelines.reports.status_page import History
 from pipelines.util.errors import CloudError, HostError
-from pipelines.workflows.status import Seen, Survey
+from pipelines.workflows.status import ImageStatus, Survey
 from tests.support.cloud_fixtures import NOW, site
 
 HOSTILE = "<img src=http://127.0.0.1:9/x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 LONG = "x" * 300
 
 
-def seen(number: int, **changed: Any) -> Seen:
+def seen(number: int, **changed: Any) -> ImageStatus:
     """An image; the ones with a higher number are larger."""
     about = {
         "cloud": "prod",
@@ -40,7 +40,7 @@ def seen(number: int, **changed: Any) -> Seen:
         "note": "",
     }
     drift = changed.pop("drift", ())
-    return Seen(row=Row(**(about | changed)), size=number * 900 * 2**20, driver="580.95.05", drift=drift)
+    return ImageStatus(row=Row(**(about | changed)), size=number * 900 * 2**20, driver="580.95.05", drift=drift)
 
 
 def history() -> History:

@@ -1,4 +1,4 @@
-"""Must a variant be built, or would that make what lies here already? diskimage-builder is a fake on PATH."""
+"""Builds on this host that are used instead of new ones. diskimage-builder is a fake on PATH."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def server() -> Iterator[WebServer]:
-    """An archive, which says of its one index that it is as the builds found it."""
+    """A package repository, whose one index is as the builds found it."""
     with serving() as running:
         running.put(f"{ARCHIVE}/InRelease", listing("a"))
         yield running
@@ -47,7 +47,7 @@ def listing(digit: str) -> bytes:
 
 
 class Folder:
-    """The builds of one variant, all made from the server's archive."""
+    """The builds of one variant, all made from the server's package repository."""
 
     def __init__(self, variant: Variant, root: Path, server: WebServer, make: Callable[[Variant], Build]) -> None:
         self.variant, self.root, self._make = variant, root, make
@@ -65,10 +65,10 @@ class Folder:
             files.write_json(build.folder / "verify.json", verified(build, passed=good))
         return build
 
-    def standing(self) -> tuple[str | None, str]:
-        """The ID of the build that stands, or why there is none."""
-        found = local_builds.standing(self.variant, self.root, NOW)
-        return (found.build.build_id if found.build else None), found.why
+    def reusable(self) -> tuple[str | None, str]:
+        """The ID of the build that can be used instead of a new one, or why none can."""
+        found = local_builds.reusable(self.variant, self.root, NOW)
+        return (found.build.build_id if found.build else None), found.why_not
 
     def built(self) -> list[str]:
         """The builds that are there, oldest first."""
@@ -80,87 +80,87 @@ def folder(tmp_path: Path, server: WebServer, make_build: Callable[[Variant], Bu
     return Folder(make_variant(), tmp_path / "builds", server, make_build)
 
 
-# Which build stands
+# Which build is reusable
 
 
 def test_without_a_build_one_is_made(folder: Folder) -> None:
-    assert folder.standing() == (None, "no build yet")
+    assert folder.reusable() == (None, "no build yet")
 
 
-def test_a_good_build_of_what_is_wanted_stands(folder: Folder) -> None:
+def test_a_good_build_of_what_is_wanted_is_reusable(folder: Folder) -> None:
     build = folder.has()
-    assert folder.standing() == (build.build_id, "")
+    assert folder.reusable() == (build.build_id, "")
 
 
-def test_a_build_that_was_never_verified_stands(folder: Folder) -> None:
+def test_a_build_that_was_never_verified_is_reusable(folder: Folder) -> None:
     build = folder.has(good=None)
-    assert folder.standing() == (build.build_id, "")
+    assert folder.reusable() == (build.build_id, "")
 
 
-def test_what_changed_is_named(folder: Folder) -> None:
+def test_the_input_that_changed_is_named(folder: Folder) -> None:
     parts = dict(fingerprint.present(folder.variant, folder.root).parts)
     folder.has(fingerprint="0" * 64, parts=parts | {"element target-kernel": "0" * 64})
-    assert folder.standing() == (None, "element target-kernel changed")
+    assert folder.reusable() == (None, "element target-kernel changed")
 
 
-def test_an_archive_that_changed_is_named(folder: Folder, server: WebServer) -> None:
+def test_a_package_repository_that_changed_is_named(folder: Folder, server: WebServer) -> None:
     folder.has()
     server.put(f"{ARCHIVE}/InRelease", listing("b"))
-    assert folder.standing() == (None, f"{server.url}{ARCHIVE} main has changed")
+    assert folder.reusable() == (None, f"{server.url}{ARCHIVE} main has changed")
 
 
-def test_an_archive_that_cannot_be_asked_counts_as_changed(folder: Folder, server: WebServer) -> None:
+def test_a_package_repository_that_cannot_be_checked_counts_as_changed(folder: Folder, server: WebServer) -> None:
     folder.has()
     server.on(ARCHIVE, answer(403))
     reason = f"{server.url}{ARCHIVE} cannot be checked: the server answered 403 Forbidden"
-    assert folder.standing() == (None, reason)
+    assert folder.reusable() == (None, reason)
 
 
-def test_a_build_that_does_not_say_what_it_was_made_from_does_not_stand(folder: Folder) -> None:
+def test_a_build_that_does_not_record_its_package_repositories_is_not_reusable(folder: Folder) -> None:
     build = folder.has(archives={})
-    assert folder.standing() == (None, f"{build.build_id} does not say from which package archives it was made")
+    assert folder.reusable() == (None, f"{build.build_id} does not record its package repositories")
 
 
-def test_a_build_that_failed_verification_does_not_stand(folder: Folder) -> None:
+def test_a_build_that_failed_verification_is_not_reusable(folder: Folder) -> None:
     build = folder.has(good=False)
-    assert folder.standing() == (None, f"{build.build_id} failed verification")
+    assert folder.reusable() == (None, f"{build.build_id} failed verification")
 
 
-def test_a_good_build_stands_when_a_later_one_failed_verification(folder: Folder) -> None:
+def test_a_good_build_is_reusable_when_a_later_one_failed_verification(folder: Folder) -> None:
     build = folder.has()
     folder.has(good=False)
-    assert folder.standing() == (build.build_id, "")
+    assert folder.reusable() == (build.build_id, "")
 
 
-def test_an_older_build_of_what_is_wanted_again_does_not_stand(folder: Folder) -> None:
+def test_an_older_build_of_what_is_wanted_again_is_not_reusable(folder: Folder) -> None:
     # Whatever takes "the newest build" would take the other one.
     folder.has()
     folder.has(fingerprint="0" * 64, parts={})
-    assert folder.standing() == (None, "images.yaml or an element changed")
+    assert folder.reusable() == (None, "images.yaml or an element changed")
 
 
-def test_a_build_that_is_too_old_does_not_stand(folder: Folder) -> None:
+def test_a_build_that_is_too_old_is_not_reusable(folder: Folder) -> None:
     folder.variant = replace(folder.variant, rebuild_age=timedelta(hours=36))
     folder.has(created_at=(NOW - timedelta(hours=36)).isoformat())
-    assert folder.standing() == (None, "older than rebuild_age 36h")
+    assert folder.reusable() == (None, "older than rebuild_age 36h")
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda image: os.truncate(image, 1000)], ids=["deleted", "cut"])
-def test_a_build_without_its_image_does_not_stand(folder: Folder, lose: Callable[[Path], None]) -> None:
+def test_a_build_without_its_image_is_not_reusable(folder: Folder, lose: Callable[[Path], None]) -> None:
     build = folder.has()
     lose(build.image())
-    assert folder.standing() == (None, f"{build.build_id} has lost its image: {build.image()}")
+    assert folder.reusable() == (None, f"the image of {build.build_id} is missing or incomplete: {build.image()}")
 
 
 def test_a_damaged_manifest_is_a_reason_to_build(folder: Folder) -> None:
     build = folder.has()
     (build.folder / "manifest.json").write_text("{")
-    standing, why = folder.standing()
-    assert standing is None
-    assert "manifest.json cannot be used" in why
+    build_id, why_not = folder.reusable()
+    assert build_id is None
+    assert "manifest.json cannot be used" in why_not
 
 
-# Files from outside
+# Inputs
 
 
 @pytest.fixture
@@ -185,48 +185,48 @@ def from_image(folder: Folder, sha256: str) -> Build:
 
 def test_a_base_image_is_known_by_its_makers_list_and_not_downloaded(of_image: Folder, server: WebServer) -> None:
     build = from_image(of_image, "1" * 64)
-    assert of_image.standing() == (build.build_id, "")
+    assert of_image.reusable() == (build.build_id, "")
     assert {path for _, path, _ in server.seen} == {"/current/SUMS", f"{ARCHIVE}/InRelease"}
 
 
 def test_another_base_image_at_the_same_address_is_a_change(of_image: Folder, server: WebServer) -> None:
     from_image(of_image, "1" * 64)
     server.put("/current/SUMS", f"{'2' * 64} *noble.squashfs\n".encode())
-    assert of_image.standing() == (None, "base image changed")
+    assert of_image.reusable() == (None, "base image changed")
 
 
-def test_a_list_of_checksums_that_cannot_be_had_is_a_reason_to_build(of_image: Folder, server: WebServer) -> None:
+def test_a_checksum_list_that_cannot_be_downloaded_is_a_reason_to_build(of_image: Folder, server: WebServer) -> None:
     from_image(of_image, "1" * 64)
     server.on("SUMS", answer(404))
-    assert of_image.standing() == (None, f"{server.url}/current/SUMS: the server answered 404 Not Found")
+    assert of_image.reusable() == (None, f"{server.url}/current/SUMS: the server answered 404 Not Found")
 
 
 def test_an_image_that_has_only_a_sha512_is_known_by_what_was_downloaded(of_image: Folder, server: WebServer) -> None:
     sha512 = hashlib.sha512(b"image").hexdigest()
     server.put("/current/SUMS", f"{sha512} *noble.squashfs\n".encode())
     build = from_image(of_image, hashlib.sha256(b"image").hexdigest())
-    assert of_image.standing() == (None, "noble.squashfs is not on this host, and only its SHA-512 is known")
+    assert of_image.reusable() == (None, "noble.squashfs is not on this host, and only its SHA-512 is known")
     kept = of_image.root / f".cache/downloads/{sha512}/noble.squashfs"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"image")
-    assert of_image.standing() == (build.build_id, "")
+    assert of_image.reusable() == (build.build_id, "")
 
 
-def test_an_import_stands_as_long_as_its_fingerprint(tmp_path: Path) -> None:
+def test_an_import_is_reusable_while_its_fingerprint_is_the_same(tmp_path: Path) -> None:
     wanted = ready_variant(converted(gpt_disk(tmp_path / "windows.raw"), "qcow2"))
     build = importer.build(wanted, tmp_path / "builds", NOW)
-    found = local_builds.standing(wanted, tmp_path / "builds", NOW)
-    assert (found.build and found.build.build_id, found.why) == (build.build_id, "")
+    found = local_builds.reusable(wanted, tmp_path / "builds", NOW)
+    assert (found.build and found.build.build_id, found.why_not) == (build.build_id, "")
     larger = replace(wanted, disk=replace(wanted.disk, size=2 * wanted.disk.size))
-    assert local_builds.standing(larger, tmp_path / "builds", NOW).why == "disk changed"
+    assert local_builds.reusable(larger, tmp_path / "builds", NOW).why_not == "disk changed"
 
 
-# What `inv build` makes of it
+# What `inv build` does
 
 
 @pytest.fixture
 def fake_builder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk-image-create whose images no verification finds good."""
+    """A disk-image-create whose images fail verification."""
     monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
 
 
@@ -238,14 +238,14 @@ def test_what_has_not_changed_is_not_built_again(folder: Folder, capsys: pytest.
     build = folder.has()
     run_build(folder)
     assert folder.built() == [build.build_id]
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"nothing has changed since {build.build_id}" in said
-    assert f"./inv build {folder.variant.name} --force" in said
+    reported = " ".join(capsys.readouterr().out.split())
+    assert f"nothing has changed since {build.build_id}" in reported
+    assert f"./inv build {folder.variant.name} --force" in reported
 
 
 @pytest.mark.usefixtures("fake_builder")
 @pytest.mark.parametrize("asked", [{"force": True}, {"cached": False}], ids=["--force", "--no-cache"])
-def test_what_has_not_changed_is_built_when_that_is_asked_for(folder: Folder, asked: dict[str, bool]) -> None:
+def test_what_has_not_changed_is_built_on_request(folder: Folder, asked: dict[str, bool]) -> None:
     folder.has()
     with pytest.raises(VerifyError):
         run_build(folder, **asked)
@@ -261,11 +261,11 @@ def test_what_changed_is_built_and_the_operator_reads_why(
     with pytest.raises(VerifyError):
         run_build(folder)
     assert len(folder.built()) == 2
-    said = "".join(capsys.readouterr().err.split())
-    assert f"building,since{server.url}{ARCHIVE}mainhaschanged" in said
+    reported = "".join(capsys.readouterr().err.split())
+    assert f"building,because{server.url}{ARCHIVE}mainhaschanged" in reported
 
 
-def test_what_stands_and_was_never_verified_is_verified(folder: Folder) -> None:
+def test_a_reusable_build_that_was_never_verified_is_verified(folder: Folder) -> None:
     build = folder.has(good=None)  # random bytes: real verification refuses them
     with pytest.raises(VerifyError, match=f"{build.build_id} is not good"):
         run_build(folder)
@@ -287,7 +287,7 @@ def broken_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 @pytest.mark.usefixtures("broken_qemu")
-def test_what_stands_is_booted_when_that_is_asked_for(folder: Folder) -> None:
+def test_a_reusable_build_is_booted_on_request(folder: Folder) -> None:
     build = folder.has()
     with pytest.raises(VerifyError, match="no such machine"):
         run_build(folder, boot=True)

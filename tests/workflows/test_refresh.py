@@ -1,4 +1,4 @@
-"""Does a refresh bring images and clouds to what is wanted, wherever an earlier one broke off?
+"""A refresh brings images and clouds to what is wanted, wherever an earlier one was interrupted.
 
 Real imports and verifications of small images, a real Glance; processes are killed for real.
 """
@@ -24,9 +24,9 @@ from pipelines.release import cloud_images, image_metadata, publish, restore
 from pipelines.reports import refresh_summary
 from pipelines.util.errors import CloudError, HostError
 from pipelines.util.failures import SeveralFailed
-from pipelines.workflows import refresh
+from pipelines.workflows import refresh, refresh_run
 from pipelines.workflows import site as workflows_site
-from pipelines.workflows.refresh import Refresh
+from pipelines.workflows.refresh_run import Refresh
 from pipelines.workflows.site import Site
 from tests.support.cloud_fixtures import TestCloud
 from tests.support.command_line import inv
@@ -40,7 +40,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def name() -> str:
-    """An image's name that no cloud knows."""
+    """A name of an image that is in no cloud."""
     return f"refreshed-{next(_numbers)}"
 
 
@@ -50,7 +50,7 @@ def images(tmp_path: Path, name: str) -> Path:
 
 
 def catalog_of(folder: Path, *names: str, tag: str = "gpu", more: str = "") -> Path:
-    """images.yaml with ready images, which are imported, verified and released for real, in a second."""
+    """images.yaml with images that are imported, verified and released for real, in a second."""
     image = folder / "windows.qcow2"
     if not image.exists():
         image = converted(gpt_disk(folder / "windows.raw"), "qcow2")
@@ -86,7 +86,7 @@ def rows_of(run: Refresh) -> list[refresh_summary.Row]:
     return refresh_summary.rows(run, run.site.catalog.select(None))
 
 
-def shown(cloud: client.Cloud, name: str) -> list[str]:
+def current(cloud: client.Cloud, name: str) -> list[str]:
     found = cloud.images(owner=cloud.project_id, hidden=False, properties={"name": name})
     return [image.properties[image_metadata.BUILD_ID] for image in found if image.status == "active"]
 
@@ -99,7 +99,7 @@ def test_the_first_refresh_builds_and_releases_and_the_second_finds_nothing_to_d
     cloud: client.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refreshed(run_of(images, cloud)) == [("build", None), ("upload", "local")]
-    assert len(shown(cloud, name)) == 1
+    assert len(current(cloud, name)) == 1
     assert refreshed(run_of(images, cloud)) == []
     assert f"{name}: nothing to do" in capsys.readouterr().out
 
@@ -128,7 +128,7 @@ def test_several_clouds_get_the_same_build(cloud: client.Cloud, member: client.C
     assert sorted(map(str, refreshed(run))) == sorted(
         map(str, [("build", None), ("upload", "local"), ("upload", "local-member")])
     )
-    assert shown(cloud, name) == shown(member, name)
+    assert current(cloud, name) == current(member, name)
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_one_cloud_that_fails_stops_neither_the_other_nor_the_other_images(
     with pytest.raises(SeveralFailed) as caught:
         refresh.refresh(run, run.site.catalog.select(None))
     assert caught.value.exit_code == CloudError.exit_code
-    assert len(shown(member, name)) == len(shown(member, f"{name}-b")) == 1
+    assert len(current(member, name)) == len(current(member, f"{name}-b")) == 1
     failed = [(step.variant, step.cloud) for step in run.steps if step.error]
     assert failed == [(name, "local"), (f"{name}-b", "local")]
 
@@ -161,7 +161,7 @@ def test_a_cloud_that_cannot_be_reached_is_an_error_and_the_others_are_served(
     )
     assert result.returncode == CloudError.exit_code
     assert "1 of 2 failed: cloud gone" in result.stderr
-    assert len(shown(cloud, name)) == 1
+    assert len(current(cloud, name)) == 1
     assert "gone" in (tmp_path / "summary.md").read_text()
 
 
@@ -175,7 +175,7 @@ def test_a_cloud_that_cannot_be_listed_is_an_error_of_its_own_and_the_others_are
     with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$") as caught:
         refreshed(run)
     assert caught.value.exit_code == CloudError.exit_code
-    assert len(shown(member, name)) == 1
+    assert len(current(member, name)) == 1
     actions = {row.cloud: row.action for row in rows_of(run)}
     assert actions == {"": "built", "local-member": "released", "local": "failed"}
 
@@ -190,7 +190,7 @@ def test_a_cloud_that_cannot_be_listed_is_not_asked_for_what_another_one_needs(
     third = replace(cloud, session=replace(cloud.session, cloud="third"))
     with pytest.raises(SeveralFailed, match=r"1 of 2 failed: local$"):
         refreshed(run_of(images, silent, member, third, builds="fresh"))
-    assert shown(third, name) == shown(member, name)
+    assert current(third, name) == current(member, name)
 
 
 def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(
@@ -199,7 +199,7 @@ def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_bu
     refreshed(run_of(images, cloud))
     fresh = run_of(images, cloud, member, builds="fresh")
     assert refreshed(fresh) == [("upload", "local-member")]
-    assert shown(member, name) == shown(cloud, name)
+    assert current(member, name) == current(cloud, name)
     (build,) = store.builds(images.parent / "fresh", name)
     assert build.state == store.COMPLETE
 
@@ -226,7 +226,7 @@ def test_a_build_whose_image_is_cut_short_is_fetched_again(
     whole = build.image().read_bytes()
     build.image().write_bytes(whole[:1000])
     refreshed(run_of(images, cloud, member))
-    assert shown(member, name) == shown(cloud, name)
+    assert current(member, name) == current(cloud, name)
     assert build.image().read_bytes() == whole
 
 
@@ -239,7 +239,7 @@ def test_a_promotion_that_broke_off_with_two_images_shown_is_finished(
     old, new = cloud_images.ours(cloud, name)
     cloud.update(old.id, name=name, os_hidden=False)
     assert refreshed(run_of(images, cloud, now=week)) == [("promote", "local")]
-    assert shown(cloud, name) == [new.properties[image_metadata.BUILD_ID]]
+    assert current(cloud, name) == [new.properties[image_metadata.BUILD_ID]]
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
     assert store.builds(tmp_path / "elsewhere", name) == []
 
 
-def test_where_there_is_no_record_that_is_said_and_age_alone_decides(
+def test_a_missing_record_is_reported_and_age_alone_decides(
     cloud: client.Cloud, images: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of(images, cloud)
@@ -266,9 +266,10 @@ def test_where_there_is_no_record_that_is_said_and_age_alone_decides(
         path.unlink() if path.is_file() else path.rmdir()
     capsys.readouterr()
     assert refreshed(run_of(images, cloud, builds="fresh")) == []
-    said = capsys.readouterr().err
-    assert f"local shows {name}" in said
-    assert "only rebuild_age decides" in " ".join(said.split())
+    reported = " ".join(capsys.readouterr().err.split())
+    (build_id,) = current(cloud, name)
+    assert f"{name} {build_id}, current in local, has no build record" in reported
+    assert "only rebuild_age decides" in reported
 
 
 @pytest.mark.slow
@@ -280,8 +281,8 @@ def test_after_a_rollback_nothing_is_built_until_something_changes(
     before, bad = sorted(build.build_id for build in store.builds(images.parent / "builds", name))
     publish.rollback(cloud, run_of(images, cloud).site.catalog.variants[name], None, lambda _: None, NOW)
     assert refreshed(run_of(images, cloud, now=NOW + timedelta(days=7, hours=1))) == []
-    assert shown(cloud, name) == [before]
-    assert f"would be {bad} again" in " ".join(capsys.readouterr().out.split())
+    assert current(cloud, name) == [before]
+    assert f"would only repeat {bad}, which was rolled back" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow
@@ -299,7 +300,7 @@ def test_a_cloud_without_any_image_is_an_error_while_a_rollback_holds_builds_bac
     with pytest.raises(SeveralFailed, match="2 of 2 failed"):
         refreshed(run)
     errors = {row.cloud: row.error for row in rows_of(run)}
-    assert f"local shows no image of {name}, and a new build would be {bad} again" in errors["local"]
+    assert f"local has no current image of {name}, and a new build would only repeat {bad}" in errors["local"]
     assert f"./inv promote --cloud local --only {name} --build {bad}`" in errors["local"]
     assert f"./inv upload --cloud local-member --only {name} --build {bad}`" in errors["local-member"]
 
@@ -310,8 +311,9 @@ def test_a_build_that_is_older_than_what_a_cloud_shows_says_why_it_is_not_releas
     refreshed(run_of(images, cloud))
     images.write_text(images.read_text().replace("512MiB", "1GiB"))
     clock_behind = run_of(images, cloud, now=NOW - timedelta(hours=1))
-    with pytest.raises(CloudError, match=f"{name} was built, and would have to be built again: local shows") as caught:
+    with pytest.raises(CloudError, match=f"{name} was built, and would have to be built again") as caught:
         refreshed(clock_behind)
+    assert "is current in local" in caught.value.what
     assert "same command again" in caught.value.remedy
 
 
@@ -322,7 +324,7 @@ def test_another_place_for_records_gets_them_with_the_next_refresh(
     images.write_text(images.read_text().replace(f"{images.parent}/records", f"{images.parent}/elsewhere"))
     moved = run_of(images, cloud)
     assert refreshed(moved) == []
-    assert [record.manifest.build_id for record in moved.site.records.known(name)] == shown(cloud, name)
+    assert [record.manifest.build_id for record in moved.site.records.known(name)] == current(cloud, name)
 
 
 @pytest.mark.slow
@@ -336,7 +338,7 @@ def test_two_schedulers_at_once_end_with_one_image(
         for folder in ("one", "two")
     ]
     assert [process.wait(120) for process in both] == [0, 0]
-    assert len(shown(cloud, name)) == 1
+    assert len(current(cloud, name)) == 1
     assert "broken" not in states(cloud, name)
 
 
@@ -357,7 +359,7 @@ def test_killed_after_any_change_in_the_cloud_the_next_run_finishes_and_repeats_
         running = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         def kill(number: int = number, each: str = each, running: "subprocess.Popen[bytes]" = running) -> None:
-            seen.append(shown(cloud, each))  # noqa: B023  # this turn's: nothing calls it later
+            seen.append(current(cloud, each))  # noqa: B023  # this turn's: nothing calls it later
             if len(proxy.changes()) == number:
                 running.send_signal(signal.SIGKILL)
                 running.wait()
@@ -367,7 +369,7 @@ def test_killed_after_any_change_in_the_cloud_the_next_run_finishes_and_repeats_
         proxy.reset()
         assert subprocess.run(argv, env=environment, check=False).returncode == 0
         assert all(seen), "there was a moment without a good image"
-        assert len(shown(cloud, each)) == 1, f"after change {number}"
+        assert len(current(cloud, each)) == 1, f"after change {number}"
         assert states(cloud, each) == ["retired", "current"]
         proxy.reset()
         assert subprocess.run(argv, env=environment, check=False).returncode == 0
@@ -399,7 +401,7 @@ def test_the_summary_has_what_failed_before_anything_was_done(images: Path) -> N
     (row,) = rows_of(run)
     assert row.action == "failed"
     assert "the records in" in row.error
-    assert "\nremedy: Make the folder usable" in row.error
+    assert "\nremedy: Give this user access to the folder" in row.error
 
 
 def test_a_summary_without_what_is_new_is_shown_when_the_records_cannot_be_read(images: Path) -> None:
@@ -426,12 +428,20 @@ def test_a_step_that_breaks_off_in_whatever_way_is_no_success(images: Path, name
     assert [(row.action, row.error) for row in rows_of(run)] == [("failed", "KeyboardInterrupt")]
 
 
-@pytest.mark.parametrize(("deleted", "said"), [("", "nothing pruned"), ("6f1d2c6e", "pruned")])
-def test_a_prune_that_kept_everything_is_not_shown_as_one(images: Path, name: str, deleted: str, said: str) -> None:
+@pytest.mark.parametrize(("deleted", "action"), [("", "nothing pruned"), ("6f1d2c6e", "pruned")])
+def test_a_prune_that_deleted_nothing_is_not_called_one(images: Path, name: str, deleted: str, action: str) -> None:
     run = run_of(images)
     verb: model.Verb = "prune"
-    run.steps.append(refresh.Step(verb=verb, variant=name, cloud="local", reason="beyond keep 1", image_id=deleted))
-    assert [row.action for row in rows_of(run)] == [said]
+    run.steps.append(
+        refresh_run.Step(
+            verb=verb,
+            variant=name,
+            cloud="local",
+            reason="retention (keep: 1)",
+            image_id=deleted,
+        )
+    )
+    assert [row.action for row in rows_of(run)] == [action]
 
 
 @pytest.mark.slow

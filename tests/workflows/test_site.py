@@ -1,4 +1,4 @@
-"""What is wanted now: files on servers are asked for, and those of the last build are known wherever it was made."""
+"""The state of a site, and the plan from it: servers are asked for present digests, records tell the last build's."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ A, B = "a" * 64, "b" * 64
 
 @pytest.fixture
 def server() -> Iterator[WebServer]:
-    """A server that says what its base image's digest is."""
+    """A server with the checksum of its base image."""
     with serving() as running:
         running.put("/SHA256SUMS", f"{A} *noble.squashfs\n".encode())
         yield running
@@ -35,7 +35,7 @@ def server() -> Iterator[WebServer]:
 
 @pytest.fixture
 def site(tmp_path: Path, server: WebServer) -> Site:
-    """One image, whose base lies on the server; records in a folder of their own, no build here."""
+    """One image, whose base is on the server; records in a folder of their own, no build on this host."""
     base = f"url: {server.url}/noble.squashfs, sha256sums_url: {server.url}/SHA256SUMS, signature: none"
     path = tmp_path / "images.yaml"
     path.write_text(
@@ -47,8 +47,14 @@ def site(tmp_path: Path, server: WebServer) -> Site:
     return Site(catalog=loaded, root=here, records=records.open(loaded.records, here))
 
 
+def wanted(site: Site, *, online: bool = False) -> str:
+    """The fingerprint of a build now."""
+    (target,) = workflows_site.read_state(site, [site.catalog.variants["a"]], online=online).targets
+    return target.fingerprint
+
+
 def asked(site: Site) -> str:
-    return workflows_site.target(site, site.catalog.variants["a"], asks=True).fingerprint
+    return wanted(site, online=True)
 
 
 def test_before_the_first_build_no_server_is_asked(site: Site, server: WebServer) -> None:
@@ -70,7 +76,10 @@ def on_record(site: Site, server: WebServer, make_build: MakeBuild) -> None:
     site.records.put(build)
 
 
-def test_another_base_image_on_the_server_is_another_fingerprint(site: Site, server: WebServer) -> None:
+def test_another_base_image_on_the_server_is_another_fingerprint(
+    site: Site, server: WebServer, make_build: MakeBuild
+) -> None:
+    on_record(site, server, make_build)
     before = asked(site)
     assert asked(site) == before
     server.put("/SHA256SUMS", f"{B} *noble.squashfs\n".encode())
@@ -81,7 +90,7 @@ def test_a_machine_without_builds_knows_the_last_base_image_from_its_record(
     site: Site, server: WebServer, make_build: MakeBuild
 ) -> None:
     on_record(site, server, make_build)
-    assert workflows_site.target(site, site.catalog.variants["a"]).fingerprint == asked(site)
+    assert wanted(site) == asked(site)
 
 
 def test_a_server_without_an_answer_leaves_the_last_base_image(
@@ -91,7 +100,7 @@ def test_a_server_without_an_answer_leaves_the_last_base_image(
     before = asked(site)
     server.put("/SHA256SUMS", b"")
     assert asked(site) == before
-    assert "are taken to be those of the last build" in capsys.readouterr().err
+    assert "its inputs are assumed to be those of the last build" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("boot", [(), ("--no-boot",)], ids=["with a boot", "--no-boot"])
@@ -115,7 +124,7 @@ def test_a_plan_for_a_cloud_and_a_dry_refresh_print_the_same(
     )
     assert (plan.returncode, plan.stdout, plan.stderr) == (refresh.returncode, refresh.stdout, refresh.stderr)
     assert "no longer supports driver branch" in plan.stderr
-    assert "does not say from which package archives" in plan.stderr
+    assert "was built from are not recorded" in plan.stderr
     assert [line.split()[0] for line in plan.stdout.splitlines()[2:]] == [
         *(() if boot else ("verify",)),
         "upload",
