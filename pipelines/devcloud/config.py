@@ -1,7 +1,7 @@
-"""How are the local cloud's services and its users configured?
+"""Configuration of the local cloud's services and users.
 
-`settings.json` is the truth: addresses, one password for everybody, the accounts. The services' files and clouds.yaml
-are written from it at every start.
+`settings.json` has what stays from one start to the next: addresses, one password for all accounts, the accounts. The
+services' files and clouds.yaml are written from it at every start.
 """
 
 import json
@@ -24,8 +24,8 @@ class Account:
     role: str
 
 
-# `local` is the operator, who may make images public. The others are what an operator has to live with: a project that
-# may not, and one more, whose images are none of ours.
+# `local` is an administrator, who may make images public. `local-member` may not, and the images of `local-other`
+# belong to another project.
 ACCOUNTS = (
     Account(cloud="local", user="admin", project="admin", role="admin"),
     Account(cloud="local-member", user="member", project="demo", role="member"),
@@ -47,7 +47,7 @@ class Settings:
 
 
 def load(root: Path) -> Settings | None:
-    """The settings of the newest start, None when there was none."""
+    """Return the settings of the latest start, None before the first one."""
     path = root / "settings.json"
     if not path.exists():
         return None
@@ -79,7 +79,7 @@ def write(
 
 
 def environment(settings: Settings) -> list[str]:
-    """Lines for a shell's `eval`, which make it the administrator's."""
+    """Return lines for a shell's `eval` that set the administrator's OS_… variables."""
     values = {f"OS_{name.upper()}": value for name, value in _auth(settings, ACCOUNTS[0]).items()}
     values |= {"OS_REGION_NAME": "RegionOne", "OS_IDENTITY_API_VERSION": "3"}
     # A cloud chosen earlier in the same shell would win over these variables.

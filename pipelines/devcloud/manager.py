@@ -1,7 +1,8 @@
-"""A real Keystone and a real Glance on loopback, for the demo and the tests.
+"""Life cycle of the local cloud: installed, started, found running, stopped.
 
-Their releases from PyPI, pinned, in an environment of their own; SQLite and a file store; free loopback ports, which
-stay the same from one `up` to the next while nobody else takes them. Everything lies below one folder:
+It is a real Keystone and a real Glance, for the demo and the tests: releases from PyPI by a lock file, in an
+environment of their own; SQLite and a file store; free ports on loopback, which stay the same from one `up` to the next
+while no other program takes them. Everything is below one folder:
 
     venv/  clouds.yaml  settings.json  keystone/  glance/  log  .lock (held by the server for as long as it lives)
 """
@@ -78,7 +79,7 @@ def down(root: Path) -> bool:
                 os.kill(int(holder), number)
             _wait_until_free(lock)
     if locks.holder(lock) is not None:
-        raise HostError(f"the local cloud's process {holder} does not end", remedy="Stop it by hand.")
+        raise HostError(f"the local cloud's process {holder} does not stop", remedy=f"Stop it: kill -9 {holder}")
     return True
 
 
@@ -98,10 +99,12 @@ def clouds_file(root: Path) -> Path:
 
 
 def install(venv: Path) -> Path:
-    """The interpreter of the cloud's own environment, made (about a minute) unless it is there and current."""
+    """Install Keystone and Glance unless they are current (under a minute); the environment's interpreter."""
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in (REQUIREMENTS, BUILD_REQUIREMENTS))).hexdigest()
     stamp, python = venv / virtualenv.STAMP, venv / "bin" / "python"
-    with locks.hold(venv.parent / f".{venv.name}.lock", "{holder} is installing it", wait=INSTALL_SECONDS):
+    with locks.hold(
+        venv.parent / f".{venv.name}.lock", "{holder} is installing Keystone and Glance", wait=INSTALL_SECONDS
+    ):
         if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
             return python
         with console.ticker("local cloud") as ticker:
@@ -119,13 +122,13 @@ def _start(root: Path, python: Path, options: Mapping[str, str], tied: bool) -> 
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context((root / ".lock").open("a+", encoding="utf-8"))
         if not locks.take(lock, ""):
-            raise HostError("the local cloud is still ending", remedy="Run the command again.")
+            raise HostError("the local cloud is still stopping", remedy="Run the command again in a moment.")
         saved = config.load(root)
         before = (saved.keystone_url, saved.glance_url) if saved else (None, None)
-        ears = [stack.enter_context(_listen(url)) for url in before]
-        urls = [f"http://127.0.0.1:{ear.getsockname()[1]}" for ear in ears]
+        listeners = [stack.enter_context(_listen(url)) for url in before]
+        urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
         settings = config.write(root, saved, (urls[0], urls[1]), venv=python.parent.parent, options=options)
-        fds = [ear.fileno() for ear in ears] + [lock.fileno()]
+        fds = [listener.fileno() for listener in listeners] + [lock.fileno()]
         names = ("--keystone-fd", "--glance-fd", "--lock-fd")
         # -I: the modules beside the server are named like those it has to find in its own environment.
         argv = [
@@ -179,8 +182,10 @@ def _wait_until_ready(cloud: LocalCloud) -> None:
             connection.request("GET", path)
             status = connection.getresponse().status
         except OSError as error:
-            said = "\n".join(cloud.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-            raise HostError(f"the local cloud does not answer: {error}\n{said}", remedy=f"Read {cloud.log}.") from error
+            output = "\n".join(cloud.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+            raise HostError(
+                f"the local cloud does not answer: {error}\n{output}", remedy=f"Read {cloud.log}."
+            ) from error
         finally:
             connection.close()
         if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -196,13 +201,13 @@ def _wait_until_free(lock: Path) -> None:
 def _listen(url: str | None) -> socket.socket:
     """A listening socket on loopback: at the URL's port when it is free, at any free port otherwise."""
     for port in ([int(url.rpartition(":")[2])] if url else []) + [0]:
-        ear = socket.socket()
-        ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            ear.bind(("127.0.0.1", port))
-            ear.listen(128)
+            listener.bind(("127.0.0.1", port))
+            listener.listen(128)
         except OSError:
-            ear.close()
+            listener.close()
         else:
-            return ear
-    raise HostError("no port on 127.0.0.1 is free", remedy="Stop some servers.")
+            return listener
+    raise HostError("no port on 127.0.0.1 is free", remedy="Stop servers that are not needed.")

@@ -1,6 +1,6 @@
-"""The local cloud's one program: it sets up Keystone and Glance where needed, and serves both until it is stopped.
+"""Program that sets up Keystone and Glance where needed, and serves both until it is stopped.
 
-devcloud.py starts it with the interpreter of the cloud's own environment, so it is a file of its own and imports
+devcloud.manager starts it with the interpreter of the cloud's own environment, so it is a file of its own and imports
 nothing of ours. It gets its listening sockets and the lock already open (as file descriptors): no other process can
 take a port in between, and the lock is held exactly as long as this process lives. The two services are forks that the
 kernel ends with their parent; when one of them ends, the other is ended too.
@@ -32,7 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     sys.argv = ["devcloud"]  # both services parse the command line of the process they are in
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    os.pwrite(options.lock_fd, str(os.getpid()).encode(), 0)  # whom `down` has to stop
+    os.pwrite(options.lock_fd, str(os.getpid()).encode(), 0)  # the process that `down` stops
     if options.parent:
         _end_with_parent(options.parent)
     services = {
