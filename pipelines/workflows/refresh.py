@@ -5,7 +5,7 @@ other images nor the other clouds; all failures are raised at the end.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.artifacts import store
@@ -14,7 +14,7 @@ from pipelines.plan import planner
 from pipelines.plan.model import Action
 from pipelines.release import prune
 from pipelines.util import console, failures
-from pipelines.util.errors import CloudError, PipelineError
+from pipelines.util.errors import CloudError
 from pipelines.workflows import refresh_clouds
 from pipelines.workflows import site as workflows_site
 from pipelines.workflows.build import run_builder, warn_about_drivers
@@ -37,16 +37,15 @@ def refresh(run: Refresh, variants: Sequence[Variant]) -> None:
 
 
 def refresh_image(run: Refresh, variant: Variant) -> None:
-    """One image, step by step."""
-    plan = _plan(run, variant)
+    """One image, step by step, each from what the one before has left."""
+    plan = _read_and_plan(run, variant)
     _announce(plan)
     _build_and_verify(run, plan)
     _save_record(run, variant)
     if plan.builds:
-        plan = _plan_after_build(run, variant)
-    errors = {**plan.state.listing_errors, **_clouds_without_image(plan)}
-    _report_idle(plan, errors)
-    _release(run, plan, errors)
+        plan = _read_and_plan_again(run, variant)
+    _report_idle(plan)
+    _upload_promote_and_prune(run, plan)
     _prune_host(run, variant)
 
 
@@ -76,14 +75,14 @@ class _Plan:
         return [action for action in self.actions if action.cloud is not None]
 
 
-def _plan(run: Refresh, variant: Variant) -> _Plan:
+def _read_and_plan(run: Refresh, variant: Variant) -> _Plan:
     state = workflows_site.read_state(run.site, [variant], online=True, all_clouds=False)
     now = run.now()
     held_back_by = planner.held_back_by(state.targets[0], state.inventory, now)
     return _Plan(variant=variant, state=state, actions=state.actions(now), held_back_by=held_back_by)
 
 
-def _plan_after_build(run: Refresh, variant: Variant) -> _Plan:
+def _read_and_plan_again(run: Refresh, variant: Variant) -> _Plan:
     """What the new build leaves to do. CloudError when that would be a build once more."""
     state = workflows_site.read_state(run.site, [variant], all_clouds=False)
     plan = _Plan(variant=variant, state=state, actions=state.actions(run.now()), built=True)
@@ -122,6 +121,11 @@ def _save_record(run: Refresh, variant: Variant) -> None:
         run.site.records.put(build)
 
 
+def _cloud_errors(plan: _Plan) -> dict[str, CloudError]:
+    """Why nothing can be done in some clouds."""
+    return {**plan.state.listing_errors, **_clouds_without_image(plan)}
+
+
 def _clouds_without_image(plan: _Plan) -> dict[str, CloudError]:
     """The clouds that have no current image and get none, since the only possible build was rolled back."""
     if not plan.held_back_by:
@@ -144,15 +148,16 @@ def _held_back(plan: _Plan, cloud: str, *, uploaded: bool) -> CloudError:
     )
 
 
-def _report_idle(plan: _Plan, errors: Mapping[str, PipelineError]) -> None:
-    if not (plan.built or plan.actions or errors):
+def _report_idle(plan: _Plan) -> None:
+    if not (plan.built or plan.actions or _cloud_errors(plan)):
         held_back_by = plan.held_back_by
         why = f": a new build would only repeat {held_back_by}, which was rolled back" if held_back_by else ""
         console.say(f"{plan.variant.name}: nothing to do{why}")
 
 
-def _release(run: Refresh, plan: _Plan, errors: Mapping[str, PipelineError]) -> None:
-    """Upload, promote, update and prune in the clouds that could be listed."""
+def _upload_promote_and_prune(run: Refresh, plan: _Plan) -> None:
+    """In the clouds that could be listed; the errors of the others are raised with those that happen here."""
+    errors = _cloud_errors(plan)
     run.cloud_errors.update({(plan.variant.name, cloud): failure_text(error) for cloud, error in errors.items()})
     # A cloud that could not be listed is not asked for a build that another one needs, either.
     listed = replace(run, site=plan.state.site)

@@ -206,9 +206,9 @@ def test_an_image_that_has_only_a_sha512_is_known_by_what_was_downloaded(of_imag
     server.put("/current/SUMS", f"{sha512} *noble.squashfs\n".encode())
     build = from_image(of_image, hashlib.sha256(b"image").hexdigest())
     assert of_image.reusable() == (None, "noble.squashfs is not on this host, and only its SHA-512 is known")
-    kept = of_image.root / f".cache/downloads/{sha512}/noble.squashfs"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"image")
+    cached = of_image.root / f".cache/downloads/{sha512}/noble.squashfs"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"image")
     assert of_image.reusable() == (build.build_id, "")
 
 

@@ -193,7 +193,7 @@ def test_a_cloud_that_cannot_be_listed_is_not_asked_for_what_another_one_needs(
     assert current(third, name) == current(member, name)
 
 
-def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_built_again(
+def test_a_build_that_another_cloud_has_is_downloaded_on_a_fresh_host_and_not_built_again(
     cloud: client.Cloud, member: client.Cloud, images: Path, name: str
 ) -> None:
     refreshed(run_of(images, cloud))
@@ -204,7 +204,7 @@ def test_a_build_that_another_cloud_has_is_fetched_on_a_fresh_machine_and_not_bu
     assert build.state == store.COMPLETE
 
 
-def test_images_beyond_keep_go_here_too_and_come_back_where_a_cloud_needs_them(
+def test_retention_deletes_images_on_this_host_too_and_a_cloud_that_needs_one_brings_it_back(
     cloud: client.Cloud, member: client.Cloud, images: Path, name: str
 ) -> None:
     refreshed(run_of(images, cloud))
@@ -218,7 +218,7 @@ def test_images_beyond_keep_go_here_too_and_come_back_where_a_cloud_needs_them(
     assert new.image().is_file()
 
 
-def test_a_build_whose_image_is_cut_short_is_fetched_again(
+def test_a_build_whose_image_is_incomplete_is_downloaded_again(
     cloud: client.Cloud, member: client.Cloud, images: Path, name: str
 ) -> None:
     refreshed(run_of(images, cloud))
@@ -230,7 +230,7 @@ def test_a_build_whose_image_is_cut_short_is_fetched_again(
     assert build.image().read_bytes() == whole
 
 
-def test_a_promotion_that_broke_off_with_two_images_shown_is_finished(
+def test_a_promotion_interrupted_with_two_current_images_is_finished(
     cloud: client.Cloud, images: Path, name: str
 ) -> None:
     refreshed(run_of(images, cloud))
@@ -243,7 +243,7 @@ def test_a_promotion_that_broke_off_with_two_images_shown_is_finished(
 
 
 @pytest.mark.slow
-def test_what_is_fetched_and_is_not_what_its_record_says_is_refused(
+def test_a_download_that_does_not_match_its_record_is_refused(
     cloud: client.Cloud, images: Path, name: str, tmp_path: Path
 ) -> None:
     run = run_of(images, cloud)
@@ -305,7 +305,7 @@ def test_a_cloud_without_any_image_is_an_error_while_a_rollback_holds_builds_bac
     assert f"./inv upload --cloud local-member --only {name} --build {bad}`" in errors["local-member"]
 
 
-def test_a_build_that_is_older_than_what_a_cloud_shows_says_why_it_is_not_released(
+def test_a_build_older_than_the_current_image_is_not_released_and_the_error_names_the_reason(
     cloud: client.Cloud, images: Path, name: str
 ) -> None:
     refreshed(run_of(images, cloud))
@@ -380,7 +380,7 @@ def test_killed_after_any_change_in_the_cloud_the_next_run_finishes_and_repeats_
 
 
 @pytest.mark.slow
-def test_the_summary_says_what_was_done_and_what_is_new(cloud: client.Cloud, images: Path, name: str) -> None:
+def test_the_summary_lists_what_was_done_and_what_is_new(cloud: client.Cloud, images: Path, name: str) -> None:
     run = run_of(images, cloud)
     refreshed(run)
     (image,) = cloud_images.current(cloud, name)
@@ -404,7 +404,7 @@ def test_the_summary_has_what_failed_before_anything_was_done(images: Path) -> N
     assert "\nremedy: Give this user access to the folder" in row.error
 
 
-def test_a_summary_without_what_is_new_is_shown_when_the_records_cannot_be_read(images: Path) -> None:
+def test_the_summary_omits_what_is_new_when_the_records_cannot_be_read(images: Path) -> None:
     run = run_of(images)
     refreshed(run)
     shutil.rmtree(images.parent / "records")
@@ -412,11 +412,11 @@ def test_a_summary_without_what_is_new_is_shown_when_the_records_cannot_be_read(
     assert [(row.action, row.packages) for row in rows_of(run)] == [("built", ())]
 
 
-def test_the_summary_of_a_run_before_its_end_says_what_was_not_reached(images: Path) -> None:
+def test_the_summary_lists_images_that_were_not_reached(images: Path) -> None:
     assert [row.action for row in rows_of(run_of(images))] == ["not reached"]
 
 
-def test_a_step_that_breaks_off_in_whatever_way_is_no_success(images: Path, name: str) -> None:
+def test_a_step_that_is_interrupted_is_no_success(images: Path, name: str) -> None:
     def now() -> datetime:
         if (images.parent / "builds" / name).exists():
             raise KeyboardInterrupt
@@ -445,7 +445,7 @@ def test_a_prune_that_deleted_nothing_is_not_called_one(images: Path, name: str,
 
 
 @pytest.mark.slow
-def test_the_summary_of_an_interrupted_run_says_where_it_was(
+def test_the_summary_of_an_interrupted_run_names_the_image_it_was_working_on(
     proxy: Proxy, proxied: Path, tmp_path: Path, name: str
 ) -> None:
     argv = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "refresh", "--no-boot", "--cloud", "local"]

@@ -1,4 +1,4 @@
-"""Is drift found in a real Glance, and repaired there, without touching what is not ours?"""
+"""Drift found and repaired in a real Glance, without touching what is not ours."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts.store import Build
-from pipelines.catalog.loader import Cloud as CloudWish
+from pipelines.catalog.loader import Cloud as CloudSettings
 from pipelines.catalog.variant import Variant
 from pipelines.glance import client
 from pipelines.release import cloud_images, publish
@@ -41,27 +41,27 @@ def asked(cloud: client.Cloud, variant: Variant, root: Path, *, fix: bool = Fals
     return found
 
 
-def said(found: Survey) -> dict[str, list[str]]:
+def drifts(found: Survey) -> dict[str, list[str]]:
     """Image ID → what drifted, but for the fingerprint: the tests' builds have one of their own."""
     return {image.row.id: [each.what for each in image.drift if each.what != "build"] for image in found.images}
 
 
-def test_all_that_hands_can_change_is_found_and_repaired_without_a_build(
+def test_every_change_by_hand_is_found_and_repaired_without_a_build(
     cloud: client.Cloud, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     variant = make_variant(visibility="shared", members=("a" * 32,), tags=("gpu",), properties={"mycompany.x": "1"})
     image = release(cloud, variant, make_build(variant))
     before = cloud.image(image.id)
-    assert said(asked(cloud, variant, tmp_path / "builds")) == {image.id: []}
+    assert drifts(asked(cloud, variant, tmp_path / "builds")) == {image.id: []}
     cloud.remove_member(image.id, "a" * 32)
     cloud.add_member(image.id, "b" * 32)
     changed = {"name": "other", "tags": ("x",), "min_ram": 1, "hw_disk_bus": "ide", "hw_machine_type": "pc"}
     cloud.update(image.id, remove=["mycompany.x"], **changed)
-    assert set(said(asked(cloud, variant, tmp_path / "builds"))[image.id]) == {
+    assert set(drifts(asked(cloud, variant, tmp_path / "builds"))[image.id]) == {
         *("name", "tags", "min_ram", "property hw_disk_bus", "property hw_machine_type", "property mycompany.x"),
         *(f"member {'a' * 32}", f"member {'b' * 32}"),
     }
-    assert said(asked(cloud, variant, tmp_path / "builds", fix=True)) == {image.id: []}
+    assert drifts(asked(cloud, variant, tmp_path / "builds", fix=True)) == {image.id: []}
     assert cloud.image(image.id) == before
     assert set(cloud.members(image.id)) == {"a" * 32}
 
@@ -73,8 +73,8 @@ def test_an_image_that_was_made_private_is_shared_with_its_members_again(
     variant = make_variant(visibility="shared", members=("c" * 32,))
     image = release(cloud, variant, make_build(variant))
     cloud.update(image.id, visibility="private")
-    assert said(asked(cloud, variant, tmp_path / "builds")) == {image.id: ["visibility"]}
-    assert said(asked(cloud, variant, tmp_path / "builds", fix=True)) == {image.id: []}
+    assert drifts(asked(cloud, variant, tmp_path / "builds")) == {image.id: ["visibility"]}
+    assert drifts(asked(cloud, variant, tmp_path / "builds", fix=True)) == {image.id: []}
     assert set(cloud.members(image.id)) == {"c" * 32}
 
 
@@ -93,29 +93,29 @@ def test_repairing_again_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_current_image_that_somebody_hid_is_shown_again(
+def test_a_current_image_that_was_hidden_by_hand_is_made_visible_again(
     cloud: client.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     old, new = (release(cloud, variant, make_build(variant)) for _ in range(2))
     cloud.update(new.id, os_hidden=True)
-    found = said(asked(cloud, variant, tmp_path / "builds"))
+    found = drifts(asked(cloud, variant, tmp_path / "builds"))
     assert "current image" in found[new.id]
-    assert said(asked(cloud, variant, tmp_path / "builds", fix=True)) == {old.id: [], new.id: []}
+    assert drifts(asked(cloud, variant, tmp_path / "builds", fix=True)) == {old.id: [], new.id: []}
     assert [image.id for image in cloud_images.current(cloud, variant.name)] == [new.id]
 
 
 @pytest.mark.slow
-def test_of_several_that_are_shown_the_newest_stays(
+def test_of_several_visible_images_the_newest_stays(
     cloud: client.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     old, new = (release(cloud, variant, make_build(variant)) for _ in range(2))
     cloud.update(old.id, os_hidden=False)
-    assert said(asked(cloud, variant, tmp_path / "builds"))[new.id] == ["shown"]
-    assert said(asked(cloud, variant, tmp_path / "builds", fix=True)) == {old.id: [], new.id: []}
+    assert drifts(asked(cloud, variant, tmp_path / "builds"))[new.id] == ["visible images"]
+    assert drifts(asked(cloud, variant, tmp_path / "builds", fix=True)) == {old.id: [], new.id: []}
     assert [image.id for image in cloud_images.current(cloud, variant.name)] == [new.id]
 
 
-def test_what_is_not_ours_is_said_where_users_find_it_and_never_repaired(
+def test_an_image_of_the_same_name_is_reported_where_users_find_it_and_never_repaired(
     cloud: client.Cloud, member: client.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     image = release(cloud, variant, make_build(variant))
@@ -123,12 +123,12 @@ def test_what_is_not_ours_is_said_where_users_find_it_and_never_repaired(
     copies = [copied(where, image, content) for where in (cloud, member)]
     found = asked(cloud, variant, tmp_path / "builds", fix=True)
     # The other project's is private, and only an administrator sees it.
-    assert said(found) == {image.id: ["image of the same name"], copies[0].id: [], copies[1].id: []}
+    assert drifts(found) == {image.id: ["image of the same name"], copies[0].id: [], copies[1].id: []}
     assert [cloud.image(copy.id) for copy in copies] == copies
 
 
 def copied(cloud: client.Cloud, image: client.Image, content: bytes) -> client.Image:
-    """An image that somebody copied with all its properties, and shows."""
+    """A copy of an image with all its properties, and visible."""
     copy = str(uuid.uuid4())
     cloud.create(
         copy, name=image.name, disk_format="qcow2", min_disk=1, min_ram=1, tags=(), properties=image.properties
@@ -147,7 +147,7 @@ def test_the_fix_of_one_variant_that_is_refused_stops_no_other_and_is_an_error(
         behind.update(image.id, min_ram=1)
     proxy.on("PATCH", images[0].id, answer(403))
     found = status.survey(site([first, second], tmp_path / "builds", behind), [first, second], NOW, fix=True)
-    assert [said(found[0])[image.id] for image in images] == [["min_ram"], []]
+    assert [drifts(found[0])[image.id] for image in images] == [["min_ram"], []]
     with pytest.raises(SeveralFailed) as failure:
         status.require_all(found)
     assert failure.value.exit_code == 5
@@ -161,7 +161,7 @@ def test_a_cloud_that_fails_stops_no_other_and_is_an_error(
     image = release(cloud, variant, build)
     proxy.on("GET", "/v2/images", answer(403), always=True)
     found = status.survey(site([variant], build.folder.parent.parent, behind, cloud), [variant], NOW)
-    assert [list(said(each)) for each in found] == [[], [image.id]]
+    assert [list(drifts(each)) for each in found] == [[], [image.id]]
     with pytest.raises(SeveralFailed) as failure:
         status.require_all(found)
     assert failure.value.exit_code == 5
@@ -188,7 +188,7 @@ def in_json(found: Sequence[Survey], capsys: pytest.CaptureFixture[str]) -> list
     return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
 
 
-def test_the_json_has_what_is_in_our_way_and_no_other_image_of_others(
+def test_the_json_has_images_in_conflict_with_ours_and_no_other_foreign_one(
     *,
     cloud: client.Cloud,
     member: client.Cloud,
@@ -198,13 +198,13 @@ def test_the_json_has_what_is_in_our_way_and_no_other_image_of_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     build = make_build(variant)
-    kept = publish.release(cloud, variant, build, verified(build), NOW, promotes=False).image_id
-    theirs = copied(member, cloud.image(kept), build.image().read_bytes())
+    ours = publish.release(cloud, variant, build, verified(build), NOW, promotes=False).image_id
+    theirs = copied(member, cloud.image(ours), build.image().read_bytes())
     member.update(theirs.id, name=variant.name)
     found = asked(cloud, variant, tmp_path / "builds")
-    assert [row["id"] for row in in_json([found], capsys)] == [kept]
+    assert [row["id"] for row in in_json([found], capsys)] == [ours]
     cloud.update(theirs.id, visibility="public")
-    cloud.delete(kept)
+    cloud.delete(ours)
     found = asked(cloud, variant, tmp_path / "builds")
     theirs_in_json, absent = in_json([found], capsys)
     assert (theirs_in_json["id"], theirs_in_json["state"]) == (theirs.id, "foreign")
@@ -212,7 +212,7 @@ def test_the_json_has_what_is_in_our_way_and_no_other_image_of_others(
     assert (absent["variant"], absent["state"]) == (variant.name, "absent")
 
 
-def test_the_json_has_a_cloud_that_failed_and_a_variant_that_is_nowhere(
+def test_the_json_has_a_cloud_that_failed_and_a_variant_that_is_absent(
     *,
     proxy: Proxy,
     behind: client.Cloud,
@@ -229,20 +229,20 @@ def test_the_json_has_a_cloud_that_failed_and_a_variant_that_is_nowhere(
     assert absent == {"cloud": "local", "variant": variant.name, "state": "absent", "drift": []}
 
 
-def test_a_format_or_a_store_that_the_cloud_wants_otherwise_by_now_is_drift(
+def test_a_format_or_a_store_that_is_configured_differently_by_now_is_drift(
     cloud: client.Cloud, variant: Variant, make_build: MakeBuild, tmp_path: Path
 ) -> None:
     image = release(cloud, variant, make_build(variant))
     plain = site([variant], tmp_path / "builds", cloud)
-    for wish, wrong in (
-        (CloudWish(), []),
-        (CloudWish(stores=("main",)), []),
-        (CloudWish(stores=("second",), disk_format="raw"), ["disk_format", "stores"]),
-        (CloudWish(stores=("all",)), ["stores"]),
+    for settings, wrong in (
+        (CloudSettings(), []),
+        (CloudSettings(stores=("main",)), []),
+        (CloudSettings(stores=("second",), disk_format="raw"), ["disk_format", "stores"]),
+        (CloudSettings(stores=("all",)), ["stores"]),
     ):
-        wanted = dataclasses.replace(plain, catalog=dataclasses.replace(plain.catalog, clouds={"local": wish}))
+        wanted = dataclasses.replace(plain, catalog=dataclasses.replace(plain.catalog, clouds={"local": settings}))
         [found] = status.survey(wanted, [variant], NOW)
-        assert said(found) == {image.id: wrong}
+        assert drifts(found) == {image.id: wrong}
 
 
 def test_a_variant_that_was_never_released_is_absent_and_no_drift(
@@ -269,7 +269,7 @@ def test_the_command_repairs_and_writes_a_page(
     images.write_text(f"version: 1\nimages:\n  {variant.name}: {about}\n")
     options = ("--cloud", "local", "--catalog", images, "--builds", tmp_path / "builds", "--json", "--html", page)
     result = inv("status", *options, "--fix", "--check", OS_CLIENT_CONFIG_FILE=str(local_cloud.root / "clouds.yaml"))
-    assert result.returncode == 7, result.stderr  # the tests' build is none of this catalog
+    assert result.returncode == 7, result.stderr  # the test's build has a fingerprint of its own
     [row] = json.loads(result.stdout)
     assert [each["what"] for each in row["drift"]] == ["build"]
     assert "repaired: min_ram: 1, not 512" in result.stderr
