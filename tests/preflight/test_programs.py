@@ -1,14 +1,16 @@
 """Missing programs are reported with the packages that have them."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipelines.catalog.variant import Variant
 from pipelines.preflight import programs
-from pipelines.preflight.checks import Finding, require, run
+from pipelines.preflight.checks import Check, Finding, require, run
 from pipelines.util.errors import HostError
 from tests.support.host_fixtures import variant
+from tests.support.paths import PROJECT
 
 CLOUD_IMAGE = (
     "distribution: ubuntu, release: '24.04', source: cloud-image, url: 'http://127.0.0.1/n.squashfs', "
@@ -52,6 +54,36 @@ def test_every_missing_program_is_named_with_one_command_that_installs_them() ->
 
 def test_what_is_only_worth_knowing_stops_no_build() -> None:
     require([programs.program("no-such-program", "its-package", "", False)])
+
+
+SIGNED = "module-signing-key: {file: a.key}, module-signing-certificate: {file: a.crt}"
+# Every Debian system has these.
+ESSENTIAL = {"coreutils", "findutils", "tar", "util-linux"}
+
+
+def test_inv_installs_every_package_that_a_missing_program_is_in(tmp_path: Path) -> None:
+    kinds = (
+        variant(tmp_path),
+        variant(tmp_path, "disk: {size: 4GiB, filesystem: xfs}"),
+        variant(tmp_path, base=CLOUD_IMAGE),
+        variant(
+            tmp_path, base=CLOUD_IMAGE.replace("ubuntu", "rocky").replace("24.04", "9").replace("squashfs", "qcow2")
+        ),
+        variant(tmp_path, f"driver: {{source: archive, modules: proprietary}}, secrets: {{{SIGNED}}}"),
+    )
+    listed = dict(re.findall(r"^(\S+) \[platform:dpkg ?(.*)\]$", (PROJECT / "bindep.txt").read_text(), re.MULTILINE))
+    for_all = {name for name, profiles in listed.items() if not profiles} | ESSENTIAL
+    assert {_package(check) for kind in kinds for check in programs.needed(kind)} - {""} <= for_all
+    useful = {_package(check) for kind in kinds for check in programs.useful(kind)} - {""}
+    assert {name: listed[name] for name in useful} == {"mmdebstrap": "", "qemu-system-x86": "boot"}
+    assert listed["ovmf"] == "boot"
+    required = re.compile(r'require\("[^"]+", "([^"]+)"\)')
+    code = {package for path in (PROJECT / "pipelines").rglob("*.py") for package in required.findall(path.read_text())}
+    assert code - for_all == {"qemu-system-x86"}
+
+
+def _package(check: Check) -> str:
+    return str(check.arguments[1]) if check.probe is programs.program else ""
 
 
 @pytest.fixture
