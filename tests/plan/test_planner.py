@@ -221,6 +221,12 @@ def test_the_image_that_a_rollback_restored_is_promoted_again_where_it_was_hidde
     assert (action.verb, action.images) == ("promote", (f"id-{OLD}",))
 
 
+def test_an_interrupted_rollback_is_finished_with_the_older_image() -> None:
+    images = (image(OLD, fingerprint="f0"), image(rolled_back=True))
+    [action] = plan([target(clouds={"prod": "r1"})], Inventory(builds=(build(),), images=images), NOW)
+    assert (action.verb, action.images) == ("promote", (f"id-{OLD}",))
+
+
 def test_what_clouds_have_as_raw_alone_cannot_be_downloaded_and_is_built() -> None:
     wanted = target(clouds={"prod": "r1", "lab": "r1"}, formats={"prod": "raw", "lab": "raw"})
     actions = planned(wanted, [build(on_host=False)], [image(disk_format="raw")])
