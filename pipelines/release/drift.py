@@ -6,7 +6,7 @@ a build.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from pipelines.artifacts import store
@@ -20,6 +20,12 @@ from pipelines.release import cloud_images, image_metadata
 from pipelines.util import units
 
 Value = str | int | bool | tuple[str, ...]
+# `what` in JSON where that is another word than people read: scripts of a site compare it.
+_IN_JSON = {
+    "metadata": "release data",
+    "visible images": "shown",
+    "image of the same name": "somebody else's image",
+}
 _FIELDS = frozenset({"name", "visibility", "protected", "min_disk", "min_ram", "tags"})
 _RELEASE = (
     image_metadata.RELEASE_DIGEST,
@@ -40,6 +46,10 @@ class Drift:
     found: str
     repairable: bool = False
     asked_for: bool = False
+
+    def plain(self) -> dict[str, str | bool]:
+        """The difference as a JSON value."""
+        return asdict(self) | {"what": _IN_JSON.get(self.what, self.what)}
 
     def __str__(self) -> str:
         return f"{self.what}: {self.found}, not {self.wanted}" if self.wanted else f"{self.what}: {self.found}"

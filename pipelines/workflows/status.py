@@ -32,7 +32,7 @@ class ImageStatus:
 
     def plain(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self.row) | {"drift": [asdict(each) for each in self.drift]}
+        return asdict(self.row) | {"drift": [each.plain() for each in self.drift]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

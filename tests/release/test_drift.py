@@ -12,7 +12,7 @@ from pipelines.catalog.variant import Base, Variant
 from pipelines.glance import image as glance_image
 from pipelines.glance.client import Image
 from pipelines.release import image_metadata
-from pipelines.release.drift import changes, drift, duplicates, hidden_by_hand, of_variant
+from pipelines.release.drift import Drift, changes, drift, duplicates, hidden_by_hand, of_variant
 from tests.support.cloud_fixtures import NOW, make_variant
 
 BUILD_ID = "20261121T120000Z-0123abcd"
@@ -331,3 +331,23 @@ def test_of_two_copies_of_a_build_the_one_that_is_not_shown_is_the_duplicate() -
     copy, visible = image(variant, made, 1, hidden=True), image(variant, made, 2)
     assert list(duplicates([copy, visible])) == [copy.id]
     assert duplicates([visible]) == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "in_json"),
+    [
+        ("metadata", "release data"),
+        ("visible images", "shown"),
+        ("image of the same name", "somebody else's image"),
+        ("property os_type", "property os_type"),
+    ],
+)
+def test_json_has_the_words_that_scripts_compare(what: str, in_json: str) -> None:
+    found = Drift(what=what, wanted="this", found="that", repairable=True)
+    assert found.plain() == {
+        "what": in_json,
+        "wanted": "this",
+        "found": "that",
+        "repairable": True,
+        "asked_for": False,
+    }
