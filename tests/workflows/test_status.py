@@ -208,7 +208,7 @@ def test_the_json_has_images_in_conflict_with_ours_and_no_other_foreign_one(
     found = asked(cloud, variant, tmp_path / "builds")
     theirs_in_json, absent = in_json([found], capsys)
     assert (theirs_in_json["id"], theirs_in_json["state"]) == (theirs.id, "foreign")
-    assert [each["what"] for each in theirs_in_json["drift"]] == ["image of the same name"]
+    assert [each["what"] for each in theirs_in_json["drift"]] == ["somebody else's image"]
     assert (absent["variant"], absent["state"]) == (variant.name, "absent")
 
 
