@@ -113,12 +113,19 @@ def tools(folder: Path) -> Iterator[Tools]:
         environment = {"PIP_RETRIES": "2"} | _environment() | {"PIP_CONSTRAINT": os.devnull, "PIP_USER": "0"}
         options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
         _run([*pip, "install", *options, "--require-hashes", "--requirement", str(UV_LOCK)], environment)
-        settings = pip_config.settings(_run([*pip, "config", "list"]))
+        settings = pip_config.settings(_listed_settings(pip))
         cache = process.run([*pip, "cache", "dir"], deadline=_SECONDS, env=_environment(), check=False)
         place = cache.stdout.strip() if cache.returncode == 0 else ""
         yield Tools(uv=folder / "bin" / "uv", environment=_environment() | pip_config.uv_environment(settings, place))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listed_settings(pip: Sequence[str]) -> str:
+    """`pip config list`; of a setting that several files have, the one that counts last."""
+    listed = _run([*pip, "config", "list"])
+    deciding = {name: _run([*pip, "config", "get", name]) for name in pip_config.ambiguous(listed)}
+    return listed + "".join(f"{name}={value[:-1]!r}\n" for name, value in deciding.items())
 
 
 @contextlib.contextmanager

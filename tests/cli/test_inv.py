@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -85,7 +85,12 @@ def program(path: Path, script: str) -> None:
 
 
 def inv(
-    checkout: Path, *arguments: str, user: int = 0, cwd: Path | None = None, path: Path | None = None
+    checkout: Path,
+    *arguments: str,
+    user: int = 0,
+    cwd: Path | None = None,
+    path: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     # Only the fakes' folder, and a folder with what the script calls: no real sudo is found.
     tools = checkout.parent / "tools"
@@ -109,7 +114,7 @@ def inv(
         link = tools / name
         if not link.exists():
             link.symlink_to(shutil.which(name, path="/usr/bin:/bin") or "/bin/false")
-    environment = {"PATH": f"{checkout.parent / 'bin'}:{tools}", "HOME": str(checkout)}
+    environment = {"PATH": f"{checkout.parent / 'bin'}:{tools}", "HOME": str(checkout)} | dict(variables or {})
     argv = ["/usr/bin/setpriv", f"--reuid={user}", "--clear-groups", str(path or checkout / "inv"), *arguments]
     return subprocess.run(argv, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
 
@@ -156,10 +161,12 @@ def test_the_first_call_installs_what_is_missing_and_says_so(checkout: Path) -> 
         ("test --fast", ["run", "test"], {"qemu-system-x86", "gcc"}),
         ("lint", ["run", "lint"], set()),
         ("lint test", ["run", "lint", "test"], {"qemu-system-x86", "gcc"}),
+        ("demo test", ["run", "test"], {"qemu-system-x86", "gcc"}),
         ("bench", ["run"], {"kpartx"}),
         ("show test", ["run"], set()),
         ("prune --cloud lint", ["run"], set()),
         ("test --help", ["run"], set()),
+        ("test -h", ["run"], set()),
         ("-h test", ["run"], set()),
         ("--list", ["run"], set()),
         ("", ["run"], set()),
@@ -224,6 +231,12 @@ def test_compiled_modules_are_kept_where_a_container_says_otherwise(checkout: Pa
     argv = [checkout / "inv", "--list"]
     environment = {"PATH": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
     assert subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout == "kept\n"
+
+
+def test_our_modules_are_found_where_python_is_told_to_leave_out_a_scripts_folder(checkout: Path) -> None:
+    inv(checkout, "list")
+    program(checkout.parent / "bin/python3", 'echo "safe: ${PYTHONSAFEPATH:-no}"')
+    assert inv(checkout, "list", variables={"PYTHONSAFEPATH": "1"}).stdout == "safe: no\n"
 
 
 def test_for_another_python_everything_is_made_anew(checkout: Path) -> None:

@@ -44,6 +44,27 @@ def test_uv_is_handed_pips_indexes_certificate_and_hosts() -> None:
     }
 
 
+def test_an_empty_variable_hides_no_setting() -> None:
+    assert pip_config.settings(f"{LISTED}:env:.index-url=''\n")["index-url"].endswith("@pypi.example/simple")
+
+
+def test_values_are_written_as_uv_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/operator")
+    settings = {"trusted-host": "one.example\ntwo.example", "timeout": "7.5", "cert": "~/ca.pem", "client-cert": "/c"}
+    environment = pip_config.uv_environment(settings, "")
+    assert environment["UV_INSECURE_HOST"] == "one.example two.example"
+    assert environment["UV_HTTP_TIMEOUT"] == "8"
+    assert environment["SSL_CERT_FILE"] == "/home/operator/ca.pem"
+    assert environment["SSL_CLIENT_CERT"] == "/c"
+
+
+def test_a_setting_that_several_files_have_is_ambiguous_and_the_last_line_decides() -> None:
+    listed = "global.index-url='https://a.example'\nglobal.timeout='1'\nglobal.index-url='https://b.example'\n"
+    assert pip_config.ambiguous(listed) == ["global.index-url"]
+    decided = pip_config.settings(f"{listed}global.index-url='https://a.example'\n")
+    assert decided["index-url"] == "https://a.example"
+
+
 def test_a_proxy_and_no_index_are_handed_over_too() -> None:
     environment = pip_config.uv_environment({"proxy": "http://proxy.example:3128", "no-index": "true"}, "")
     assert environment["HTTPS_PROXY"] == environment["HTTP_PROXY"] == "http://proxy.example:3128"

@@ -28,6 +28,7 @@ PIP = """\
 case "$*" in
 *" install "*) [ ! -e {fakes}/pip-fails ] || {{ cat {fakes}/pip-fails >&2; exit 1; }}; ln -s {uv} "${{0%/*}}/uv" ;;
 *" config list") cat {fakes}/pip-config ;;
+*" config get global.find-links") echo {fakes}/wheels ;;
 *) exit 1 ;;
 esac
 """
@@ -162,6 +163,13 @@ def test_an_index_that_does_not_answer_is_a_matter_of_the_network(fakes: Path, t
     assert "secret" not in error.what
     assert "Connection refused" in error.what
     assert "Check the network" in error.remedy
+
+
+def test_of_a_setting_that_several_files_have_the_one_that_pip_uses_counts(fakes: Path, tmp_path: Path) -> None:
+    files = f"global.find-links='{fakes}/wheels'\nglobal.find-links='{tmp_path}/missing'\n"
+    configure(fakes, f"{files}global.no-index='true'")
+    virtualenv.install(tmp_path / "venv", [lock(fakes, wheel(fakes, "one"))])
+    assert modules(tmp_path / "venv") == {"one"}
 
 
 def test_another_index_may_be_down_when_the_main_one_has_everything(fakes: Path, tmp_path: Path) -> None:
