@@ -53,6 +53,7 @@ def up(
     A `tied` cloud ends with the process that started it. HostError when it does not start.
     """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _require_ours(root)
     root = root.resolve()
     with _alone(root):
         python = install(venv or root / "venv")
@@ -69,6 +70,7 @@ def down(root: Path) -> bool:
     """
     if not root.is_dir():
         return False
+    _require_ours(root)
     lock = root / ".lock"
     with _alone(root):
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -85,6 +87,8 @@ def down(root: Path) -> bool:
 
 def env_lines(root: Path) -> list[str]:
     """`export OS_…` lines for the cloud's administrator, for `eval` in a shell; CloudError when it is not running."""
+    if root.is_dir():
+        _require_ours(root)
     cloud = _running(root.resolve())
     if cloud is None:
         raise CloudError("the local cloud is not running", remedy="Run `./inv cloud.up` first.")
@@ -112,6 +116,16 @@ def install(venv: Path) -> Path:
             virtualenv.install(venv, [REQUIREMENTS], build_lock=BUILD_REQUIREMENTS)
         stamp.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _require_ours(root: Path) -> None:
+    """HostError for another user's cloud, whose folder is closed to us."""
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        try:
+            owner = root.owner()
+        except KeyError:  # in a container, users of the host may have no names
+            owner = f"user {root.stat().st_uid}"
+        raise HostError(f"the local cloud in {root} is {owner}'s", remedy=f"Run the same command as {owner}.")
 
 
 def _alone(root: Path) -> contextlib.AbstractContextManager[None]:

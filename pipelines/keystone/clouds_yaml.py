@@ -3,6 +3,7 @@
 https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
 """
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,11 @@ def _users() -> Any:
 
 
 def _file(path: Path | None) -> Any:
-    """A file's clouds, which the user's variables do not change; None where there is no such file."""
+    """A file's clouds, which the user's variables do not change; None where this user has no such file to read."""
     from openstack.config import OpenStackConfig  # noqa: PLC0415  # a slow import
 
-    if path is None or not path.exists():
+    # The local cloud of the checkout's owner is closed to other users.
+    if path is None or not os.access(path, os.R_OK, effective_ids=True):
         return None
     return OpenStackConfig(config_files=[str(path)], secure_files=[], load_envvars=False)
 

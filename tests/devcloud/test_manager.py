@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pipelines.keystone import clouds_yaml
 from pipelines.util import locks
 from pipelines.util.errors import CloudError, HostError
 from tests.support.cloud_fixtures import TestCloud
+from tests.support.other_user import closed
 
 
 def test_a_second_up_finds_the_running_cloud(local_cloud: TestCloud) -> None:
@@ -115,6 +117,16 @@ def test_env_lines_of_a_stopped_cloud_say_how_to_start_it(tmp_path: Path) -> Non
     with pytest.raises(CloudError) as failure:
         manager.env_lines(tmp_path)
     assert "cloud.up" in failure.value.remedy
+
+
+@pytest.mark.parametrize("act", [manager.up, manager.down, manager.env_lines])
+def test_another_users_cloud_is_left_to_its_owner(act: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's folders are closed to other users
+        Path(name).chmod(0o755)
+        root = Path(name, ".cloud")
+        root.mkdir()
+        with closed(root), pytest.raises(HostError, match=rf"{root} is {root.owner()}'s"):
+            act(root)
 
 
 def test_the_clouds_of_the_user_stay_visible(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 
 from pipelines.keystone import clouds_yaml
 from pipelines.util.errors import CloudError
+from tests.support.other_user import closed
 from tests.support.paths import PROJECT
 
 OURS, THEIRS = "http://127.0.0.1:1/v3", "http://127.0.0.1:2/v3"
@@ -70,6 +72,19 @@ def test_the_fallback_serves_when_the_user_defines_other_clouds(
     assert url_of(clouds_yaml.find("local", fallback)) == OURS
     assert url_of(clouds_yaml.find("prod", fallback)) == THEIRS
     assert capsys.readouterr().err == ""
+
+
+def test_a_local_cloud_of_another_user_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's folders are closed to other users
+        folder = Path(name)
+        folder.chmod(0o755)
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds(folder / "own.yaml", THEIRS, "prod")))
+        fallback = clouds(folder / ".cloud" / "clouds.yaml", OURS, "local")
+        clouds_yaml.find("prod", fallback)  # imports everything
+        with closed(fallback.parent):
+            assert url_of(clouds_yaml.find("prod", fallback)) == THEIRS
+            with pytest.raises(CloudError, match="there is no cloud named local"):
+                clouds_yaml.find("local", fallback)
 
 
 def test_a_file_that_is_named_alone_is_not_mixed_with_the_users_clouds(
