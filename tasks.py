@@ -37,7 +37,7 @@ def lint(context: Context, catalog: str = CATALOG) -> None:
     failed = [] if cli_lint.passes(Path(catalog)) else ["catalog"]
     failed += [name for name, line in cli_lint.COMMANDS.items() if not _passes(context, name, line)]
     if failed:
-        raise UsageError(f"linters complain: {', '.join(failed)}", remedy="Their output is above.")
+        raise UsageError(f"linters found problems: {', '.join(failed)}", remedy="Their output is above.")
 
 
 @task(help={"upgrade": "take newer versions where pyproject.toml allows them"})

@@ -87,7 +87,7 @@ def _image(made: Manifest) -> Component:
     facts = {"fingerprint": made.fingerprint, "format": artifact.format}
     facts |= {"size": str(artifact.size), "virtual-size": str(artifact.virtual_size)}
     if "type" in made.base:
-        facts["contents"] = "an imported image; what is in it, its maker says"
+        facts["contents"] = "an imported image; only its publisher knows what is in it"
     hashes = [
         HashType(alg=HashAlgorithm.SHA_256, content=artifact.sha256),
         HashType(alg=HashAlgorithm.SHA_512, content=artifact.sha512),

@@ -68,5 +68,6 @@ def _content(variant: str, name: str, secret: Secret) -> bytes:
             raise HostError(what, remedy="Put it there, or correct `secrets` in images.yaml.") from error
     content = os.environ.get(secret.env or "", "")
     if not content:
-        raise HostError(f"{variant}: the secret {name} is not in ${secret.env}", remedy=f"export {secret.env}=…")
+        what = f"{variant}: the secret {name} is missing: ${secret.env} is not set"
+        raise HostError(what, remedy=f"export {secret.env}=…")
     return content.encode()

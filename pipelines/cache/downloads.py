@@ -2,7 +2,7 @@
 
 `<digest>/<name>` is a complete file, `<digest>.part` one whose download is in progress or was interrupted,
 `<digest>.validator` what its server identifies that version by. `<digest>.lock` is held by the process that downloads
-or removes the file, and by whoever changes any of these; `<digest>.uses` counts its uses.
+or removes the file, and by a process that changes any of these; `<digest>.uses` counts its uses.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ DiskFormat = Literal["qcow2", "raw"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """How a cloud wants the data of images, as far as `clouds` in images.yaml says it; transfer.py decides the rest.
+    """How a cloud wants the data of images, as far as `clouds` in images.yaml sets it; transfer.py decides the rest.
 
     `stores` are Glance's stores (none: its default store; None: all that are writable). `web_download_url` is where
     the builds' folder is served to that cloud, empty if nowhere.

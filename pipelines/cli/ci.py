@@ -15,7 +15,8 @@ from pipelines.util.errors import UsageError
     help={
         "for": "github, gitlab, zuul or systemd",
         "output": "write the files to this folder, instead of printing them",
-        "check": "end with exit code 7 if a file is missing or differs (default: where the system looks for it)",
+        "check": "check the files in --output (default: where the system looks for them):"
+        " exit code 7 if one is missing or differs",
         "schedule": "when it runs: five fields of cron for github, a calendar expression for systemd",
         "runner": "a label or tag of the machines that build (repeatable)",
         "secret": "an environment variable from the secrets of the CI system (repeatable)",
@@ -46,7 +47,7 @@ def ci(
     from pipelines.ci import files, job_matrix, options
 
     if paths.INSTALLED:
-        what = "pipelines run ./inv of a checkout, and this is an installed gpu-images"
+        what = "the files would call ./inv, which only a checkout has; this is an installed gpu-images"
         raise UsageError(what, remedy="Run `inv ci` in a checkout of this project that has your images.yaml.")
     request = options.request(
         load(catalog),

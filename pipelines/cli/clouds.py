@@ -111,7 +111,7 @@ def promote(
     catalog: str = CATALOG,
     builds: str = BUILDS,
 ) -> None:
-    """Make the newest images in a cloud the current ones, and hide those before; nothing is uploaded."""
+    """Make the newest images in a cloud current, and hide their predecessors; nothing is uploaded."""
     from pipelines.workflows import release
 
     site = open_site(catalog, builds, [cloud])

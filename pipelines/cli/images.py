@@ -23,8 +23,8 @@ from pipelines.cli.task import task
 from pipelines.util import console
 
 _GUEST_HELP = {
-    "count": "the image properties that a guest with so many GPUs needs",
-    "ram": "the RAM of such a guest (default: 64GiB)",
+    "count": "the image properties that a guest with this many GPUs needs",
+    "ram": "the RAM of that guest (default: 64GiB)",
 }
 
 
@@ -43,8 +43,8 @@ def list_images(_: Context, catalog: str = CATALOG, builds: str = BUILDS, json: 
     | JSON_HELP
     | _GUEST_HELP
     | {
-        "timings": "show instead how long the stages of the last builds took",
-        "sbom": "print instead the SBOM of the newest build, as CycloneDX JSON",
+        "timings": "show how long the stages of the last builds took instead",
+        "sbom": "print the SBOM of the newest build instead, as CycloneDX JSON",
     }
 )
 def show(

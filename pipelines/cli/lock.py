@@ -56,7 +56,7 @@ _BESIDE = {TEST: (RUN,), LINT: (RUN, TEST), SITE: (RUN, TEST, LINT)}
 
 
 def write(project: Path = PROJECT, *, upgrade: bool = False) -> None:
-    """Make all lock files anew; UsageError with uv's reason when the dependencies do not fit together."""
+    """Make all lock files again; UsageError with uv's reason when the dependencies do not fit together."""
     with tempfile.TemporaryDirectory(dir=project, prefix=".lock-") as folder, virtualenv.tools(Path(folder)) as tools:
         excluded = Path(folder) / "excluded.txt"
         excluded.write_text("".join(f"{name}\n" for name in EXCLUDED), encoding="utf-8")

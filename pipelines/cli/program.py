@@ -21,7 +21,7 @@ _CORE = {"complete", "help", "list", "list-depth", "list-format", "print-complet
 _CORE_HELP = {
     "help": "explain the program, or one task",
     "list": "list the tasks, or those of one group",
-    "list-depth": "list only so many levels of groups",
+    "list-depth": "list at most this many levels of groups",
     "list-format": "how tasks are listed (default: flat)",
     "print-completion-script": "print a script that completes words for your shell",
     "complete": "print completions of what follows `--`; for that script",

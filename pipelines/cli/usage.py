@@ -93,6 +93,6 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
     names = {name.lstrip("-"): name for name in known}
     sought = word.lstrip("-")
-    begun = [name for name in names if len(sought) > 1 and name.startswith(sought)]
-    found = begun if len(begun) == 1 else get_close_matches(sought, names, n=1, cutoff=_LIKENESS)
+    started = [name for name in names if len(sought) > 1 and name.startswith(sought)]
+    found = started if len(started) == 1 else get_close_matches(sought, names, n=1, cutoff=_LIKENESS)
     return names[found[0]] if found else None

@@ -62,7 +62,8 @@ def examine(path: Path, declared: str) -> UntrustedImage:
 def _format(path: Path, head: bytes, declared: str) -> str:
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
-        raise _refusal(path, f"it is packed with {packed}", "Unpack it, and give the checksum of the unpacked file.")
+        remedy = "Decompress it, and write the checksum of the decompressed file."
+        raise _refusal(path, f"it is compressed with {packed}", remedy)
     other = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
     if other is not None:
         raise _refusal(path, f"it is {other}")

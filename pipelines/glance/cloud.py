@@ -163,7 +163,7 @@ class Cloud:
         count = 0
         if image.size is None:
             what = f"{self.name}: cannot {doing}: it has no data ({image.status})"
-            raise ServiceError(what, remedy="Choose another; `./inv status` lists them.", status=None)
+            raise ServiceError(what, remedy="Choose another image; `./inv status` lists them.", status=None)
         with explained(self.name, doing):
             # glanceclient's own check passes data without a checksum in Glance, whatever its size.
             for chunk in self._reads.images.data(image_id, do_checksum=False):
@@ -233,7 +233,7 @@ class Cloud:
                 raise
 
     def remove_member(self, image_id: str, project_id: str) -> None:
-        """Stop sharing an image with a project; one that is no member is fine."""
+        """Stop sharing an image with a project; one that is not a member is fine."""
         try:
             with explained(self.name, f"stop sharing image {image_id} with project {project_id}"):
                 self._changes.image_members.delete(image_id, project_id)

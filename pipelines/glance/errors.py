@@ -8,11 +8,11 @@ from pipelines.keystone.errors import ServiceError
 _REMEDIES = {
     **errors.REMEDIES,
     400: "Glance does not accept this; compare with its API reference.",
-    403: "Ask the cloud's administrators for that right, or for what Glance's policy allows: public images are for "
-    "administrators, others belong to their project alone.",
+    403: "Ask the cloud's administrators for that right. By Glance's default policy only administrators can make an "
+    "image public, and only its own project can change it.",
     413: "The project's quota, or Glance's limit for one image, is too small: delete what is not needed "
-    "(`./inv status` shows the retired images), or have it raised.",
-    415: "Glance looked into the image and refused its format; verify the build.",
+    "(`./inv status` shows the retired images), or ask for a larger one.",
+    415: "Glance inspected the image and refused its format; run `./inv verify` on the build.",
     503: "Glance is busy or in maintenance; run the same command again later.",
 }
 # glanceclient reports "Error finding address" for each of these; the error of keystoneauth1 behind it says why.

@@ -56,7 +56,9 @@ def wait(cloud: Cloud, image_id: str, *, deadline: float = DEADLINE) -> None:
             what = f"{cloud.name}: the import of image {image_id} failed: {found.message or 'Glance gives no reason'}"
             raise ServiceError(what, remedy="Run the same command again; Glance's log has more.", status=None)
         if time.monotonic() >= ends:
-            what = f"{cloud.name}: the import of image {image_id} is not done after {deadline:g} s ({image.status})"
+            what = (
+                f"{cloud.name}: the import of image {image_id} has not finished after {deadline:g} s ({image.status})"
+            )
             raise ServiceError(
                 what, remedy="Ask the cloud's administrators; Glance's log has the progress.", status=None
             )

@@ -139,7 +139,7 @@ def _wrong_text(definition: Definition, value: str) -> str:
         fits = re.search(definition.pattern, value)
     except re.error:  # a pattern of another regular expression language: left to the cloud's own tools
         return ""
-    return "" if fits else f"does not look like {definition.pattern}"
+    return "" if fits else f"does not match {definition.pattern}"
 
 
 def _same(value: str, word: str) -> bool:

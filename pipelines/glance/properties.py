@@ -131,7 +131,7 @@ def _name_fault(name: str) -> str | None:
     if _is_known(name):
         return None
     if name.startswith("trait:"):
-        return "a trait is upper case; write it like trait:CUSTOM_GPU_H100"
+        return "a trait is in upper case; write it like trait:CUSTOM_GPU_H100"
     if name.startswith(RESERVED):
         return f"{RESERVED}… is the pipeline's own; write another prefix, such as mycompany."
     if name in _known().snapshot:
@@ -139,8 +139,8 @@ def _name_fault(name: str) -> str | None:
     if name in _known().legacy:
         return f"this is an older name; write {_known().legacy[name]}"
     close = difflib.get_close_matches(name, _known().names(), n=1)
-    meant = f"did you mean {close[0]}?" if close else f"one of your own needs a prefix: mycompany.{name}"
-    return f"Nova knows no such property; {meant}"
+    meant = f"did you mean {close[0]}?" if close else f"a property of your own needs a prefix: mycompany.{name}"
+    return f"Nova does not know this property; {meant}"
 
 
 def is_novas(name: str) -> bool:
@@ -164,7 +164,7 @@ def _value_fault(name: str, value: str | None) -> str | None:
     if words is not None:
         return None if value in words else f"{_quoted(value)} is not one of: {', '.join(words)}"
     if name.startswith("trait:"):
-        return None if value == "required" else f"{_quoted(value)} does nothing in an image; write required"
+        return None if value == "required" else f"{_quoted(value)} has no effect in an image; write required"
     if name.startswith(_PROCESSORS) or name == "hw_cpu_realtime_mask":
         return _processors_fault(name, value)
     pattern, otherwise = _TYPES[name if name in _TYPES else kind]
@@ -180,7 +180,7 @@ def _processors_fault(name: str, value: str) -> str | None:
     if not known or len(known) < len(parts) or any(int(part[2]) > int(part[3] or part[2]) for part in known):
         return f"{_quoted(value)} is not a set of processors; write it like 0-3,^1"
     if name.startswith(_PROCESSORS) and all(part[1] for part in known):
-        return f"{_quoted(value)} leaves the node without a processor; write which it has, like 0-3"
+        return f"{_quoted(value)} leaves the node without a processor; write those that it has, like 0-3"
     return None
 
 

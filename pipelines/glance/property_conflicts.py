@@ -84,7 +84,7 @@ def _machine(properties: Properties) -> Iterator[Fault]:
         yield Fault(name="hw_machine_type", what=f'{architecture} has no machine "{machine}"; write {usual}')
     other = properties.get("hw_architecture", architecture)
     if architecture and other != architecture:  # Nova maps the one to the other (nova/objects/image_meta.py)
-        what = f"architecture is {architecture}, and for Nova the two are one; remove hw_architecture"
+        what = f"architecture is {architecture}, and Nova treats both as the same property; remove hw_architecture"
         yield Fault(name="hw_architecture", what=what)
     # Its "virt" machine has no BIOS: https://www.qemu.org/docs/master/system/arm/virt.html
     if architecture == "aarch64" and properties.get("hw_firmware_type") == "bios":
@@ -183,7 +183,7 @@ def _hypervisor(properties: Properties) -> Iterator[Fault]:
     if properties.get("img_hide_hypervisor_id") == "true" and kind not in ("kvm", "qemu"):
         yield Fault(name="img_hide_hypervisor_id", what=f"{kind} cannot be hidden; remove this, or img_hv_type")
     if "img_hv_type" in properties and mode and mode != _MODES.get(kind, mode):
-        yield Fault(name="hw_vm_mode", what=f"{kind} runs no {mode} guests; write {_MODES[kind]}, or remove it")
+        yield Fault(name="hw_vm_mode", what=f"{kind} does not run {mode} guests; write {_MODES[kind]}, or remove it")
 
 
 def _signature(properties: Properties) -> Iterator[Fault]:

@@ -36,7 +36,7 @@ def resolve(request: Request) -> Selection:
 
 
 def warnings(selected: Selection | int | None, today: date) -> tuple[str, ...]:
-    """What to say of a branch after its end of life or in its last 90 days, with a branch that lasts longer."""
+    """Warning about a branch after its end of life or in its last 90 days, with a branch that lasts longer."""
     number = selected.branch if isinstance(selected, Selection) else selected
     branch = facts().branches.get(number) if number is not None else None
     if branch is None:

@@ -223,7 +223,7 @@ def find(sums: str, name: str) -> str:
             return digests.pop()
         if digests:
             raise BuildError(
-                f"the checksums list {name} {len(digests)} times, differently", remedy="Ask their publisher."
+                f"the checksums list {name} with {len(digests)} different digests", remedy="Ask their publisher."
             )
     others = text.listed(sorted({listed for listed, _ in entries}), most=5) or "no file at all"
     remedy = f"Correct the URL in images.yaml. The list has: {others}."

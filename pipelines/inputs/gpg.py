@@ -14,10 +14,10 @@ from pipelines.util.errors import BuildError, CatalogError
 DEADLINE_SECONDS = 60
 # OpenPGP's numbers of hash algorithms that no longer prove anything (RFC 9580, 9.5).
 _BROKEN_HASHES = {"1": "MD5", "2": "SHA-1", "3": "RIPEMD-160"}
-_RENEW = "If its maker has renewed or replaced it, update the pinned key (`signed_by`, `keyring`) from a public source."
+_RENEW = "If its owner has renewed or replaced it, update the pinned key (`signed_by`, `keyring`) from a public source."
 _WHY_NOT = {
-    "BADSIG": ("was changed after it was signed", "Do not use it. Try again later, or ask its maker."),
-    "EXPSIG": ("has a signature that has expired", "Ask its maker for a fresh one."),
+    "BADSIG": ("was changed after it was signed", "Do not use it. Try again later, or ask its publisher."),
+    "EXPSIG": ("has a signature that has expired", "Ask its publisher for a new signature."),
     "EXPKEYSIG": ("is signed by a key that has expired", _RENEW),
     "REVKEYSIG": ("is signed by a key that its owner has revoked", f"Do not use the file. {_RENEW}"),
 }
@@ -45,7 +45,8 @@ def verify(data: Path, signature: Path | None, fingerprint: str, *, keyring: Pat
         if signature is not None:
             return data.read_bytes()
         if any(line[0] == "ERROR" for line in status):  # gpg stops at a second text, and the first looks good
-            raise BuildError(f"{data.name} contains more than one signed text", remedy="Do not use it; ask its maker.")
+            what = f"{data.name} contains more than one signed text"
+            raise BuildError(what, remedy="Do not use it; ask its publisher.")
         return content.read_bytes()
 
 

@@ -26,7 +26,7 @@ _UNPACK: Mapping[bytes, Callable[[bytes], bytes]] = {
 }
 REMEDY = (
     "Check the network and the proxy (http_proxy, https_proxy). While a package repository does not answer, only"
-    " `rebuild_age` can have an image built again."
+    " `rebuild_age` can cause a new build."
 )
 
 

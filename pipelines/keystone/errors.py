@@ -77,7 +77,7 @@ def unknown_cloud(name: str, known: Sequence[str]) -> ServiceError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"Did you mean {close[0]}? " if close else ""
     remedy = (
-        f"{meant}Known: {', '.join(known) or 'none'}. Clouds are defined in clouds.yaml; "
+        f"{meant}Known clouds: {', '.join(known) or 'none'}. Clouds are defined in clouds.yaml; "
         "`local` exists after `./inv cloud.up`."
     )
     return ServiceError(f"there is no cloud named {name}", remedy=remedy, status=None)

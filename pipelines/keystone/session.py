@@ -66,6 +66,6 @@ def connect(cloud: str, *, file: Path | None = None, fallback: Path | None = Non
     with explained(cloud, "authenticate"):
         project = http.get_project_id()
     if not project:
-        what = f"{cloud}: the credentials are for no project"
-        raise ServiceError(what, remedy="Give project_name (OS_PROJECT_NAME) and its domain.", status=None)
+        what = f"{cloud}: the credentials do not name a project"
+        raise ServiceError(what, remedy="Set project_name (OS_PROJECT_NAME) and its domain.", status=None)
     return Session(cloud=cloud, project_id=project, http=http, _region=region)

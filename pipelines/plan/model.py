@@ -36,7 +36,7 @@ class KnownBuild:
     """A complete build: its image is on this host or (`on_host` is False) only its build record is known.
 
     `verified` is None for a build that is not verified yet. `outdated` names, for an operator, the packages of which
-    the package repositories have newer versions; it is empty when there are none, or when nobody asked.
+    the package repositories have newer versions; it is empty when there are none, or when they were not asked.
     """
 
     variant: str

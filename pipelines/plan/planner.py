@@ -1,4 +1,4 @@
-"""Choice of the actions that bring every variant, on this host and in its clouds, to what is wanted.
+"""Selection of the actions that bring every variant, on this host and in its clouds, to what is wanted.
 
 Pure: targets, the inventory and the time go in; actions with their reasons come out. Carrying out all of them makes
 the next plan empty.

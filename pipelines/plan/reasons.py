@@ -19,7 +19,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
         "removed": [name for name in before if name not in after],
     }
     found = [f"{text.listed(names)} {kind}" for kind, names in kinds.items() if names]
-    return ", ".join(found) or "an input changed that the last build did not record"
+    return ", ".join(found) or "an input changed, but the last build did not record it"
 
 
 def too_old(rebuild_age: timedelta | None) -> str:
@@ -38,7 +38,7 @@ def release(cloud: str, current: Sequence[CloudImage], build_id: str | None, *, 
 
 def newer_is_current(image: CloudImage) -> str:
     """Why an older build cannot be released."""
-    return f"{image.build_id} is current in {image.cloud} and not as wanted; only a newer build replaces it"
+    return f"{image.build_id} is current in {image.cloud} but out of date; only a newer build replaces it"
 
 
 def several_current(cloud: str, images: Sequence[CloudImage]) -> str:

@@ -33,7 +33,7 @@ def jobs(builds: Path, needs: Sequence[int], at_once: int) -> int:
     largest = sorted(needs, reverse=True)[:at_once]
     fitting = sum(sum(largest[: count + 1]) <= free for count in range(len(largest)))
     if 1 <= fitting < len(largest):
-        console.note(f"the disk space is enough for {fitting} builds at once: {builds} has {units.size(free)} free")
+        console.note(f"there is disk space for only {fitting} builds at once: {builds} has {units.size(free)} free")
     return max(1, fitting)
 
 

@@ -15,7 +15,7 @@ from pipelines.util.errors import HostError, ProgramError
 _ALWAYS = (
     ("sudo", "sudo", "diskimage-builder calls it, even as root"),
     ("unshare", "util-linux", "a build's mounts and processes end with it"),
-    ("setpriv", "util-linux", "a build ends when we are killed"),
+    ("setpriv", "util-linux", "a build ends when this program is killed"),
     ("flock", "util-linux", "diskimage-builder's cache"),
     ("mount", "mount", "the guest's /proc and /dev while it is made"),
     ("find", "findutils", "the guest's files"),

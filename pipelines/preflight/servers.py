@@ -91,7 +91,7 @@ def secret_mirror(variable: str, uri: str) -> Finding:
         name="mirror with a password",
         fit=False,
         fatal=False,
-        detail=f"{uri} is not used, since a build logs its variables, and {variable} would have the password",
+        detail=f"{uri} is not used, since a build logs its variables, and the password would be in {variable}",
         remedy=f"Set {variable} to a mirror without a password, in `environment` in images.yaml.",
     )
 

@@ -69,7 +69,7 @@ class Payload:
         if name in known:
             return known[name]
         if name not in hashlib.algorithms_available:
-            what = f"Glance digests images with {name}, which this host does not know"
+            what = f"Glance computes digests with {name}, which this host does not support"
             raise CloudError(what, remedy="Set Glance's hashing_algorithm to sha512, its default.")
         with self.path.open("rb") as source:
             return hashlib.file_digest(source, name).hexdigest()
@@ -77,7 +77,7 @@ class Payload:
     def require(self, sha256: str) -> None:
         """VerifyError unless this is the file's digest."""
         if sha256 != self.artifact.sha256:
-            what = f"{self.path} is not the file that was built (its sha256)"
+            what = f"{self.path} is not the file that was built (its sha256 differs)"
             raise VerifyError(what, remedy="Build the variant again.")
 
 
@@ -94,7 +94,7 @@ def prepared(build: Build, made: Manifest, disk_format: DiskFormat) -> Iterator[
     """
     whole = canonical(build, made)
     if not whole.path.is_file() or whole.path.stat().st_size != made.artifact.size:
-        what = f"{whole.path} is not the file that was built (its size)"
+        what = f"{whole.path} is not the file that was built (its size differs)"
         raise VerifyError(what, remedy=f"Build {made.variant} again.")
     with raw(whole) if disk_format != made.artifact.format else contextlib.nullcontext(whole) as payload:
         yield payload

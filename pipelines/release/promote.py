@@ -27,7 +27,7 @@ def make_current(cloud: Cloud, variant: Variant, image: Image, now: datetime) ->
     # Another host may have done the same meanwhile: both agree now on which one stays.
     visible = cloud_images.current(cloud, variant.name)
     if not visible or cloud_images.age(visible[-1]) < cloud_images.age(image):
-        what = f"{cloud.name}: {variant.name} {_build_id(image)} was promoted, and is not visible"
+        what = f"{cloud.name}: {variant.name} {_build_id(image)} was promoted, but is not visible"
         raise CloudError(what, remedy="Another user may have hidden it. Run the same command again.")
     *older, newest = visible
     _hide(cloud, variant, older, now)
@@ -68,7 +68,7 @@ def rollback_target(cloud: Cloud, variant: Variant, build_id: str | None) -> Ima
     visible = [image for image in mine if not image.hidden]
     previous = _of_interrupted_rollback(visible) or _previous(mine, visible[-1] if visible else None)
     if previous is None:
-        what = f"{cloud.name} has no good image of {variant.name} from before the current one"
+        what = f"{cloud.name} has no good image of {variant.name} older than the current one"
         raise UsageError(what, remedy="`./inv status` lists all images; name one with --to, or build a new one.")
     return previous
 

@@ -93,7 +93,8 @@ def _why_keep(cloud: Cloud, image: Image, mine: list[Image], now: datetime) -> s
     users = servers.using_image(cloud.session, image.id)
     if users is None:
         console.note(
-            f"{cloud.name}: Nova does not tell which servers use {image.id}; Glance refuses to delete what volumes use"
+            f"{cloud.name}: Nova does not report which servers use {image.id};"
+            " Glance still refuses to delete an image that volumes use"
         )
     return f"in use by {len(users)} server{'s' * (len(users) > 1)}" if users else ""
 

@@ -24,7 +24,7 @@ Method = Literal["put", "glance-direct", "web-download"]
 
 # The digest of an image's data where they are not the build's own file, set after they were compared.
 DATA = image_metadata.DATA
-_OTHERWISE = "Write what it offers in images.yaml (`clouds`), or leave the key out."
+_OTHERWISE = "Write one that it offers in images.yaml (`clouds`), or leave the key out."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +132,7 @@ def _download(cloud: Cloud, image_id: str, sent: Payload, route: Route) -> None:
 def _require_stores(cloud: Cloud, image: Image, name: str, route: Route) -> None:
     missing = set(route.stores) - set(image.stores) if image.stores else set()
     if missing:
-        what = f"{cloud.name}: {name} did not get into {', '.join(sorted(missing))}"
+        what = f"{cloud.name}: {name} was not stored in {', '.join(sorted(missing))}"
         raise CloudError(what, remedy="Run the same command again.")
 
 
@@ -141,7 +141,7 @@ def _require_same(cloud: Cloud, image: Image, name: str, sent: Payload) -> None:
     if image.disk_format == sent.artifact.format:
         _compare(cloud, image, name, sent)
     elif image.disk_format == "raw":
-        console.note(f"{cloud.name} converted {name} to raw; `disk_format: raw` would send it like that")
+        console.note(f"{cloud.name} converted {name} to raw; write `disk_format: raw` to upload it as raw")
         with payload.raw(sent) as copy:
             _compare(cloud, image, name, copy)
     else:

@@ -104,7 +104,7 @@ def _show_branches(branches: Sequence[Branch], today: date) -> None:
 
 
 def _show_placement(models: Sequence[Gpu], count: int, ram_gib: int) -> None:
-    title = f"Image properties for a guest with {count} of them and {ram_gib} GiB of RAM"
+    title = f"Image properties for a guest with {count} of these GPUs and {ram_gib} GiB of RAM"
     rows = []
     for gpu in models:
         found = placement([gpu.name], count, ram_gib)

@@ -31,7 +31,7 @@ _ON_RECORD = {  # of the newest complete build of each variant: the name's rest 
     "size_bytes": "Size of the newest image's file",
     "virtual_size_bytes": "Size of the newest image's disk",
     "tree_size_bytes": "Size of the files in the newest image",
-    "verification_passed": "Whether the newest build is good; absent while it was not verified",
+    "verification_passed": "Whether the newest build is good; absent until it is verified",
 }
 
 
@@ -131,7 +131,7 @@ def _failed(variants: Sequence[Variant], builds: Path) -> GaugeMetricFamily:
 
 
 def _of_clouds(asked: Sequence[Asked], now: datetime) -> Iterator[GaugeMetricFamily]:
-    up = _gauge("cloud_up", "Whether the cloud could be asked for its images", "cloud")
+    up = _gauge("cloud_up", "Whether the cloud listed its images", "cloud")
     age = _gauge("current_age_seconds", "Time since the image that users get was built", "cloud", "variant")
     built = _gauge("current_timestamp_seconds", "When the image that users get was built", "cloud", "variant")
     about = _gauge("current_info", "Which build and image users get", "cloud", "variant", "build_id", "image_id")

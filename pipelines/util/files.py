@@ -22,7 +22,7 @@ _BLOCK = 2**20  # bytes
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write or replace a file that everybody may read; OSError when that fails."""
+    """Write or replace a file that all users may read; OSError when that fails."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as sink:

@@ -73,7 +73,7 @@ def run(
         try:
             out, err = child.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
-            raise ProgramError(tuple(argv), None, f"no end after {deadline:g} s") from None
+            raise ProgramError(tuple(argv), None, f"not finished after {deadline:g} s") from None
     result = Result(
         returncode=child.returncode,
         stdout=out.decode(errors="replace"),
@@ -114,7 +114,7 @@ def stream(
                 on_line(line.decode(errors="replace").rstrip("\r\n"))
             child.wait(timeout=max(0.1, started + deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise ProgramError(tuple(argv), None, f"no end after {deadline:g} s") from None
+            raise ProgramError(tuple(argv), None, f"not finished after {deadline:g} s") from None
     return Result(returncode=child.returncode, stdout="", stderr="", seconds=time.monotonic() - started)
 
 

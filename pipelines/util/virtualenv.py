@@ -26,8 +26,8 @@ _CONFIGURED = "`pip config list` shows what is configured"
 _REMEDIES = (
     (
         r"hash mismatch|do not match the hashes",
-        "The index has another file than the lock file names. Use an index that serves the files of PyPI unchanged"
-        f" ({_CONFIGURED}); if the lock file is out of date, run `./inv lock`.",
+        "The index serves a different file than the lock file names. Use an index that serves the files of PyPI"
+        f" unchanged ({_CONFIGURED}); if the lock file is out of date, run `./inv lock`.",
     ),
     (r"no space left|disk quota", "The disk is full: free some space, then run the command again."),
     (
@@ -81,7 +81,7 @@ def install(venv: Path, locks: Sequence[Path], *, build_lock: Path | None = None
     """Make `venv` hold what the lock files name, and nothing else; HostError with the reason and a remedy.
 
     `build_lock` names, with digests, what a package is built with that comes as source. With `keep` an environment is
-    changed where it differs, otherwise it is made anew. A link is replaced: what it leads to may be in use elsewhere.
+    changed where it differs, otherwise it is made again. A link is replaced: its target may be in use elsewhere.
     """
     options = ["--quiet", "--no-progress", "--color", "never", "--require-hashes", "--link-mode", "copy"]
     if build_lock is not None:
@@ -169,7 +169,7 @@ def _sync(made: Tools, arguments: Sequence[str], cwd: Path) -> None:
 
 
 def _compile(python: str, folder: Path) -> None:
-    """Compile all modules now: users who cannot write here would do so in each call anew.
+    """Compile all modules now: users who cannot write here would do so again in each call.
 
     A file that another Python's syntax is in is no failure.
     """
@@ -179,8 +179,8 @@ def _compile(python: str, folder: Path) -> None:
 
 def _environment() -> dict[str, str]:
     """Ours, with the operator's settings of pip and of uv's indexes; less what leads elsewhere or turns checks off."""
-    kept = {name: value for name, value in os.environ.items() if not _LEADS_ELSEWHERE.match(name)}
-    return kept | {"LC_ALL": "C.UTF-8"}
+    passed = {name: value for name, value in os.environ.items() if not _LEADS_ELSEWHERE.match(name)}
+    return passed | {"LC_ALL": "C.UTF-8"}
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:

@@ -142,11 +142,11 @@ def driver_loads(report: Report) -> Outcome:
     output = _output(attempt)
     if report.firmware == "secure" and not report.expectation.modules_signed:
         if _refused(attempt):
-            return True, "rejected under Secure Boot, as expected: it is signed only with a temporary key of DKMS"
+            return True, "rejected under Secure Boot, as expected: it is signed only with DKMS's temporary key"
         return False, f"Secure Boot did not reject a module that no trusted key has signed: {output}"
     if attempt.get("returncode") == 0:
         # An `install` line in modprobe.d, for example, succeeds and loads nothing.
-        return False, "modprobe succeeded, as NVIDIA's driver never does without a GPU: it was not loaded"
+        return False, "modprobe succeeded without a GPU, which NVIDIA's driver never does: the driver was not loaded"
     no_gpu = [line for line in output.splitlines() if _NO_GPU in line]
     if no_gpu:
         return True, f"loads, and finds no GPU: {no_gpu[0]}"

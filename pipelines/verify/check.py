@@ -71,5 +71,5 @@ def raise_for_host(error: Exception) -> None:
     output = error.output if isinstance(error, ProgramError) else str(error) if isinstance(error, PipelineError) else ""
     number = error.errno if isinstance(error, OSError) else None
     if number in _OF_THE_HOST or any(message in output for message in _MESSAGES_OF_THE_HOST):
-        remedy = "This is no verdict on the build. Fix this host (`./inv doctor` may help), and verify the build again."
+        remedy = "This is not a verdict on the build. Fix this host (`./inv doctor` may help), then verify it again."
         raise HostError(f"this host cannot verify the build: {error}", remedy=remedy) from error

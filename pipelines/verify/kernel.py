@@ -9,7 +9,7 @@ from pipelines.verify.check import Guest, Outcome, outcome
 
 
 def kernel(guest: Guest) -> Outcome:
-    """Exactly the declared kernel boots: GRUB's default entry, its image, initramfs and modules; no other is there."""
+    """Exactly the declared kernel boots: GRUB's default entry, its image, initramfs and modules. It is the only one."""
     release, files = guest.manifest.kernel, guest.files
     problems = _boot_problems(guest)
     for path in (f"/boot/vmlinuz-{release}", initramfs(guest), f"/lib/modules/{release}/modules.dep"):
@@ -50,7 +50,7 @@ def _boot_problems(guest: Guest) -> list[str]:
     default = re.search(r"^\s*set default=\"?([^\"\n]*)", menu, re.MULTILINE)
     problems = []
     if not boots:
-        problems.append(f"{where} boots nothing")
+        problems.append(f"{where} boots no kernel")
     elif boots[0] != f"/boot/vmlinuz-{release}":
         problems.append(f"GRUB's first entry boots {boots[0]}, the manifest says {release}")
     if default is not None and default[1].strip() != "0":

@@ -60,7 +60,7 @@ def dkms(guest: Guest) -> Outcome:
     if not names:
         return False, "DKMS has no NVIDIA module, so a new kernel in the guest would have no driver"
     deferred = "/etc/dkms/no-autoinstall"
-    problems = [f"{deferred} keeps it from building for a new kernel"] if guest.files.lstat(deferred) else []
+    problems = [f"{deferred} prevents it from building for a new kernel"] if guest.files.lstat(deferred) else []
     loaded = {path.rsplit("/", 1)[1]: content for path, content in modules(guest).items()}
     problems += [problem for name in names for problem in _not_installed(guest, name, loaded)]
     return outcome(problems, f"{', '.join(names)} {version} is installed for {release}")

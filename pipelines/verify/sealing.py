@@ -87,14 +87,15 @@ def proxy(guest: Guest) -> Outcome:
 def resolver(guest: Guest) -> Outcome:
     """The guest finds its own name servers, and has no copy of the builder's file."""
     copies = [f"/etc/{name}" for name in guest.files.listdir("/etc") if "resolv.conf" in name and name != "resolv.conf"]
-    copied = [f"{path} names a server" for path, text in _texts(guest.files, copies) if re.search("nameserver", text)]
+    texts = _texts(guest.files, copies)
+    copied = [f"{path} names a name server" for path, text in texts if re.search("nameserver", text)]
     target = guest.files.target("/etc/resolv.conf")
     if target is not None:
         target_path = os.path.normpath(PurePosixPath("/etc") / target)
         wrong = [] if target_path.startswith("/run/") else [f"/etc/resolv.conf points to {target_path}"]
         return outcome(wrong + copied, target_path)
     servers = re.findall(r"^\s*nameserver\s+(\S+)", guest.files.text("/etc/resolv.conf") or "", re.MULTILINE)
-    named = [f"/etc/resolv.conf names the server {server}" for server in servers]
+    named = [f"/etc/resolv.conf names the name server {server}" for server in servers]
     return outcome(named + copied, "no name server")
 
 
@@ -107,7 +108,7 @@ def dib_traces(guest: Guest) -> Outcome:
     found += [path for path in guest.files.walk("/etc") if path.rsplit("/", 1)[1].startswith(names)]
     tools = ("dib-", "guest-")
     found += [f"/usr/local/bin/{name}" for name in guest.files.listdir("/usr/local/bin") if name.startswith(tools)]
-    problems = [f"{path} is diskimage-builder's" for path in sorted(set(found))]
+    problems = [f"{path} belongs to diskimage-builder" for path in sorted(set(found))]
     for path in ("/usr/sbin/update-initramfs", "/etc/kernel/install.d/50-dracut.install"):
         if guest.files.target(path) is not None:
             problems.append(f"{path} is still disabled, as during the build")
@@ -134,7 +135,7 @@ def subscription(guest: Guest) -> Outcome:
     folders = ("/etc/pki/consumer", "/etc/pki/entitlement", "/var/lib/rhsm")
     found = [path for at in folders for path, entry in guest.files.walk(at).items() if entry.is_file]
     found += [f"/var/lib/dnf/{name}" for name in guest.files.listdir("/var/lib/dnf") if name.startswith("history")]
-    return outcome([f"{path} is of the build" for path in found], "none")
+    return outcome([f"{path} comes from the build" for path in found], "none")
 
 
 def logs(guest: Guest) -> Outcome:

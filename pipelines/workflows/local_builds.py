@@ -109,7 +109,7 @@ def owner(variants: Sequence[Variant], root: Path, build_id: str) -> Variant:
         return owners[0]
     if owners:
         names = ", ".join(variant.name for variant in owners)
-        raise UsageError(f"{build_id} is a build of each of {names}", remedy="Name one of them with --only.")
+        raise UsageError(f"{build_id} is a build of several images: {names}", remedy="Name one of them with --only.")
     names = ", ".join(variant.name for variant in variants)
     raise UsageError(f"there is no complete build {build_id} of {names} in {root}", remedy="Name an existing build.")
 

@@ -1,6 +1,6 @@
 """Refresh of several images, on this host and in all clouds: build, verify, upload, promote, update, prune.
 
-What exists is read anew for each image, so an interrupted run is finished by the next one. A failure stops neither the
+What exists is read again for each image, so an interrupted run is finished by the next one. A failure stops neither the
 other images nor the other clouds; all failures are raised at the end.
 """
 

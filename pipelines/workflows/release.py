@@ -76,7 +76,7 @@ def promote(site: Site, variants: Sequence[Variant], build_id: str | None, now: 
 def rollback(site: Site, variants: Sequence[Variant], build_id: str | None, now: Clock) -> None:
     """Make the good image before the current one of each variant current again, or that of one build."""
     if build_id is not None and len(variants) > 1:
-        raise UsageError("--to names a build of one image", remedy="Name that image alone.")
+        raise UsageError("--to names a build of one image", remedy="Name only that image.")
     (cloud,) = site.clouds
 
     def roll_back_one(variant: Variant) -> None:

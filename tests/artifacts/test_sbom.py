@@ -121,7 +121,7 @@ def test_elements_and_inputs_have_their_digests() -> None:
 
 def test_an_imported_image_has_a_note_that_its_contents_are_not_known() -> None:
     properties = {each["name"]: each["value"] for each in document(IMPORTED)["metadata"]["component"]["properties"]}
-    assert "its maker" in properties["gpu-image:contents"]
+    assert "its publisher" in properties["gpu-image:contents"]
     assert {each["type"] for each in document(IMPORTED)["components"]} == {"operating-system", "file"}
 
 

@@ -233,7 +233,7 @@ REFUSALS: list[tuple[Callable[[Path], Path], str, str]] = [
     (snapshot_of_a_vmdk, "auto", "it is a snapshot"),
     (lambda raw: converted(raw, "vpc"), "auto", "convert it to VHDX"),
     (cut_off, "auto", "qemu-img cannot read it as vhdx"),
-    (packed, "raw", "packed with gzip"),
+    (packed, "raw", "compressed with gzip"),
     (tiny, "raw", "too small for an image"),
     (lambda raw: raw, "auto", "write `format: raw`"),
     (lambda raw: raw, "qcow2", "it is raw, not qcow2 as declared"),

@@ -164,7 +164,7 @@ def test_removed_headers_are_found(guest: Guest, tmp_path: Path) -> None:
     [
         ("/boot/loader/entries/old.conf", "linux /boot/vmlinuz-5.14.0-1\n", "old.conf boots another kernel"),
         ("/boot/grub2/grubenv", "# GRUB\nsaved_entry=old\n", "grubenv names another default entry"),
-        ("/boot/grub2/grub.cfg", "", "/boot/grub2/grub.cfg boots nothing"),
+        ("/boot/grub2/grub.cfg", "", "/boot/grub2/grub.cfg boots no kernel"),
         (f"/boot/initramfs-{KERNEL}.img", "", f"initramfs-{KERNEL}.img is missing or empty"),
         ("/boot/vmlinuz-0-rescue-0123", "x", "vmlinuz-0-rescue-0123 belongs to another kernel"),
     ],
@@ -183,9 +183,9 @@ def test_a_guest_that_might_boot_something_else_is_refused(
         ("package-sources", {"/etc/yum.repos.d/x.repo": "[x]\nmetalink=https://evilrockylinux.org/x\n"}, "evil"),
         ("proxy", {"/etc/dnf/dnf.conf": "[main]\nproxy=http://10.0.0.1:3128\n"}, "dnf.conf sets a dnf proxy"),
         ("package-cache", {"/var/cache/dnf/baseos/x.rpm": "x"}, "/var/cache/dnf/baseos/x.rpm is cached"),
-        ("subscription", {"/etc/pki/consumer/cert.pem": "x"}, "/etc/pki/consumer/cert.pem is of the build"),
-        ("subscription", {"/var/lib/dnf/history.sqlite": "x"}, "/var/lib/dnf/history.sqlite is of the build"),
-        ("dib-traces", {"/etc/dib-manifests/dib-manifest-rpm-image": "x"}, "is diskimage-builder's"),
+        ("subscription", {"/etc/pki/consumer/cert.pem": "x"}, "/etc/pki/consumer/cert.pem comes from the build"),
+        ("subscription", {"/var/lib/dnf/history.sqlite": "x"}, "/var/lib/dnf/history.sqlite comes from the build"),
+        ("dib-traces", {"/etc/dib-manifests/dib-manifest-rpm-image": "x"}, "belongs to diskimage-builder"),
     ],
 )
 def test_a_trace_of_the_builder_is_found(

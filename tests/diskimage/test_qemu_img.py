@@ -150,7 +150,7 @@ def test_a_full_disk_is_said_with_the_remedy_and_leaves_nothing(mixed: Path, ful
 
 @pytest.mark.usefixtures("endless")
 def test_a_conversion_without_end_is_ended_and_leaves_nothing(mixed: Path, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"no end after 0.5 s"):
+    with pytest.raises(BuildError, match=r"not finished after 0.5 s"):
         qemu_img.convert(mixed, tmp_path / "image.qcow2", compression="zstd", deadline=0.5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "disk.raw"]
     assert "98767" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

@@ -57,7 +57,7 @@ def reported(cloud: client.Cloud, **found: str) -> list[str]:
         ("acme__ports", "many", "is not a whole number"),
         ("acme__ports", "0", "is less than 1"),
         ("acme__ports", "9", "is more than 8"),
-        ("acme__ticket", "7", "does not look like ^OPS-[0-9]+$"),
+        ("acme__ticket", "7", "does not match ^OPS-[0-9]+$"),
         ("acme__ticket", "OPS-123456", "longer than 8 characters"),
         ("acme__billed", "maybe", "neither true nor false"),
     ],

@@ -94,7 +94,7 @@ def test_what_nova_understands_is_accepted(name: str, value: str) -> None:
     [
         ("hw_firmwre_type", "uefi", "did you mean hw_firmware_type?"),
         ("colour", "blue", "mycompany.colour"),
-        ("hw_mycompany.x", "1", "Nova knows no such property"),
+        ("hw_mycompany.x", "1", "Nova does not know this property"),
         ("gpu_image_id", "x", "the pipeline's own"),
         ("gpu_image_x.y", "x", "the pipeline's own"),
         ("image_type", "snapshot", "Nova marks snapshots"),

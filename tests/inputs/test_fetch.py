@@ -208,7 +208,7 @@ def test_an_image_that_its_list_does_not_have_is_refused_with_what_it_has(server
 
 def test_a_list_that_contradicts_itself_is_refused(server: WebServer, cache: Path) -> None:
     text = f"{SHA256}  image.qcow2\n{'0' * 64}  image.qcow2\n"
-    assert "2 times, differently" in refused(listed(server, text), cache).what
+    assert "with 2 different digests" in refused(listed(server, text), cache).what
 
 
 def test_an_image_published_between_list_and_download_is_taken_with_its_new_list(

@@ -256,7 +256,7 @@ def test_what_an_administrator_deactivated_is_not_replaced_and_not_pruned() -> N
 def test_an_older_build_never_replaces_the_current_one() -> None:
     other = image(NEW, fingerprint="f2")
     actions = planned(target(clouds={"prod": "r1"}), [build(OLD)], [other])
-    reason = f"{NEW} is current in prod and not as wanted; only a newer build replaces it"
+    reason = f"{NEW} is current in prod but out of date; only a newer build replaces it"
     assert actions[0] == ("build", None, reason)
 
 

@@ -72,7 +72,7 @@ def test_too_little_space_is_fatal_and_comes_with_the_remedy(tmp_path: Path) -> 
 def test_as_many_builds_run_at_once_as_the_disk_space_allows(mounted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mib = 2**20
     assert disk_space.jobs(mounted, [40 * mib, 40 * mib, 40 * mib], 3) == 2
-    assert "the disk space is enough for 2 builds at once" in capsys.readouterr().err
+    assert "there is disk space for only 2 builds at once" in capsys.readouterr().err
     assert disk_space.jobs(mounted, [40 * mib, 40 * mib, 40 * mib], 2) == 2
     assert disk_space.jobs(mounted, [200 * mib, 40 * mib], 2) == 1  # the build itself says that there is none
     assert capsys.readouterr().err == ""

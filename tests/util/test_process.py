@@ -77,7 +77,7 @@ def test_run_returns_a_failure_without_check() -> None:
 
 def test_run_stops_the_whole_group_at_the_deadline(tmp_path: Path) -> None:
     script = f"sleep 60 & echo $! > {tmp_path}/pid; wait"
-    with pytest.raises(ProgramError, match=r"passed its deadline: no end after 0\.5 s") as caught:
+    with pytest.raises(ProgramError, match=r"passed its deadline: not finished after 0\.5 s") as caught:
         process.run(["sh", "-c", script], deadline=0.5)
     assert caught.value.returncode is None
     assert gone(int(wait_for(tmp_path / "pid")))

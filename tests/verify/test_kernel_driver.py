@@ -102,7 +102,7 @@ def test_a_guest_without_dkms_is_refused(tmp_path: Path) -> None:
 def test_a_dkms_that_builds_nothing_for_a_new_kernel_is_refused(tmp_path: Path) -> None:
     guest = Guest()
     guest.files["/etc/dkms/no-autoinstall"] = ""
-    assert "/etc/dkms/no-autoinstall keeps it from building" in refusal("dkms", guest, tmp_path)
+    assert "/etc/dkms/no-autoinstall prevents it from building" in refusal("dkms", guest, tmp_path)
 
 
 def test_removed_headers_are_found_even_when_the_link_remains(tmp_path: Path) -> None:
