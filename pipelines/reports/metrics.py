@@ -123,7 +123,7 @@ def _values(record: Record) -> Mapping[str, float | None]:
 
 
 def _failed(variants: Sequence[Variant], builds: Path) -> GaugeMetricFamily:
-    family = _gauge("failed_builds", "Failed builds whose logs are kept on this host", "variant")
+    family = _gauge("failed_builds", "Failed builds whose logs are on this host", "variant")
     for variant in variants:
         count = sum(build.state in _FAILED for build in store.builds(builds, variant.name))
         family.add_metric([variant.name], count)
