@@ -84,7 +84,7 @@ def test_a_goal_in_seconds_needs_nothing_to_compare_with() -> None:
     assert verdict(measured("nothing", 3, 1, 1.5), "nothing") == (1.5, True)
 
 
-def test_nobody_can_tell_where_the_other_was_not_measured() -> None:
+def test_without_the_other_measurement_there_is_no_ratio() -> None:
     assert verdict(measured("warm", 50), "warm", "mkosi-again") == (None, None)
 
 
@@ -166,7 +166,7 @@ def test_an_image_without_the_compiled_module_is_not_compared(tmp_path: Path, bi
 
 
 @pytest.mark.slow
-def test_a_case_that_fails_is_said_the_rest_goes_on_and_resume_makes_it_up(tmp_path: Path, bin_folder: Path) -> None:
+def test_a_case_that_fails_is_reported_the_rest_goes_on_and_resume_repeats_it(tmp_path: Path, bin_folder: Path) -> None:
     fake_dib(bin_folder, does=f"[ -e {tmp_path}/mended ] || {{ echo no mirror; exit 1; }}")
     record = tmp_path / "record.jsonl"
     first = bench(tmp_path, "--only", "stock,conversion", "--runs", "1", "--output", str(record))
@@ -223,7 +223,7 @@ def test_numbers_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
         (("--images", "debian-cud"), "there is no image debian-cud"),
     ],
 )
-def test_a_wrong_word_on_the_command_line_is_said_before_any_work(
+def test_a_wrong_word_on_the_command_line_is_reported_before_any_work(
     tmp_path: Path, arguments: tuple[str, str], said: str
 ) -> None:
     result = bench(tmp_path, *arguments, "--output", str(tmp_path / "record.jsonl"))

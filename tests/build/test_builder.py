@@ -66,7 +66,7 @@ def test_a_build_leaves_its_image_manifest_and_log_and_nothing_else(tmp_path: Pa
     assert left_behind(builds) == []
 
 
-def test_the_manifest_says_what_was_made(tmp_path: Path, builds: Path) -> None:
+def test_the_manifest_describes_what_was_made(tmp_path: Path, builds: Path) -> None:
     about = builder.build(plain(tmp_path), builds, NOW).manifest()
     assert about.build_id == f"20261122T030000Z-{about.fingerprint[:8]}"
     assert about.created_at == "2026-11-22T03:00:00Z"

@@ -127,7 +127,7 @@ def test_the_artifact_is_compressed_as_declared(windows: Path, builds: Path, com
     assert made.image().stat().st_size < 2 * MIB
 
 
-def test_the_manifest_says_what_was_made_of_what(imported: tuple[Build, Variant]) -> None:
+def test_the_manifest_has_the_result_and_its_inputs(imported: tuple[Build, Variant]) -> None:
     build, wanted = imported
     made = build.manifest()
     assert made.build_id == f"20261122T030000Z-{made.fingerprint[:8]}"

@@ -60,7 +60,7 @@ def test_a_program_whose_reader_is_gone_ends_as_ever() -> None:
     assert result.stdout == "y\n141\n"
 
 
-def test_where_the_filter_is_refused_the_program_runs_and_one_line_says_so() -> None:
+def test_where_the_filter_is_refused_the_program_runs_and_one_line_reports_it() -> None:
     result = run(["setpriv", "--bounding-set=-sys_admin", *FILTERED, *ASKED])
     assert (result.stdout, result.returncode) == (REFUSED, 0)
     assert result.stderr == "no_fsync: the build waits for the disk, which is slower: Permission denied\n"

@@ -52,7 +52,7 @@ def test_the_first_of_two_entries_stays(root: Path) -> None:
     assert files(root) == [f"layers/{KEY}", *(f"layers/{KEY}/{name}" for name in ("content", "entry.json", "uses"))]
 
 
-def test_what_was_dropped_is_gone_and_can_be_made_anew(root: Path) -> None:
+def test_what_was_dropped_is_gone_and_can_be_made_again(root: Path) -> None:
     keep(root)
     store.drop(root, store.LAYERS, KEY)
     assert (taken(root), files(root)) == (None, [])
@@ -116,7 +116,7 @@ def test_what_a_power_failure_tore_is_found(root: Path, name: str, left: bytes |
     assert taken(root) == CONTENT
 
 
-def test_what_is_damaged_while_others_read_it_is_not_given_to_anybody_again(root: Path) -> None:
+def test_what_is_damaged_while_others_read_it_is_not_used_again(root: Path) -> None:
     keep(root)
     with store.reading(root, store.LAYERS, KEY) as path:
         assert path is not None

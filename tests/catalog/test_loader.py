@@ -225,7 +225,7 @@ def test_null_removes_and_leaves_no_trace(chain: list[dict[str, Any]]) -> None:
 
 
 @given(st.lists(documents, min_size=2, max_size=4))
-def test_only_the_image_itself_says_its_description(chain: list[dict[str, Any]]) -> None:
+def test_a_description_is_not_inherited(chain: list[dict[str, Any]]) -> None:
     merged = inheritance.inherit(chain, own=chain[-1])
     assert merged.get("description") == chain[-1].get("description")
     assert "abstract" not in merged
@@ -312,7 +312,7 @@ def test_members_and_visibility_may_stand_in_different_places(load: Load) -> Non
         ("members: [p1]", "tags: [live]", "images.a.glance"),
     ],
 )
-def test_members_of_an_image_that_is_not_shared_in_a_cloud_are_refused_where_the_file_says_so(
+def test_members_of_an_image_that_is_not_shared_in_a_cloud_are_refused_at_their_place_in_the_file(
     image: str, cloud: str, where: str, problems: Callable[[str], list[str]]
 ) -> None:
     [found] = problems(one(f"glance: {{{image}}}") + f"clouds: {{prod: {{glance: {{{cloud}}}}}}}\n")
@@ -320,7 +320,7 @@ def test_members_of_an_image_that_is_not_shared_in_a_cloud_are_refused_where_the
     assert "write `visibility: shared`" in found
 
 
-def test_a_cloud_says_how_it_wants_its_images_delivered(load: Load) -> None:
+def test_a_cloud_has_its_own_disk_format_import_method_and_stores(load: Load) -> None:
     keys = "disk_format: raw, import_method: web-download, stores: [ceph, swift], web_download_url: https://x/builds"
     loaded = load(one("keep: 2") + f"clouds: {{prod: {{{keys}}}}}\n")
     assert loaded.delivery("prod") == Delivery(
@@ -335,7 +335,7 @@ def test_all_stores_of_a_cloud_are_none_by_name(load: Load) -> None:
     assert load(one("keep: 2") + "clouds: {prod: {stores: all}}\n").delivery("prod").stores is None
 
 
-def test_a_cloud_that_says_nothing_of_delivery_gets_the_build_as_it_is(load: Load) -> None:
+def test_a_cloud_without_keys_of_its_own_gets_the_build_as_it_is(load: Load) -> None:
     loaded = load(one("keep: 2") + CLOUDS)
     assert loaded.delivery("prod") == loaded.delivery("lab") == Delivery()
 
@@ -601,7 +601,7 @@ strange_files = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(strange_files)
-def test_whatever_a_file_says_it_is_a_catalog_or_an_error_that_says_where(content: dict[str, Any]) -> None:
+def test_any_file_is_a_catalog_or_an_error_that_names_the_place(content: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.yaml"
         path.write_text(yaml.safe_dump(content), encoding="utf-8")

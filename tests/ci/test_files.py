@@ -307,7 +307,7 @@ def test_github_writes_the_credentials_for_their_owner_alone_and_shows_nothing(t
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_github_says_which_secret_is_missing_before_it_asks_a_cloud(tmp_path: Path) -> None:
+def test_github_reports_which_secret_is_missing_before_it_asks_a_cloud(tmp_path: Path) -> None:
     steps = github(tmp_path)["jobs"]["plan"]["steps"]
     (script,) = [part["run"] for part in steps if "CLOUDS_YAML" in part.get("env", ())]
     done = step(script, tmp_path, {"RUNNER_TEMP": str(tmp_path), "CLOUDS_YAML": ""})

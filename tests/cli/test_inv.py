@@ -138,7 +138,7 @@ def new_sets(checkout: Path) -> list[list[str]]:
     return [re.findall(r"requirements/(\w+)\.txt", line) for line in done(checkout).splitlines() if "packages" in line]
 
 
-def test_the_first_call_installs_what_is_missing_and_says_so(checkout: Path) -> None:
+def test_the_first_call_installs_what_is_missing_and_reports_it(checkout: Path) -> None:
     result = inv(checkout, "build", "debian-cuda")
     assert result.returncode == 0, result.stderr
     assert "installing system packages: qemu-utils mtools\n" in result.stderr
@@ -210,7 +210,7 @@ def test_booting_an_image_later_touches_no_python_package(checkout: Path) -> Non
     assert new_sets(checkout) == []
 
 
-def test_the_second_call_installs_nothing_and_says_nothing(checkout: Path) -> None:
+def test_the_second_call_installs_nothing_and_prints_nothing(checkout: Path) -> None:
     inv(checkout)
     before = done(checkout)
     result = inv(checkout, "--list")
@@ -225,7 +225,7 @@ def test_a_call_with_nothing_missing_starts_no_program_but_ours(checkout: Path) 
     assert (result.stderr, result.stdout) == ("", f"{checkout}/tasks.py --list\n")
 
 
-def test_compiled_modules_are_kept_where_a_container_says_otherwise(checkout: Path) -> None:
+def test_compiled_modules_are_stored_even_where_a_container_forbids_it(checkout: Path) -> None:
     inv(checkout)
     program(checkout.parent / "bin/python3", 'echo "${PYTHONDONTWRITEBYTECODE-kept}"')
     argv = [checkout / "inv", "--list"]
@@ -239,7 +239,7 @@ def test_our_modules_are_found_where_python_is_told_to_leave_out_a_scripts_folde
     assert inv(checkout, "list", variables={"PYTHONSAFEPATH": "1"}).stdout == "safe: no\n"
 
 
-def test_for_another_python_everything_is_made_anew(checkout: Path) -> None:
+def test_for_another_python_everything_is_made_again(checkout: Path) -> None:
     inv(checkout, "lint")
     forget(checkout)
     newer = checkout.parent / "python-newer"
@@ -267,7 +267,7 @@ def test_a_list_that_changes_during_the_set_up_is_looked_at_again(checkout: Path
     ["", "/usr/bin/python3", "no\nstamp\n", "{python}\n# System packages\nsudo [platform:dpkg]\n"],
     ids=["empty", "cut off", "another's", "an older checkout's"],
 )
-def test_without_a_stamp_of_ours_the_environment_is_made_anew(checkout: Path, stamp: str) -> None:
+def test_without_a_stamp_of_ours_the_environment_is_made_again(checkout: Path, stamp: str) -> None:
     inv(checkout)
     forget(checkout)
     (checkout / ".venv/.stamp").write_text(stamp.format(python=checkout.parent / "bin/python3"))
@@ -448,7 +448,7 @@ def test_an_old_python_is_refused(checkout: Path) -> None:
     assert "Python 3.9.2 is too old" in result.stderr
 
 
-def test_a_second_call_at_the_same_time_waits_and_says_so(checkout: Path) -> None:
+def test_a_second_call_at_the_same_time_waits_and_reports_that(checkout: Path) -> None:
     _while_python_packages_are_installed(checkout, f"while [ ! -e {checkout.parent}/go ]; do :; done")
     tools = checkout.parent / "tools"
     inv(checkout, "list", user=NOBODY, path=Path("/bin/true"))  # makes the tools' folder

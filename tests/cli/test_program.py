@@ -43,7 +43,7 @@ def test_the_version_is_the_products(words: tuple[str, ...], capsys: Output) -> 
         ("prune", "--help", "--cloud"),
     ],
 )
-def test_help_for_a_task_says_how_it_is_called_and_runs_nothing(words: tuple[str, ...], capsys: Output) -> None:
+def test_help_for_a_task_shows_how_it_is_called_and_runs_nothing(words: tuple[str, ...], capsys: Output) -> None:
     assert run(*words) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Usage: ./inv prune --cloud NAME [OPTIONS]\n\nDelete old images")

@@ -145,7 +145,7 @@ def test_only_its_owner_can_read_the_password(local_cloud: TestCloud) -> None:
 
 
 @pytest.mark.slow
-def test_an_installation_that_fails_is_made_again_and_one_that_is_current_is_kept(
+def test_an_installation_that_fails_is_made_again_and_a_current_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requirements = tmp_path / "requirements.txt"

@@ -125,7 +125,7 @@ def test_a_damaged_file_system_is_an_error(copy: Path, table: PartitionTable) ->
 
 
 @pytest.mark.slow  # mounts, so it needs root and a loop device
-def test_xfs_is_read_through_a_mount_that_nobody_else_sees(xfs: Path) -> None:
+def test_xfs_is_read_through_a_mount_that_no_other_process_sees(xfs: Path) -> None:
     whole = Partition(number=1, start=0, size=xfs.stat().st_size, type=gpt.ROOT_X86_64, name="root")
     with filesystem.opened(xfs, whole, "xfs") as files:
         assert files.text("/link") == "here\n"

@@ -41,7 +41,7 @@ def test_info_names_the_backing_file(raw: Path, tmp_path: Path) -> None:
     assert qemu_img.info(tmp_path / "overlay").backing_file == str(raw)
 
 
-def test_info_of_a_missing_file_says_which(tmp_path: Path) -> None:
+def test_info_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="absent"):
         qemu_img.info(tmp_path / "absent")
 
@@ -50,7 +50,7 @@ def test_check_finds_nothing_in_a_good_file(made: Path) -> None:
     assert qemu_img.check(next(made.glob("*/*/image.qcow2"))) == ()
 
 
-def test_check_says_when_it_is_no_qcow2(raw: Path) -> None:
+def test_check_reports_a_file_that_is_not_qcow2(raw: Path) -> None:
     (problem,) = qemu_img.check(raw)
     assert "Image is not in qcow2 format" in problem
 
@@ -141,7 +141,7 @@ def test_holes_are_not_read(mixed: Path, tmp_path: Path) -> None:
     assert sum(extent["length"] for extent in extents if extent["present"]) == 8 * MIB
 
 
-def test_a_full_disk_is_said_with_the_remedy_and_leaves_nothing(mixed: Path, full: Path) -> None:
+def test_a_full_disk_is_reported_with_the_remedy_and_leaves_nothing(mixed: Path, full: Path) -> None:
     with pytest.raises(BuildError, match=r"full/image.qcow2: .*No space left on device") as caught:
         qemu_img.convert(mixed, full / "image.qcow2", compression="zstd")
     assert "free some space" in caught.value.remedy

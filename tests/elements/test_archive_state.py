@@ -75,7 +75,7 @@ def release(*entries: str, more: str = "") -> str:
     return "\n".join(["Origin: Debian", *([more] if more else []), "MD5Sum:", *lines, ""])
 
 
-def test_what_a_guest_says_is_what_its_archives_say(
+def test_a_guest_reports_the_state_of_its_package_repositories(
     debian: Chroot, server: WebServer, key: Key, tmp_path: Path
 ) -> None:
     def publish(packages: str) -> None:
@@ -125,7 +125,7 @@ def test_a_list_may_be_signed_apart_and_know_a_compressed_index_alone(debian: Ch
     assert apt_state(debian, sources) == {f"{URL}/Release my_part/binary-amd64/Packages.gz": "1" * 64}
 
 
-def test_an_archive_without_a_list_can_never_be_said_to_be_the_same(debian: Chroot, server: WebServer) -> None:
+def test_a_package_repository_without_a_list_never_counts_as_unchanged(debian: Chroot, server: WebServer) -> None:
     known = apt_state(debian, f"deb [trusted=yes] {server.url}/flat ./\n")
     assert known == {f"{server.url}/flat/./Release Packages": "-"}
     assert "cannot be checked" in inputs_repositories.changed(known)

@@ -93,7 +93,7 @@ def test_the_toolkit_that_is_asked_for_is_installed(
     assert f"installing {package}\n" in printed(result)
 
 
-def test_a_distribution_without_a_toolkit_of_its_own_says_so(guest: Guest) -> None:
+def test_a_distribution_without_a_toolkit_of_its_own_is_an_error(guest: Guest) -> None:
     result = guest.run(INSTALL_TOOLKIT, DIB_CUDA_TOOLKIT="archive", DISTRO_NAME="rocky")
     assert "the package repository of rocky has no CUDA toolkit" in printed(result, fails=True)
 
@@ -179,7 +179,7 @@ def test_the_archives_nccl_serves_the_archives_toolkit(guest: Guest) -> None:
     assert "installing libnccl2=2.22.3-1-1 libnccl-dev=2.22.3-1-1\n" in shown
 
 
-def test_a_library_that_nobody_has_for_this_cuda_is_refused(guest: Guest) -> None:
+def test_a_library_that_no_repository_has_for_this_cuda_is_refused(guest: Guest) -> None:
     guest.toolkit("11.8")
     guest.offers({"libcudnn9-cuda-12": ["9.13.0.50-1"], "libnccl2": ["2.28.3-1+cuda13.0"]})
     shown = printed(guest.run(INSTALL_LIBRARIES, **BOTH), fails=True)

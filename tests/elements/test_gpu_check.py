@@ -400,7 +400,7 @@ def test_a_driver_that_is_not_loaded_is_told_from_no_gpu(bare: Server) -> None:
     assert report.checks["versions"] == (None, "no kernel module is loaded")
 
 
-def test_an_image_without_the_driver_says_so(bare: Server) -> None:
+def test_a_missing_driver_is_reported(bare: Server) -> None:
     bare.on_the_bus(0x17, driver="")
     (bare.programs / "nvidia-smi").write_text("no program\n")
     (bare.programs / "nvidia-smi").chmod(0o644)
@@ -449,7 +449,7 @@ def running(process: int) -> bool:
 # The command
 
 
-def test_the_table_says_it_in_words(server: Server) -> None:
+def test_the_table_has_the_verdict_in_words(server: Server) -> None:
     server.gpu(0x17, ecc_errors_uncorrected_volatile_total="1")
     ended = server.ends("--quick")
     lines = ended.stdout.splitlines()
@@ -472,7 +472,7 @@ def test_a_file_that_cannot_be_written_is_a_failure(server: Server, tmp_path: Pa
     assert ended.stderr.startswith("gpu-check: the result cannot be written: ")
 
 
-def test_an_answer_that_nobody_foresaw_is_a_failed_check_and_no_traceback(server: Server) -> None:
+def test_an_unexpected_answer_is_a_failed_check_and_no_traceback(server: Server) -> None:
     server.on_the_bus(0x17)
     server.program("nvidia-smi", r"printf '00000000:17:00.0, NVIDIA H100, GPU-\0\n'")  # no environment can hold that
     report = server.check()

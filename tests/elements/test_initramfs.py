@@ -59,7 +59,9 @@ def test_one_that_is_still_what_would_be_made_is_taken(guest: Chroot, tmp_path: 
         "echo 'LABEL=root / xfs' > /etc/fstab",
     ],
 )
-def test_whatever_it_was_made_from_makes_it_anew_when_it_changes(guest: Chroot, tmp_path: Path, change: str) -> None:
+def test_it_is_made_again_when_anything_that_it_was_made_from_changes(
+    guest: Chroot, tmp_path: Path, change: str
+) -> None:
     assert times_made(guest, tmp_path, change) == 2
 
 
@@ -83,7 +85,7 @@ def test_a_tree_that_no_disk_is_made_of_gets_none(guest: Chroot, tmp_path: Path)
     assert times_made(guest, tmp_path, prepare="0") == 1
 
 
-def test_one_that_was_begun_early_is_waited_for(guest: Chroot, tmp_path: Path) -> None:
+def test_one_that_was_started_early_is_waited_for(guest: Chroot, tmp_path: Path) -> None:
     compiled = f"mkdir -p /lib/modules/{KERNEL}/updates; echo new > /lib/modules/{KERNEL}/modules.dep"
     # The second asks for nothing: it has begun.
     assert times_made(guest, tmp_path, before=f"{BEGIN}\n{BEGIN}\n{compiled}") == 1
@@ -96,10 +98,10 @@ def test_one_that_was_begun_early_is_waited_for(guest: Chroot, tmp_path: Path) -
         f"flock /var/tmp/initramfs-lock rm /boot/initrd.img-{KERNEL}",
     ],
 )
-def test_one_that_was_begun_too_early_or_failed_is_made_anew(guest: Chroot, tmp_path: Path, meanwhile: str) -> None:
+def test_one_that_was_started_too_early_or_failed_is_made_again(guest: Chroot, tmp_path: Path, meanwhile: str) -> None:
     assert times_made(guest, tmp_path, before=f"{BEGIN}\n{meanwhile}") == 2
 
 
-def test_none_is_begun_where_there_is_one_processor(guest: Chroot, tmp_path: Path) -> None:
+def test_none_is_started_where_there_is_one_processor(guest: Chroot, tmp_path: Path) -> None:
     guest.program("nproc", "echo 1")
     assert times_made(guest, tmp_path, before=f"{BEGIN}; [ ! -e /var/tmp/initramfs-inputs ] || exit 1") == 1

@@ -29,7 +29,7 @@ def in_a_build(tree: Path, script: str, **environment: Path | str) -> "subproces
     return subprocess.run(argv, env=variables, capture_output=True, text=True, check=False, timeout=30)
 
 
-def test_kept_modules_are_lent_for_reading_and_new_ones_come_back(tree: Path) -> None:
+def test_cached_modules_are_lent_for_reading_and_new_ones_come_back(tree: Path) -> None:
     script = f"{LEND}; cat $place/kept/key/content; echo compiled > $place/new/file; rm $place/kept/key/content"
     result = in_a_build(tree, script)
     assert result.stdout == "modules"
@@ -43,12 +43,12 @@ def test_nothing_of_them_is_left_in_the_tree(tree: Path) -> None:
     assert [path.name for path in sorted(tree.parent.rglob("*")) if path.is_file()] == ["content", "file"]
 
 
-def test_a_first_build_finds_nothing_kept(tree: Path) -> None:
+def test_a_first_build_finds_nothing_cached(tree: Path) -> None:
     result = in_a_build(tree, f"{LEND}; ls -A $place/kept; {RETURN}", DIB_KERNEL_MODULES_KEPT=tree.parent / "absent")
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
 
 
-def test_where_nothing_is_kept_nothing_is_lent(tree: Path) -> None:
+def test_without_a_cache_nothing_is_lent(tree: Path) -> None:
     result = in_a_build(tree, f"{LEND}; {RETURN}", DIB_KERNEL_MODULES_NEW="")
     assert result.returncode == 0, result.stderr
     assert list((tree / "tmp").iterdir()) == []

@@ -106,7 +106,7 @@ def test_a_changed_byte_is_noticed(secrets: Path, tree: Path, pair: Pair) -> Non
     assert fault(changed, pair.certificate.read_text()) == "is signed with another key, or was changed after signing"
 
 
-def test_the_throw_away_signature_is_replaced_and_not_kept_below(
+def test_the_throw_away_signature_is_replaced_and_does_not_stay_below(
     secrets: Path, tree: Path, pair: Pair, other: Pair, tmp_path: Path
 ) -> None:
     signed(bound(tmp_path / "dkms", other), tree)

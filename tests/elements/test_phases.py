@@ -468,7 +468,7 @@ def test_both_firmwares_find_their_boot_code(tmp_path: Path, tree: Path) -> None
     assert "configfile ($root)/boot/grub/grub.cfg" in output("mtype", "-i", f"{disk}@@2M", "::/EFI/debian/grub.cfg")
 
 
-def test_a_sites_certificate_lies_where_mokmanager_finds_it(tmp_path: Path, tree: Path) -> None:
+def test_a_sites_certificate_is_where_mokmanager_finds_it(tmp_path: Path, tree: Path) -> None:
     certificate = tree / "usr/share/gpu-image/module-signing.der"
     certificate.parent.mkdir(parents=True)
     certificate.write_text("the certificate")

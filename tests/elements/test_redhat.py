@@ -189,7 +189,7 @@ def test_without_a_driver_epel_stays_away(guest: Chroot, site: Path) -> None:
     assert printed(guest, script + "ls /etc/yum.repos.d", **mirror) == ["aside", "gpu-image.repo"]
 
 
-def test_the_package_list_is_what_rpm_says(guest: Chroot, site: Path) -> None:
+def test_the_package_list_is_that_of_rpm(guest: Chroot, site: Path) -> None:
     guest.program("dnf", "true")
     script = f"{INSTALL} {site}/packages/nvidia-driver-cuda-580*.rpm {site}/packages/tool-*.rpm\n"
     script += phase(guest, "finalise.d/90-list-packages") + "cat /root/dib-manifest-rpm-image"
@@ -223,7 +223,7 @@ def test_a_kernel_compiled_by_another_gcc_gets_that_toolset(guest: Chroot) -> No
     assert printed(guest, "guest-os module-compiler 5.14.0") == ["gcc"]
 
 
-def test_a_kernel_that_only_lies_with_its_modules_is_put_into_boot(guest: Chroot) -> None:
+def test_a_kernel_that_is_only_beside_its_modules_is_put_into_boot(guest: Chroot) -> None:
     guest.file("/lib/modules/5.14.0/vmlinuz", "kernel")
     guest.file("/lib/modules/5.14.0/config", "CONFIG_X=y")
     guest.program("depmod", 'touch "/lib/modules/$1/modules.dep"')

@@ -222,7 +222,7 @@ def test_an_esp_that_the_fstab_does_not_name_is_found(system: Path, host: Host) 
     assert (host.tree / "boot/efi/EFI/BOOT/BOOTX64.EFI").exists()
 
 
-def test_a_partition_that_the_fstab_needs_and_nobody_has_is_refused(system: Path, host: Host) -> None:
+def test_a_partition_that_the_fstab_needs_and_the_disk_lacks_is_refused(system: Path, host: Host) -> None:
     (system / "etc/fstab").write_text("UUID=1234 /var ext4 defaults 0 2\n")
     assert "the base image mounts UUID=1234 on /var, but does not contain it" in host.refuses(whole(system))
 
@@ -358,7 +358,7 @@ def test_ubuntus_sources_are_the_builds_mirror(chroot: Chroot) -> None:
     assert got.count("main universe") == 2
 
 
-def test_ubuntus_older_style_too_and_nobody_elses(chroot: Chroot) -> None:
+def test_ubuntus_older_style_too_and_no_other_sources(chroot: Chroot) -> None:
     text = (
         "deb http://eu-1.ec2.archive.ubuntu.com/ubuntu/ jammy main\n"
         "deb http://ports.ubuntu.com/ubuntu-ports jammy main\n"

@@ -162,7 +162,7 @@ def test_an_upload_that_is_refused_is_not_sent_again(proxy: Proxy, proxied: Path
 
 
 @pytest.mark.parametrize("size", [len(DATA) + 1, len(DATA) - 1], ids=["too few", "too many"])
-def test_an_upload_of_another_size_than_was_said_leaves_no_image(cloud: client.Cloud, size: int) -> None:
+def test_an_upload_of_another_size_than_announced_leaves_no_image(cloud: client.Cloud, size: int) -> None:
     image = record(cloud)
     with pytest.raises(ServiceError, match=f"{len(DATA)} of {size} bytes"):
         cloud.put_data(image.id, pieces, size)
@@ -236,7 +236,7 @@ def test_more_than_the_quota_is_refused_with_a_remedy(member: client.Cloud) -> N
 
 
 @pytest.mark.parametrize(("status", "word"), [(401, "clouds.yaml"), (403, "right"), (409, "status"), (503, "later")])
-def test_a_refusal_says_what_to_do(proxy: Proxy, proxied: Path, status: int, word: str) -> None:
+def test_a_refusal_has_a_remedy(proxy: Proxy, proxied: Path, status: int, word: str) -> None:
     behind = client.connect("local", file=proxied)
     proxy.on("DELETE", "/v2/images", answer(status), always=True)
     with pytest.raises(ServiceError) as failure:

@@ -85,7 +85,7 @@ def test_all_that_our_catalog_declares_fits_the_definitions_that_come_with_glanc
     assert capsys.readouterr().err == ""
 
 
-def test_where_glance_lags_behind_nova_it_is_said_and_nova_decides(
+def test_where_glance_lags_behind_nova_it_is_reported_and_nova_decides(
     cloud: client.Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reported(cloud, hw_cpu_policy="mixed") == []
@@ -109,7 +109,7 @@ def test_a_pattern_that_is_none_refuses_nothing() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_cloud_that_shows_no_definitions_is_said_and_no_error(
+def test_a_cloud_that_shows_no_definitions_is_reported_and_is_no_error(
     proxy: Proxy, proxied: Path, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
     proxy.on("GET", "/v2/metadefs", answer(status))

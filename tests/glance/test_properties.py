@@ -140,9 +140,9 @@ def test_secure_boot_may_be_disabled_anywhere() -> None:
     assert faults({"os_secure_boot": "disabled"}, modules_signed=False) == []
 
 
-@pytest.mark.parametrize("wish", ["required", "optional"])
-def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(wish: str) -> None:
-    [found] = faults(GPU | {"os_secure_boot": wish}, modules_signed=False)
+@pytest.mark.parametrize("requested", ["required", "optional"])
+def test_secure_boot_is_refused_while_only_dkms_signs_the_modules(requested: str) -> None:
+    [found] = faults(GPU | {"os_secure_boot": requested}, modules_signed=False)
     assert "throwaway key" in found
 
 

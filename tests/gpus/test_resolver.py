@@ -134,7 +134,7 @@ def test_without_a_driver_there_is_nothing_to_choose() -> None:
         ),
     ],
 )
-def test_a_choice_says_why(asked: Request, reason: str) -> None:
+def test_a_selection_has_its_reason(asked: Request, reason: str) -> None:
     assert reason in resolve(asked).reasons
 
 
@@ -291,7 +291,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("asked", "said"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_refusal_says_why_and_what_to_write(asked: Request, said: str) -> None:
+def test_a_refusal_has_the_reason_and_what_to_write(asked: Request, said: str) -> None:
     assert str(refusal(asked)) == said
 
 
@@ -528,7 +528,7 @@ def test_the_placement_is_shown_for_a_count_and_ram(capsys: pytest.CaptureFixtur
     assert any("1024 GiB of RAM" in reason for reason in found["reasons"])
 
 
-def test_the_verb_prints_json_alone_and_warns_by_todays_date() -> None:
+def test_the_task_prints_json_alone_and_warns_by_todays_date() -> None:
     argv = [sys.executable, "-m", "invoke", "--search-root", PROJECT, "gpus", "--only", "h100", "--json"]
     result = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
     found = json.loads(result.stdout)

@@ -167,7 +167,7 @@ def test_a_later_kernel_still_gets_modules_of_its_own(second: Build) -> None:
     assert "-next, x86_64: installed\n" in status
 
 
-def test_damaged_modules_are_compiled_anew_and_thrown_away(first: Build, build: Building, root: Path) -> None:
+def test_damaged_modules_are_compiled_again_and_removed(first: Build, build: Building, root: Path) -> None:
     content = root / module_cache.KIND / first.key / "content"
     good = content.read_bytes()
     content.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))

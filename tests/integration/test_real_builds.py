@@ -90,7 +90,7 @@ def test_the_gpu_image_boots_and_its_driver_loads(real: Real, inv: Inv, firmware
     assert (made.folder / f"console-{firmware}.log").stat().st_size > 0
 
 
-def test_under_secure_boot_the_image_boots_and_the_driver_is_rejected_as_it_says(real: Real, inv: Inv) -> None:
+def test_under_secure_boot_the_image_boots_and_the_driver_is_rejected_as_expected(real: Real, inv: Inv) -> None:
     real("debian-cuda")
     code, passed, details = checks(inv, "debian-cuda", "--firmware", "secure")
     assert code == 0, details

@@ -69,13 +69,13 @@ def differences(plain: artifacts_store.Build, accelerated: artifacts_store.Build
     return "\n".join(map(str, found))
 
 
-def test_an_image_of_kept_layers_is_the_plain_one(
+def test_an_image_of_cached_layers_is_the_plain_one(
     plain: artifacts_store.Build, of_layers: artifacts_store.Build
 ) -> None:
     assert differences(plain, of_layers) == ""
 
 
-def test_an_image_of_kept_kernel_modules_is_the_plain_one(
+def test_an_image_of_cached_kernel_modules_is_the_plain_one(
     plain: artifacts_store.Build, of_modules: artifacts_store.Build
 ) -> None:
     assert differences(plain, of_modules) == ""

@@ -60,7 +60,7 @@ def test_the_driver_is_ubuntus_server_branch_with_open_modules(built: tuple[Path
     assert "nvidia-dkms-580-server" not in about.packages
 
 
-def test_the_manifest_says_which_base_it_was_and_who_signed_it(built: tuple[Path, Path], site: Site) -> None:
+def test_the_manifest_has_the_base_and_the_key_that_signed_it(built: tuple[Path, Path], site: Site) -> None:
     about = store.newest_complete(built[1], NAME).manifest()
     assert about.base["sha256"] == site.image_sha256
     assert about.base["signed_by"] == site.image_key.fingerprint
@@ -91,7 +91,7 @@ def refused(site: Site, inv: Inv, folder: Path) -> str:
     return result.stderr
 
 
-def test_an_image_that_was_tampered_with_is_refused_and_not_kept(site: Site, inv: Inv, tmp_path: Path) -> None:
+def test_an_image_that_was_tampered_with_is_refused_and_not_cached(site: Site, inv: Inv, tmp_path: Path) -> None:
     content = bytearray(cloud_image.squashfs(site.tree).read_bytes())
     content[-1] ^= 1
     site.server.on(f"/{cloud_image.NAME}.squashfs", web_server.instead(bytes(content)))

@@ -38,7 +38,7 @@ def test_a_wrong_password_points_to_the_credentials(changed: Path) -> None:
     assert "wrong" not in failure.value.what
 
 
-def test_an_address_where_nobody_answers_is_named(changed: Path) -> None:
+def test_an_address_that_does_not_answer_is_named(changed: Path) -> None:
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9.*Connection refused"):
         session.connect("local", file=change(changed, auth={"auth_url": "http://127.0.0.1:9/v3"}))
 

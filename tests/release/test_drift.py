@@ -181,7 +181,7 @@ def test_an_image_that_lacks_a_store_needs_an_upload() -> None:
     assert drift(variant, found, made, NOW, current=False, delivery=wanted) == ()
 
 
-def test_an_image_that_an_administrator_deactivated_is_said_to_be_that() -> None:
+def test_an_image_that_an_administrator_deactivated_is_reported_as_that() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     [found] = drift(variant, image(variant, made, status="deactivated", min_ram=1), made, NOW)
@@ -189,7 +189,7 @@ def test_an_image_that_an_administrator_deactivated_is_said_to_be_that() -> None
     assert not found.repairable
 
 
-def test_a_property_that_nova_reads_and_nobody_declared_is_removed() -> None:
+def test_a_property_that_nova_reads_and_images_yaml_lacks_is_removed() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     found = with_property(image(variant, made), hw_machine_type="pc")
@@ -212,7 +212,7 @@ def test_what_a_package_brought_with_it_is_no_drift() -> None:
     assert reported(variant, released_so, made) == reported(variant, released_so, None) == []
 
 
-def test_what_images_yaml_says_otherwise_by_now_is_said_once_with_each_property() -> None:
+def test_what_changed_in_images_yaml_is_reported_once_with_each_property() -> None:
     before, after = make_variant(properties={"mycompany.team": "ai"}), make_variant(properties={"mycompany.team": "ml"})
     after = dataclasses.replace(after, name=before.name)
     made = make_manifest(before)
@@ -239,7 +239,7 @@ def test_a_driver_past_its_end_of_life_is_drift_that_needs_a_build() -> None:
     assert (found.repairable, found.asked_for) == (False, False)
 
 
-def test_an_old_driver_that_images_yaml_asks_for_is_said_and_nothing_to_do() -> None:
+def test_an_old_driver_that_images_yaml_asks_for_is_reported_and_needs_no_action() -> None:
     plain = make_variant()
     variant = dataclasses.replace(plain, driver=Driver(source="archive", modules="proprietary"))
     made = make_manifest(variant, driver={"version": "550.163.01", "modules": "proprietary"})
@@ -263,7 +263,7 @@ def test_another_fingerprint_is_drift_that_needs_a_build() -> None:
     assert not found.repairable
 
 
-def test_a_half_uploaded_image_is_said_and_nothing_else_of_it() -> None:
+def test_a_half_uploaded_image_is_reported_and_nothing_else_of_it() -> None:
     variant = make_variant()
     made = make_manifest(variant)
     assert reported(variant, image(variant, made, status="saving", name="x"), made) == [

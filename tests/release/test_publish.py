@@ -70,7 +70,9 @@ def test_a_released_image_is_what_was_built(cloud: client.Cloud, variant: Varian
     assert (outcome.did, outcome.uploaded) == ("promoted", True)
 
 
-def test_a_released_image_says_what_it_is(cloud: client.Cloud, variant: Variant, make_build: MakeBuild) -> None:
+def test_a_released_image_is_described_by_its_properties(
+    cloud: client.Cloud, variant: Variant, make_build: MakeBuild
+) -> None:
     build = make_build(variant)
     image = cloud.image(release(cloud, variant, build).image_id)
     about = build.manifest()
@@ -122,7 +124,7 @@ def test_a_released_image_is_labelled_as_it_was_made_and_not_as_the_catalog_is_n
     assert (again.did, again.uploaded) == ("unchanged", False)
 
 
-def test_releasing_again_does_nothing_and_says_so(
+def test_releasing_again_does_nothing_and_reports_that(
     proxy: Proxy, proxied: Path, variant: Variant, make_build: MakeBuild
 ) -> None:
     behind = client.connect("local", file=proxied)

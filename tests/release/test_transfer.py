@@ -144,7 +144,7 @@ def test_auto_is_a_plain_upload_where_nothing_else_is_offered(proxy: Proxy, prox
         (Delivery(import_method="put", stores=None), True, "goes to one store, not to main, second"),
     ],
 )
-def test_what_a_cloud_lacks_is_said_before_anything_is_sent(
+def test_what_a_cloud_lacks_is_reported_before_anything_is_sent(
     proxy: Proxy, proxied: Path, delivery: Delivery, offered: bool, message: str
 ) -> None:
     if not offered:
@@ -197,7 +197,7 @@ def test_a_file_that_changed_since_it_was_built_is_not_sent(
 
 
 def test_an_import_that_takes_too_long_is_given_up(cloud: client.Cloud, build: Build) -> None:
-    with pytest.raises(ServiceError, match=r"not done after 0.3 s \(queued\)"):
+    with pytest.raises(ServiceError, match=r"not finished after 0.3 s \(queued\)"):
         interop_import.wait(cloud, record(cloud, build), deadline=0.3)
 
 
@@ -256,7 +256,7 @@ def test_a_cloud_that_wants_raw_does_not_keep_what_is_not(cloud: client.Cloud, b
     assert not transfer.holds(image, build, build.manifest(), Delivery(disk_format="raw"))
 
 
-def test_raw_data_that_nobody_compared_are_not_a_builds(cloud: client.Cloud, build: Build) -> None:
+def test_raw_data_that_were_not_compared_are_not_a_builds(cloud: client.Cloud, build: Build) -> None:
     image = cloud.image(record(cloud, build, "raw"))
     data = raw_of(build)
     cloud.put_data(image.id, lambda: iter([data]), len(data))
@@ -352,7 +352,7 @@ def test_a_copy_that_is_being_made_is_not_swept_away(build: Build) -> None:
     assert not part.exists()
 
 
-def test_a_copy_that_has_no_room_is_not_begun(build: Build, tmp_path: Path) -> None:
+def test_a_copy_without_disk_space_is_not_started(build: Build, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     room = build.image().stat().st_size + 128 * 1024

@@ -86,7 +86,7 @@ def test_nvidia_smi_fails_without_a_driver() -> None:
 
 
 @pytest.mark.parametrize("modules", ["open", "proprietary"])
-def test_the_source_says_its_version_and_licence_where_the_contract_reads_them(modules: str) -> None:
+def test_the_source_has_its_version_and_licence_where_the_contract_reads_them(modules: str) -> None:
     files = driver.source_files(version="595.10", modules=modules, dkms="nvidia-srv")
     folder = "/usr/src/nvidia-srv-595.10"
     assert 'PACKAGE_VERSION="595.10"' in files[f"{folder}/dkms.conf"]

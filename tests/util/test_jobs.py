@@ -53,7 +53,7 @@ def meeting(folder: Path, own: str, other: str) -> Work:
 # Side by side
 
 
-def test_two_at_once_are_at_it_at_the_same_time(tmp_path: Path) -> None:
+def test_two_at_once_run_at_the_same_time(tmp_path: Path) -> None:
     became = done({"a": meeting(tmp_path, "a", "b"), "b": meeting(tmp_path, "b", "a")}, 2)
     assert became == {"a": None, "b": None}
 

@@ -86,7 +86,7 @@ def test_a_variable_of_uvs_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "UV_DEFAULT_INDEX" not in pip_config.uv_environment({"index-url": "https://pypi.example/simple"}, "")
 
 
-def test_downloads_are_kept_where_pip_keeps_its_own_unless_that_is_another_users(tmp_path: Path) -> None:
+def test_downloads_are_cached_where_pip_caches_its_own_unless_that_is_another_users(tmp_path: Path) -> None:
     assert pip_config.uv_environment({}, str(tmp_path / "pip"))["UV_CACHE_DIR"] == str(tmp_path / "pip" / "uv")
     if os.geteuid() == 0:
         os.chown(tmp_path, 65534, 65534)

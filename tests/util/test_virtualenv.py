@@ -108,7 +108,7 @@ def test_keeping_changes_only_what_differs(fakes: Path, tmp_path: Path) -> None:
     assert (modules(venv), kept.stat().st_ino) == ({"one", "three"}, before)
 
 
-def test_an_environment_with_pip_is_replaced_unless_it_is_kept(fakes: Path, tmp_path: Path) -> None:
+def test_an_environment_with_pip_is_replaced(fakes: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     virtualenv.install(venv, [lock(fakes, wheel(fakes, "one"))])
     stray = next(venv.glob("lib/python3*/site-packages")) / "pip" / "__init__.py"
@@ -232,7 +232,7 @@ def test_what_pip_fails_with_has_its_reason_and_remedy(
     assert "WARNING" not in error.what
 
 
-def test_a_folder_that_cannot_be_written_says_whose_business_it_is(fakes: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_who_can_help(fakes: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = failure(tmp_path / "file" / "venv", [lock(fakes, wheel(fakes, "one"))])
     assert str(tmp_path / "file") in error.what
