@@ -91,6 +91,7 @@ def inv(
     cwd: Path | None = None,
     path: Path | None = None,
     variables: Mapping[str, str] | None = None,
+    umask: int = -1,
 ) -> "subprocess.CompletedProcess[str]":
     # Only the fakes' folder, and a folder with what the script calls: no real sudo is found.
     tools = checkout.parent / "tools"
@@ -116,7 +117,9 @@ def inv(
             link.symlink_to(shutil.which(name, path="/usr/bin:/bin") or "/bin/false")
     environment = {"PATH": f"{checkout.parent / 'bin'}:{tools}", "HOME": str(checkout)} | dict(variables or {})
     argv = ["/usr/bin/setpriv", f"--reuid={user}", "--clear-groups", str(path or checkout / "inv"), *arguments]
-    return subprocess.run(argv, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        argv, env=environment, cwd=cwd, umask=umask, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def done(checkout: Path) -> str:
@@ -370,6 +373,19 @@ def test_another_user_runs_what_is_set_up_and_writes_nothing(checkout: Path) -> 
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{checkout}/tasks.py list\n"
     assert sorted(checkout.rglob("*")) == before
+
+
+def test_another_user_may_read_what_a_user_with_a_strict_umask_has_set_up(checkout: Path) -> None:
+    inv(checkout, "list", umask=0o077)
+    checkout.chmod(0o755)
+    result = inv(checkout, "list", user=NOBODY)
+    assert (result.stderr, result.stdout) == ("", f"{checkout}/tasks.py list\n")
+
+
+def test_the_task_has_the_umask_of_the_user(checkout: Path) -> None:
+    python = checkout.parent / "bin/python3"
+    python.write_text(python.read_text().replace('*/tasks.py*) echo "$*"', "*/tasks.py*) umask"))
+    assert inv(checkout, "list", umask=0o077).stdout == "0077\n"
 
 
 def test_another_user_boots_images_where_the_packages_are_installed(checkout: Path) -> None:
