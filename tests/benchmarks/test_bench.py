@@ -19,7 +19,7 @@ from pipelines.build import element_selection, recipe
 from pipelines.catalog import loader
 from pipelines.util.errors import UsageError
 from pipelines.util.paths import ELEMENTS
-from tests.support.paths import PROJECT
+from tests.support.paths import FAKES, PROJECT
 
 STANDINS = PROJECT / "benchmarks" / "standins"
 
@@ -145,7 +145,7 @@ def test_stock_dib_gets_the_packages_that_our_elements_ask_for(tmp_path: Path, b
 def test_our_builds_are_those_of_a_copy_and_the_checkout_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{PROJECT / 'tests' / 'fakes'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
     changed = PROJECT / "elements" / "gpu-check" / "static" / "usr" / "bin" / "gpu-check"
     before = changed.read_text()
     result = bench(tmp_path, "--only", "cold,warm", "--runs", "1", "--output", str(tmp_path / "r.jsonl"), "--json")
