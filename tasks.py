@@ -5,6 +5,7 @@ nothing. Modules are imported where they are used, so that `./inv --list` is qui
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from pipelines.cli import operator_tasks, program
 from pipelines.cli.options import BUILDS, BUILDS_HELP, CATALOG, CATALOG_HELP, JSON_HELP, now
 from pipelines.cli.task import task
 from pipelines.util import console, paths
-from pipelines.util.errors import UsageError
+from pipelines.util.errors import HostError, UsageError
 
 
 @task(help={"fast": "leave out real builds and boots: under three minutes", "args": "more arguments for pytest"})
 def test(context: Context, fast: bool = False, args: str = "") -> None:
     """Run all tests, with real builds and boots unless --fast is given."""
+    _require("pytest", "test")
     # Without builds, tests mostly wait: use twice as many workers as there are processors.
     selection = f"--numprocesses {(os.cpu_count() or 1) * 2} -m 'not slow'" if fast else "--numprocesses auto"
     # One file stays with one worker: its tests may share a cloud, or look for leftovers of a build on this host.
@@ -33,6 +35,7 @@ def lint(context: Context, catalog: str = CATALOG) -> None:
     """Run all linters, and check the catalog with each image as each cloud gets it."""
     from pipelines.cli import lint as cli_lint
 
+    _require("ruff", "lint")
     console.note("lint: catalog")
     failed = [] if cli_lint.passes(Path(catalog)) else ["catalog"]
     failed += [name for name, line in cli_lint.COMMANDS.items() if not _passes(context, name, line)]
@@ -77,6 +80,12 @@ def bench(
 
     request = benchmark.requested(only, images, runs, output=output, resume=resume, now=now())
     report.show(benchmark.run(request, Path(catalog), Path(builds), now), request.record, as_json=json)
+
+
+def _require(program: str, task: str) -> None:
+    """./inv installs what the first task of a line needs; later words may be the arguments of another."""
+    if shutil.which(program) is None:
+        raise HostError(f"{program} is not installed", remedy=f"Run ./inv {task} by itself: it installs what it needs.")
 
 
 def _passes(context: Context, name: str, line: str) -> bool:

@@ -3,12 +3,14 @@
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.command_line import inv
+from tests.support.paths import PROJECT
 
 GOOD = """\
 version: 1
@@ -186,3 +188,11 @@ def test_the_tasks_are_listed() -> None:
     listed = inv("--list").stdout
     tasks = ["build", "cloud.down", "cloud.env", "cloud.up", "demo", "doctor", "lint", "list", "plan", "schema", "show"]
     assert [task for task in [*tasks, "status", "test", "upload", "verify"] if f"\n  {task} " not in listed] == []
+
+
+@pytest.mark.parametrize(("task", "program"), [("test", "pytest"), ("lint", "ruff")])
+def test_a_task_of_developers_whose_packages_are_not_installed_says_how_they_are(task: str, program: str) -> None:
+    argv = [sys.executable, str(PROJECT / "tasks.py"), task]
+    result = subprocess.run(argv, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (6, "")
+    assert f"{program} is not installed\nremedy: Run ./inv {task} by itself" in result.stderr
