@@ -40,9 +40,14 @@ class Application(Program):
         return found
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
-        """Read the command line and run its tasks."""
+        """Read the command line and run its tasks. A reader who closes the pipe early (`| head`) is no failure."""
         try:
-            super().run(argv, exit=exit)
+            with console.unread_output():
+                super().run(argv, exit=exit)
+        except BrokenPipeError as error:
+            ended = error.__context__  # a task's own exit code stays
+            if exit:
+                sys.exit(ended.code if isinstance(ended, SystemExit) else 0)
         except UsageError as error:
             console.fail(error)
             if exit:

@@ -262,10 +262,20 @@ def _note(text: str, label: str = "", style: str = "") -> None:
 
 def _put(text: str) -> None:
     """A line on stdout; BrokenPipeError when its reader has closed it."""
-    try:
+    with unread_output():
         print(text, flush=True)
+
+
+@contextlib.contextmanager
+def unread_output() -> Iterator[None]:
+    """Pass on BrokenPipeError of stdout so that Python does not fail once more when it exits."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
 

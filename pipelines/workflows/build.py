@@ -75,7 +75,7 @@ def _unchanged_build(variant: Variant, root: Path, now: datetime) -> Build | Non
     """The build that a new one would only repeat, or None; reports which, or why a new one is needed."""
     found = local_builds.reusable(variant, root, now)
     if found.build is None:
-        console.note(f"{variant.name}: building, because {found.why_not}")
+        console.note(f"{variant.name}: building: {found.why_not}")
     else:
         console.say(
             f"{variant.name}: nothing has changed since {found.build.build_id}, so it is not built again;"

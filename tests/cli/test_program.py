@@ -77,6 +77,18 @@ def test_help_has_the_options_of_the_program_and_all_tasks(words: tuple[str, ...
     assert "--dry" not in shown
 
 
+@pytest.mark.parametrize("words", [("prune", "--help"), ("--list",), ("--version",)])
+def test_a_reader_who_has_seen_enough_of_the_help_is_no_failure(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "tasks.py", *words]
+    try:
+        ended = subprocess.run(argv, cwd=PROJECT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60)
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_help_for_a_task_that_does_not_exist_names_the_nearest(capsys: Output) -> None:
     assert run("--help", "prun") == 1
     assert capsys.readouterr().err == (

@@ -97,3 +97,8 @@ def test_code_names_only_pages_and_modules_that_exist() -> None:
         if not (PROJECT / path).exists()
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_no_page_has_a_gap_that_was_to_be_filled(page: Path) -> None:
+    assert re.findall(r"(?<!`)@[A-Z]+@|TODO|FIXME", page.read_text()) == []
