@@ -262,7 +262,7 @@ def test_what_changed_is_built_and_the_operator_reads_why(
         run_build(folder)
     assert len(folder.built()) == 2
     reported = "".join(capsys.readouterr().err.split())
-    assert f"building,because{server.url}{ARCHIVE}mainhaschanged" in reported
+    assert f"building:{server.url}{ARCHIVE}mainhaschanged" in reported
 
 
 def test_a_reusable_build_that_was_never_verified_is_verified(folder: Folder) -> None:
